@@ -1,0 +1,55 @@
+# make sim      the whole chain: train, compress, compile, load, run on the simulated engine, Table VI
+# make test     everything that proves the parts
+# make help     the other targets
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Sizes of the array on the command line: make sim STAGES=8 COLUMNS=16 SEGMENTS=2
+SIM_OPTIONS = $(if $(STAGES),--stages $(STAGES)) $(if $(COLUMNS),--columns $(COLUMNS)) \
+	$(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(SEED),--seed $(SEED)) \
+	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(filter-out 0,$(WAVES)),--waves)
+
+.PHONY: help setup sim test lint types check test-the-tests clean bitstream
+
+help:
+	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
+	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
+	@echo "make test      unit tests, cocotb benches, system test"
+	@echo "make test-the-tests   plant faults and show that the tests turn red"
+	@echo "make lint      ruff;   make types   mypy on model, host, sim"
+	@echo "make clean     remove build/ (trained networks and built simulators too)"
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "setting up $(VENV) (once)"; $(PYTHON) -c \
+	  'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] \
+	  + "; give another one: make PYTHON=/path/to/python3") if sys.version_info < (3, 11) else 0' \
+	  && $(PYTHON) -m venv $(VENV); }
+	@echo "installing the packages of pyproject.toml into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[sim,test]'
+	@touch $(READY)
+
+setup: $(READY)
+
+sim: $(READY)
+	@$(BIN)/python -m sim $(SIM_OPTIONS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy model host sim
+
+check: lint types test
+
+test-the-tests: $(READY)
+	@$(BIN)/python tests/plant_faults.py
+
+clean:
+	rm -rf build

@@ -1,0 +1,1 @@
+"""Amaranth components of the engine, its link and its tops."""

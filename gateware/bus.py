@@ -1,0 +1,54 @@
+"""The store bus: one manager (the link), the stores of an engine as its subordinate.
+
+A 32-bit word a cycle, never refused.  The upper four bits of the byte address name a region.
+"""
+
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+BUS_LATENCY = 4
+"""Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every cycle."""
+
+
+class BusSignature(wiring.Signature):
+    """Store bus as its manager sees it.
+
+    Members: `address` (word address, 30 bits), `write` with `w_data`, `read`; `r_valid` with `r_data`
+    `BUS_LATENCY` cycles after `read`.  Where there is no store, writes vanish and reads return 0.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "address": Out(30),
+            "write": Out(1),
+            "w_data": Out(32),
+            "read": Out(1),
+            "r_data": In(32),
+            "r_valid": In(1),
+        })
+
+
+ERRORS = ("nonfinite", "range", "sigma", "overflow")
+"""Error strobes of a core, lowest bit first: a NaN or infinity in a vector; an integer activation or a
+requantizer input beyond its width; a bucket sum that differs from the sum of the inputs; an fp32
+result that overflowed to infinity."""
+
+
+class CoreSignature(wiring.Signature):
+    """What the link needs of a compute core, as the link sees it.
+
+    `start` for one cycle (never while `busy`) runs layers `first` to `last`; `busy` rises in the next
+    cycle and falls when every result is in the result buffer; `cycles` then holds the cycles from
+    `start` (included) to the last result (included).  `errors` has one strobe for each of `ERRORS`.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "bus": Out(BusSignature()),
+            "start": Out(1),
+            "first": Out(8),
+            "last": Out(8),
+            "busy": In(1),
+            "cycles": In(48),
+            "errors": In(len(ERRORS)),
+        })

@@ -1,0 +1,85 @@
+"""The subordinate side of the store bus: requests split by region, answers gathered."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal, Value
+
+from gateware.bus import BUS_LATENCY
+from gateware.registers import REGION_SHIFT
+
+
+@dataclass
+class Store:
+    """One region: `row`, the request's address in the store, and `write`, a write that is for it."""
+
+    region: int
+    row: Value
+    write: Value
+    inside: Value
+
+
+class BusDecoder:
+    """Requests of a `BusSignature`, registered once, for the stores of one engine.
+
+    A store must show the word of `row` in the cycle after the request shows here, whenever
+    `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there vanish.
+    """
+
+    def __init__(self, m: Module, bus):
+        self._bus = bus
+        self._offset_bits = REGION_SHIFT - 2
+        self.address = Signal(self._offset_bits)
+        self.data = Signal(32)
+        self._write, self._read, self._region = Signal(), Signal(), Signal(4)
+        m.d.sync += [
+            self.address.eq(bus.address),
+            self._region.eq(bus.address >> self._offset_bits),
+            self.data.eq(bus.w_data),
+            self._write.eq(bus.write),
+            self._read.eq(bus.read),
+        ]
+        self.reading = self._read
+        self._late_address, self._late_region = Signal.like(self.address), Signal(4)
+        m.d.sync += [
+            self._late_address.eq(self.address),
+            self._late_region.eq(self._region),
+        ]
+        self._words = []
+
+    def field(self, low, bits):
+        """A field of the address in this cycle's request."""
+        return self.address[low : low + bits]
+
+    def store(self, region, *, low, depth):
+        """The store of `region` with `depth` rows; the address of a row starts at bit `low`."""
+        row = self.address[low:]
+        inside = (self._region == region) & (row < depth)
+        return Store(region, row, self._write & inside, inside)
+
+    def answer(self, m, store, words, *, bits, skip=0):
+        """`words`, pairs of (selector, what the store shows): the one whose selector is in the
+        address's `bits` bits above `skip` answers; where there is none, 0 does."""
+        found, inside = Signal(32, name=f"found_{int(store.region)}"), Signal()
+        m.d.sync += inside.eq(store.inside)
+        selector = self._late_address[skip : skip + bits]
+        with m.If(inside):
+            with m.Switch(selector):
+                for value, word in words:
+                    with m.Case(value):
+                        m.d.comb += found.eq(word)
+        picked = Signal(32, name=f"picked_{int(store.region)}")
+        m.d.sync += picked.eq(found)
+        self._words.append(picked)
+
+    def finish(self, m):
+        """Drive the answers: only the region asked has one, so they are ORed."""
+        valid = self._read
+        for n in range(BUS_LATENCY - 1):
+            later = Signal(name=f"valid_{n}")
+            m.d.sync += later.eq(valid)
+            valid = later
+        answer = 0
+        for word in self._words:
+            answer = answer | word
+        m.d.sync += self._bus.r_data.eq(answer)
+        m.d.comb += self._bus.r_valid.eq(valid)

@@ -1,0 +1,204 @@
+"""The compute core: stores on the bus, sequencer, feeder, array and what follows it."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from gateware.array import Array
+from gateware.bus import CoreSignature
+from gateware.bus_decoder import BusDecoder
+from gateware.copier import Copier
+from gateware.emit import place
+from gateware.feeder import Feeder, Scanner
+from gateware.post import Post
+from gateware.ram import Ram
+from gateware.sequencer import Sequencer
+from gateware.stage import weight_words
+from model.engine import ceil_log2
+from model.golden.align import Align
+from model.layout import LAYER_WORDS, ROW_WORDS, Fields, Region
+
+
+class ArrayCore(wiring.Component):
+    """An array with its stores, as the link uses it (`CoreSignature`).
+
+    The address map is `model.layout`'s.  A run of layers `first` to `last` takes the sum of their
+    `EngineParameters.layer_cycles` + 1 cycles.
+    """
+
+    def __init__(self, *, engine):
+        self.engine = engine
+        super().__init__({"link": Out(CoreSignature().flip())})
+
+    def elaborate(self, platform):
+        m = Module()
+        engine, link = self.engine, self.link
+        words = engine.row_beats * engine.segments
+        array = place(m, Array(engine=engine), "array")
+        vectors = place(m, Ram(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors")
+        layers = place(m, Ram(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers")
+        scanner = place(m, Scanner(words=words), "scanner")
+        feeder = place(m, Feeder(engine=engine), "feeder")
+        copier = place(m, Copier(engine=engine), "copier")
+        sequencer = place(m, Sequencer(engine=engine), "sequencer")
+        posts = [place(m, Post(engine=engine), f"post_{b}") for b in range(engine.banks)]
+        bus = BusDecoder(m, link.bus)
+        self._control(m, sequencer, scanner, feeder, posts)
+        self._data(m, sequencer, scanner, feeder, array, posts)
+        self._array_stores(m, bus, array)
+        self._row_stores(m, bus, posts, sequencer, copier)
+        self._layer_store(m, bus, layers, sequencer)
+        self._vector_store(m, bus, vectors, sequencer, copier)
+        m.d.comb += [scanner.row.eq(vectors.r_data), feeder.row.eq(vectors.r_data)]
+        bus.finish(m)
+        return m
+
+    def _control(self, m, sequencer, scanner, feeder, posts):
+        link, layer = self.link, sequencer.layer
+        m.d.comb += [
+            sequencer.start.eq(link.start),
+            sequencer.first.eq(link.first),
+            sequencer.last.eq(link.last),
+            link.busy.eq(sequencer.busy),
+            link.cycles.eq(sequencer.cycles),
+            scanner.clear.eq(sequencer.scan_clear),
+            scanner.take.eq(Cat(p.replicate(self.engine.segments) for p in sequencer.scan_take)),
+            sequencer.nonfinite.eq(scanner.nonfinite),
+            sequencer.result_done.eq(posts[0].done),
+            sequencer.result_slot.eq(posts[0].done_slot),
+        ]
+        out_of_range = Cat(post.range for post in posts).any()
+        m.d.sync += link.errors.eq(
+            Cat(
+                sequencer.refused | (feeder.invalid & layer.fp32_in),
+                out_of_range | (feeder.invalid & ~layer.fp32_in),
+                Cat(post.sigma for post in posts).any(),
+                Cat(post.overflow for post in posts).any(),
+            )
+        )
+
+    def _data(self, m, sequencer, scanner, feeder, array, posts):
+        layer = sequencer.layer
+        unit = Align(bits=self.engine.activation_bits).scale(0)
+        m.d.comb += [
+            feeder.command.eq(sequencer.command),
+            feeder.fp32.eq(layer.fp32_in),
+            feeder.exponent.eq(scanner.exponent),
+            array.beat.payload.eq(feeder.beat.payload),
+            array.beat.valid.eq(feeder.beat.valid),
+            array.slot_base.eq(layer.slot),
+        ]
+        for post, result in zip(posts, array.result, strict=True):
+            m.d.comb += [
+                post.i.payload.eq(result.payload),
+                post.i.valid.eq(result.valid),
+                post.fp32_out.eq(layer.fp32_out),
+                post.relu.eq(layer.relu),
+                post.out_bits.eq(layer.out_bits),
+                post.scale.eq(Mux(layer.fp32_in, scanner.exponent + unit, 0)),
+                post.slot_offset.eq(layer.result_slot - layer.slot),
+            ]
+
+    def _array_stores(self, m, bus, array):
+        engine, fields = self.engine, Fields(self.engine)
+        low = fields.index_word + fields.stage
+        index = bus.store(Region.INDEX, low=low, depth=weight_words(engine))
+        book = bus.store(
+            Region.CODEBOOK, low=fields.column + fields.k, depth=engine.slots
+        )
+        m.d.comb += [
+            array.w_data.eq(bus.data),
+            array.index_address.eq(index.row),
+            array.index_read.eq(bus.reading),
+            array.book_address.eq(Cat(bus.address[: fields.k], book.row)),
+            array.book_read.eq(bus.reading),
+        ]
+        for g in range(engine.stages):
+            here = bus.field(fields.index_word, fields.stage) == g
+            for w in range(engine.index_words):
+                chosen = here & (bus.field(0, fields.index_word) == w)
+                m.d.comb += array.index_write[g][w].eq(index.write & chosen)
+        for n in range(engine.columns):
+            here = bus.field(fields.k, fields.column) == n
+            m.d.comb += array.book_write[n].eq(book.write & here)
+        bus.answer(m, index, [
+            (g << fields.index_word | w, array.index_data[g].word_select(w, 32))
+            for g in range(engine.stages) for w in range(engine.index_words)
+        ], bits=low)  # fmt: skip
+        bus.answer(m, book, [
+            (n, array.book_data[n]) for n in range(engine.columns)
+        ], skip=fields.k, bits=fields.column)  # fmt: skip
+
+    def _row_stores(self, m, bus, posts, sequencer, copier):
+        engine, fields = self.engine, Fields(self.engine)
+        word_bits = ceil_log2(ROW_WORDS)
+        low = fields.bank_column + fields.bank
+        rows = bus.store(Region.ROWS, low=low + word_bits, depth=engine.slots)
+        results = bus.store(Region.RESULT, low=low, depth=engine.slots)
+        bank = Signal.like(copier.r_bank)
+        m.d.sync += bank.eq(copier.r_bank)
+        copied = Cat(copier.r_column[: fields.bank_column], copier.r_slot)
+        read = Cat(bus.address[: fields.bank_column], results.row)
+        for b, post in enumerate(posts):
+            here = bus.field(word_bits + fields.bank_column, fields.bank) == b
+            column = bus.field(word_bits, fields.bank_column)
+            m.d.comb += [
+                post.row_address.eq(Cat(column, rows.row)),
+                post.row_data.eq(bus.data),
+                post.row_write.eq(Mux(rows.write & here, 1 << bus.field(0, word_bits), 0)),
+                post.row_read.eq(bus.reading),
+                post.result_address.eq(Mux(sequencer.busy, copied, read)),
+            ]
+        bus.answer(m, rows, [
+            (b << fields.bank_column + word_bits | c << word_bits | w, post.row_words.word_select(w, 32))
+            for b, post in enumerate(posts)
+            for c in range(engine.bank_columns) for w in range(ROW_WORDS)
+        ], bits=low + word_bits)  # fmt: skip
+        bus.answer(m, results, [
+            (b << fields.bank_column | c, post.result_word)
+            for b, post in enumerate(posts) for c in range(engine.bank_columns)
+        ], bits=low)  # fmt: skip
+        m.d.comb += [
+            copier.start.eq(sequencer.copy),
+            copier.rows.eq(sequencer.layer.rows),
+            copier.slot.eq(sequencer.layer.result_slot),
+            copier.beat.eq(sequencer.layer.out_row << fields.row_beat),
+            sequencer.copied.eq(copier.done),
+            copier.r_word.eq(Cat(p.result_word for p in posts).word_select(bank, 32)),
+        ]
+
+    def _layer_store(self, m, bus, layers, sequencer):
+        bits = ceil_log2(LAYER_WORDS)
+        store = bus.store(Region.LAYERS, low=bits, depth=self.engine.layers)
+        m.d.comb += [
+            layers.w_address.eq(store.row),
+            layers.w_data.eq(Cat(*[bus.data] * LAYER_WORDS)),
+            layers.w_enable.eq(Mux(store.write, 1 << bus.field(0, bits), 0)),
+            layers.r_address.eq(Mux(sequencer.busy, sequencer.layer_address, store.row)),
+            sequencer.layer_data.eq(layers.r_data),
+        ]
+        bus.answer(
+            m, store, [(w, layers.r_data.word_select(w, 32)) for w in range(LAYER_WORDS)], bits=bits
+        )
+
+    def _vector_store(self, m, bus, vectors, sequencer, copier):
+        engine, fields = self.engine, Fields(self.engine)
+        low = fields.segment + fields.row_beat
+        store = bus.store(Region.VECTOR, low=low, depth=engine.vector_rows)
+        beat = Mux(copier.w_enable, copier.w_beat, Cat(bus.field(fields.segment, fields.row_beat), store.row))
+        segment = Mux(copier.w_enable, copier.w_segment, bus.field(0, fields.segment))
+        data = Mux(copier.w_enable, copier.w_word, bus.data)
+        writing = copier.w_enable | store.write
+        answers = []
+        for p in range(engine.row_beats):
+            for s in range(engine.segments):
+                n = p * engine.segments + s
+                here = (beat[: fields.row_beat] == p) & (segment == s)
+                m.d.comb += vectors.w_enable[n].eq(writing & here)
+                answers.append((p << fields.segment | s, vectors.r_data.word_select(n, 32)))
+        m.d.comb += [
+            vectors.w_address.eq(beat >> fields.row_beat),
+            vectors.w_data.eq(Cat(*[data] * (engine.row_beats * engine.segments))),
+            vectors.r_address.eq(Mux(sequencer.busy, sequencer.row, store.row)),
+        ]
+        bus.answer(m, store, answers, bits=low)

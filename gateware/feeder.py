@@ -1,0 +1,127 @@
+"""From the vector store to the array: read, align, and keep the commands in step."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from gateware.align import AlignUnit
+from gateware.array import Strobe
+from gateware.stage import BeatLayout, row_address_bits
+from model.engine import ceil_log2
+from model.golden.align import Align
+
+
+class CommandLayout(data.StructLayout):
+    """What the sequencer wants in a cycle: a beat (`part` of the row being read), or a drain."""
+
+    def __init__(self, engine):
+        super().__init__({
+            "beat": 1,
+            "part": ceil_log2(engine.row_beats) or 1,
+            "address": row_address_bits(engine),
+            "drain": 1,
+            "first": 1,
+            "last": 1,
+            "start": 1,
+        })
+
+
+class Feeder(wiring.Component):
+    """Beats of the array, `latency` cycles after their commands, one per cycle.
+
+    `row` is what the vector store shows in the cycle after the command.  `fp32` and `exponent` (see
+    `AlignUnit`) must be steady.  `invalid` strobes for a beat with a word that cannot be aligned.
+    """
+
+    latency = 1 + AlignUnit.latency
+
+    def __init__(self, *, engine):
+        self.engine = engine
+        super().__init__({
+            "command": In(CommandLayout(engine)),
+            "row": In(32 * engine.row_beats * engine.segments),
+            "fp32": In(1),
+            "exponent": In(8),
+            "beat": Out(Strobe(BeatLayout(engine))),
+            "invalid": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        engine = self.engine
+        taps = [self.command]
+        for n in range(self.latency):
+            taps.append(Signal(CommandLayout(engine), name=f"command_{n + 1}"))
+            m.d.sync += taps[-1].eq(taps[-2])
+        words = self.row.word_select(taps[1].part, 32 * engine.segments)
+        command = taps[-1]
+        beat = self.beat.payload
+        invalid = 0
+        for s in range(engine.segments):
+            m.submodules[f"align_{s}"] = unit = AlignUnit(
+                params=Align(bits=engine.activation_bits)
+            )
+            m.d.comb += [
+                unit.i.valid.eq(taps[1].beat),
+                unit.i.p.word.eq(words.word_select(s, 32)),
+                unit.i.p.exponent.eq(self.exponent),
+                unit.i.p.fp32.eq(self.fp32),
+                unit.o.ready.eq(1),
+                beat.x[s].eq(Mux(command.beat, unit.o.p.x, 0)),
+            ]
+            invalid = invalid | unit.o.p.invalid
+        m.d.comb += [
+            self.beat.valid.eq(command.beat | command.drain),
+            beat.address.eq(command.address),
+            Cat(beat.drain, beat.first, beat.last, beat.start).eq(
+                Cat(command.drain, command.first, command.last, command.start)
+            ),
+            self.invalid.eq(command.beat & invalid),
+        ]
+        return m
+
+
+class Scanner(wiring.Component):
+    """The shared exponent of an fp32 vector: the largest one, at least 1, over whole rows.
+
+    `take` names the words of `row` (the vector store's, one cycle after `clear` or a command) that
+    belong to the vector.  `exponent` and `nonfinite` include it 2 + ceil(log2(words)) cycles later.
+    """
+
+    def __init__(self, *, words):
+        self.words = words
+        super().__init__({
+            "row": In(32 * words),
+            "take": In(words),
+            "clear": In(1),
+            "exponent": Out(8, init=1),
+            "nonfinite": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        level = []
+        for n in range(self.words):
+            exponent = Signal(8, name=f"exponent_{n}")
+            m.d.sync += exponent.eq(Mux(self.take[n], self.row[32 * n + 23 : 32 * n + 31], 0))
+            level.append(exponent)
+        depth = 0
+        while len(level) > 1:
+            following = []
+            for n in range(0, len(level) - 1, 2):
+                larger = Signal(8, name=f"larger_{depth}_{n // 2}")
+                m.d.sync += larger.eq(Mux(level[n] > level[n + 1], level[n], level[n + 1]))
+                following.append(larger)
+            if len(level) % 2:
+                kept = Signal(8, name=f"kept_{depth}")
+                m.d.sync += kept.eq(level[-1])
+                following.append(kept)
+            level, depth = following, depth + 1
+        with m.If(self.clear):
+            m.d.sync += [self.exponent.eq(1), self.nonfinite.eq(0)]
+        with m.Else():
+            with m.If(level[0] > self.exponent):
+                m.d.sync += self.exponent.eq(level[0])
+            with m.If(level[0] == 255):
+                m.d.sync += self.nonfinite.eq(1)
+        return m

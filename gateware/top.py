@@ -1,0 +1,84 @@
+"""Tops: a core behind the link, with bytes, a UART or AXI4-Lite as the front door."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from gateware.axi import AxiLiteDoor
+from gateware.baseline import BaselineCore
+from gateware.core import ArrayCore
+from gateware.emit import place
+from gateware.link.endpoint import Endpoint
+from gateware.uart import UartDoor
+from model.baseline import BaselineParameters
+from model.engine import EngineParameters
+
+KIND_ARRAY, KIND_BASELINE = 0, 1
+DOORS = ("bytes", "uart", "axi")
+
+
+def identity(params):
+    """The identity registers of an engine built from `params`."""
+    if isinstance(params, BaselineParameters):
+        return {
+            "KIND": KIND_BASELINE, "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0,
+            "ENTRY_BITS": 32, "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
+            "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "VECTOR_WORDS": params.columns,
+            "MAX_COLUMNS": params.columns, "LAYERS": params.layers, "SLOT_CYCLES": 0,
+        }  # fmt: skip
+    names = (
+        "stages", "columns", "segments", "index_bits", "entry_bits", "activation_bits",
+        "accumulator_bits", "index_depth", "slots", "vector_words", "max_columns", "layers",
+        "slot_cycles",
+    )  # fmt: skip
+    return {"KIND": KIND_ARRAY} | {name.upper(): getattr(params, name) for name in names}
+
+
+class Top(wiring.Component):
+    """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
+
+    `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of `clock_hz`;
+    "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).
+    """
+
+    def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000):
+        if not isinstance(params, EngineParameters | BaselineParameters):
+            raise TypeError(f"params must be EngineParameters or BaselineParameters, not {params!r}")
+        if door not in DOORS:
+            raise ValueError(f"door must be one of {', '.join(DOORS)}, not {door!r}")
+        self.params = params
+        self.door = door
+        self.clock_hz = clock_hz
+        self.baud = baud
+        if door == "bytes":
+            ports = {"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))}
+        elif door == "uart":
+            ports = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        else:
+            members = AxiLiteDoor().signature.members
+            ports = {name: members[name] for name in members if name.startswith("s_axi_")}
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        is_array = isinstance(self.params, EngineParameters)
+        core = ArrayCore(engine=self.params) if is_array else BaselineCore(params=self.params)
+        core = place(m, core, "core")
+        m.submodules.endpoint = endpoint = Endpoint(identity=identity(self.params))
+        wiring.connect(m, endpoint.core, core.link)
+        if self.door == "bytes":
+            wiring.connect(m, wiring.flipped(self.i), endpoint.i)
+            wiring.connect(m, endpoint.o, wiring.flipped(self.o))
+            return m
+        if self.door == "uart":
+            door = UartDoor(clock_hz=self.clock_hz, baud=self.baud)
+            m.d.comb += [door.rx.eq(self.rx), self.tx.eq(door.tx)]
+        else:
+            door = AxiLiteDoor()
+            for path, member, own in self.signature.flatten(self):
+                inner = getattr(door, path[0])
+                m.d.comb += inner.eq(own) if member.flow == wiring.In else own.eq(inner)
+        m.submodules.door = door
+        wiring.connect(m, door.o, endpoint.i)
+        wiring.connect(m, endpoint.o, door.i)
+        return m

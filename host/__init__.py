@@ -1,0 +1,1 @@
+"""Transports, the driver and the `dpnet` command."""

@@ -1,0 +1,342 @@
+"""What an engine can do: say what it is, hold an image, take and give words, run layers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateware.registers import (
+    BY_NAME,
+    IDENTITY,
+    MAGIC,
+    MAX_PAYLOAD,
+    MAX_RANGES,
+    REGION_SHIFT,
+    REGISTERS,
+    RUN_ERRORS,
+    VERSION,
+    Operation,
+    Region,
+    State,
+    Status,
+)
+from host.errors import DeadlineError, EngineError, ProtocolError
+from host.link import Link, Request
+
+Words = NDArray[np.uint32]
+Segment = tuple[int, Words]
+Progress = Callable[[int, int], None]
+
+_CHUNK_WORDS = 1024
+"""Words that one CHECK covers when a load goes on: 4 KB, against about 40 bytes of frames."""
+_REPAIRS = 3
+_SLOWEST_WORDS_PER_S = 5_000
+"""A simulated engine on a busy machine; a real one reads back 100 million."""
+_LONGEST_SLEEP_S = 0.02
+
+_RUN_MEANINGS = {
+    "nonfinite": "a vector holds a NaN or an infinity",
+    "range": "an activation or an accumulator is beyond its width; was the image made for this?",
+    "sigma": "a bucket sum differs from the sum of the inputs (an upset): run again",
+    "overflow": "a result is too large for fp32",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an engine is: its registers of `gateware.registers.IDENTITY`, and its versions."""
+
+    protocol: int
+    gateware: int
+    kind: int
+    stages: int
+    columns: int
+    segments: int
+    index_bits: int
+    entry_bits: int
+    activation_bits: int
+    accumulator_bits: int
+    index_depth: int
+    slots: int
+    vector_words: int
+    max_columns: int
+    layers: int
+    slot_cycles: int
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the array."""
+        return self.stages * self.columns * self.segments
+
+
+assert {field.name.upper() for field in fields(Identity)} == {"PROTOCOL", "GATEWARE", *IDENTITY}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A finished run: cycles counted by the engine, from the start to the last result, and the
+    names of its errors (of `gateware.registers.RUN_ERRORS`)."""
+
+    cycles: int
+    errors: tuple[str, ...] = ()
+
+
+class Driver:
+    """An engine behind a link.
+
+    Every method raises a `LinkError`: `PortError`, `DeadlineError`, `ProtocolError`, `EngineError`.
+    Addresses are byte addresses, multiples of 4; words are 32 bits.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._identity: Identity | None = None
+
+    def registers(self) -> dict[str, int]:
+        """All registers by name, read at once."""
+        data = self.link.read(0, 4 * len(REGISTERS))
+        values = np.frombuffer(data, "<u4")
+        return {register.name: int(values[register.offset // 4]) for register in REGISTERS}
+
+    def identify(self) -> Identity:
+        """What the engine is; `ProtocolError` if it is no engine, or of another version."""
+        if self._identity is None:
+            found = int.from_bytes(self.link.read(BY_NAME["MAGIC"].offset, 4), "little")
+            if found != MAGIC:
+                raise ProtocolError(
+                    f"the device is no DP-Net engine: its magic is 0x{found:08x} instead of "
+                    f"0x{MAGIC:08x}; check the port and the bitstream"
+                )
+            protocol = int.from_bytes(self.link.read(BY_NAME["PROTOCOL"].offset, 4), "little")
+            if protocol != VERSION:
+                raise ProtocolError(
+                    f"the engine speaks protocol {protocol}, this host {VERSION}; use the host "
+                    "software and the bitstream of one release"
+                )
+            values = self.registers()
+            self._identity = Identity(
+                **{field.name: values[field.name.upper()] for field in fields(Identity)}
+            )
+        return self._identity
+
+    def load(self, segments: Sequence[Segment], progress: Progress | None = None) -> bool:
+        """Make the engine hold the image that `segments` (address, words) are; False if it did.
+
+        The engine reads back every word before it takes the image for valid.  A load of the same
+        image that was interrupted goes on: only what is missing is sent.  `progress` is called
+        with the words done and all words.  At most 31 separate address ranges.
+        """
+        image = _Image(segments)
+        self.identify()
+        values = self.registers()
+        state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
+        epoch = values["EPOCH"]
+        if state == State.VALID and image.is_held(values):
+            return False
+        report = _Reporter(progress, image.count)
+        if state == State.LOADING and epoch in image.epochs:
+            self._repair(image, epoch, report)
+        else:
+            # The first candidate may be what the engine holds for another image.
+            epoch = next(value for value in image.epochs if value != epoch)
+            self.link.request(Operation.BEGIN, epoch=epoch)
+            self._send(image.segments, epoch, report)
+        for _ in range(_REPAIRS):
+            if self._commit(image, epoch):
+                report.finish()
+                return True
+            self._repair(image, epoch, _Reporter(None, image.count))
+        raise EngineError(
+            "the engine does not hold what was sent (CHECK_FAILED): the image is larger than its "
+            "stores, or a store is faulty; compare the image with what `dpnet info` shows"
+        )
+
+    def check_words(self, address: int, count: int) -> int:
+        """CRC-32 of `count` words from `address`, computed by the engine from its stores."""
+        return self._checks([(address, count)])[0]
+
+    def write_words(self, address: int, words: Words) -> None:
+        """Write `words` (any integer array; 32 bits are kept) to vectors or results."""
+        self.link.write_many(_pieces([(address, _words(words))]))
+
+    def read_words(self, address: int, count: int) -> Words:
+        """`count` words from `address`."""
+        return np.frombuffer(self.link.read(address, 4 * count), "<u4").astype(np.uint32)
+
+    def run(self, first: int, last: int, timeout_s: float = 10.0) -> RunReport:
+        """Run layers `first` to `last` and wait for the end.
+
+        `DeadlineError` if it is not done after `timeout_s` (of the transport's time); `EngineError`
+        if the engine reports an error of the run, with the `RunReport` as its `report`.
+        """
+        number = (self.registers()["RUN"] + 1) & 0xFFFF
+        fields_of = {field.name: field for field in BY_NAME["START"].fields}
+        values = {"run": number, "first": first, "last": last}
+        word = 0
+        for name, value in values.items():
+            most = (1 << fields_of[name].bits) - 1
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} must be 0 to {most}, not {value!r}")
+            word |= value << fields_of[name].offset
+        self.link.request(Operation.WRITE, BY_NAME["START"].offset, word.to_bytes(4, "little"))
+        final = self._wait(number, f"run {number} (layers {first} to {last})", timeout_s)
+        report = _run_report(final)
+        if report.errors:
+            reasons = "; ".join(f"{name}: {_RUN_MEANINGS[name]}" for name in report.errors)
+            raise EngineError(f"layers {first} to {last}: {reasons}", report)
+        return report
+
+    def _wait(self, number: int, what: str, timeout_s: float) -> dict[str, int]:
+        transport = self.link.transport
+        end = transport.now() + timeout_s
+        pause_s = 0.00002
+        while True:
+            values = self.registers()
+            status = BY_NAME["STATUS"]
+            valid = status.field("state").of(values["STATUS"]) == State.VALID
+            if not valid or values["RUN"] != number:
+                raise EngineError(
+                    f"{what} was lost: the engine was reset or used by another program; load and "
+                    "run again"
+                )
+            if not status.field("busy").of(values["STATUS"]):
+                return values
+            if transport.now() >= end:
+                raise DeadlineError(
+                    f"{what} is not done after {timeout_s:g} s; allow more, or reset the engine"
+                )
+            transport.sleep(min(pause_s, max(0.0, end - transport.now())))
+            pause_s = min(2 * pause_s, _LONGEST_SLEEP_S)
+
+    def _send(self, segments: Sequence[Segment], epoch: int, report: _Reporter) -> None:
+        self.link.write_many(_pieces(segments), epoch=epoch, progress=report.bytes_done)
+
+    def _repair(self, image: _Image, epoch: int, report: _Reporter) -> None:
+        """Send the chunks whose CRC in the engine is not the image's."""
+        chunks = list(image.chunks())
+        found = self._checks([(address, len(words)) for address, words in chunks])
+        missing = []
+        for (address, words), crc in zip(chunks, found, strict=True):
+            if zlib.crc32(words.tobytes()) == crc:
+                report.bytes_done(4 * len(words))
+            else:
+                missing.append((address, words))
+        self._send(missing, epoch, report)
+
+    def _checks(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        requests = (
+            Request(
+                Operation.CHECK,
+                payload=np.array([address // 4, count], "<u4").tobytes(),
+                patience_s=self.link.window * count / _SLOWEST_WORDS_PER_S,
+            )
+            for address, count in ranges
+        )
+        responses = self.link.exchange(requests)
+        return [int.from_bytes(response.payload, "little") for response in responses if response]
+
+    def _commit(self, image: _Image, epoch: int) -> bool:
+        response = self.link.request(
+            Operation.COMMIT,
+            payload=image.commit,
+            epoch=epoch,
+            patience_s=image.count / _SLOWEST_WORDS_PER_S,
+            accept=(Status.CHECK_FAILED,),
+        )
+        return response.flags == Status.OK
+
+
+class _Image:
+    """Segments checked, joined where they touch, with their CRC and epochs."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = _joined(segments)
+        self.count = sum(len(words) for _, words in self.segments)
+        if not 1 <= len(self.segments) <= MAX_RANGES:
+            raise ValueError(
+                f"an image must have 1 to {MAX_RANGES} ranges of words, not {len(self.segments)}"
+            )
+        self.crc = 0
+        for _, words in self.segments:
+            self.crc = zlib.crc32(words.tobytes(), self.crc)
+        ranges = [(address // 4, len(words)) for address, words in self.segments]
+        self.commit = np.array([self.crc, *sum(ranges, ())], "<u4").tobytes()
+        # Addresses count too; 0 means no image.
+        first = zlib.crc32(self.commit) % 255 + 1
+        self.epochs = (first, first % 255 + 1)
+
+    def is_held(self, values: dict[str, Any]) -> bool:
+        """Whether these registers of a valid engine are those after a load of this image."""
+        return (
+            values["IMAGE_CRC"] == self.crc
+            and values["IMAGE_WORDS"] == self.count
+            and values["EPOCH"] in self.epochs
+        )
+
+    def chunks(self) -> Iterator[Segment]:
+        for address, words in self.segments:
+            for start in range(0, len(words), _CHUNK_WORDS):
+                yield address + 4 * start, words[start:start + _CHUNK_WORDS]
+
+
+def _joined(segments: Sequence[Segment]) -> list[Segment]:
+    parts: list[tuple[int, list[Words]]] = []
+    end = 0
+    for address, array in sorted(segments, key=lambda segment: segment[0]):
+        words = _words(array)
+        region = address >> REGION_SHIFT
+        if address % 4 or not Region.IMAGE_FIRST <= region <= Region.IMAGE_LAST:
+            raise ValueError(f"a segment must lie in regions 1 to 4, not at 0x{address:08x}")
+        if not len(words):
+            continue
+        if parts and address < end:
+            raise ValueError(f"segments must not overlap, as they do at 0x{address:08x}")
+        # Ranges of a COMMIT stay inside a region.
+        if parts and address == end and region == parts[-1][0] >> REGION_SHIFT:
+            parts[-1][1].append(words)
+        else:
+            parts.append((address, [words]))
+        end = address + 4 * len(words)
+        if end > (region + 1) << REGION_SHIFT:
+            raise ValueError(f"a segment must end inside its region, not at 0x{end:08x}")
+    return [(address, np.concatenate(arrays)) for address, arrays in parts]
+
+
+def _words(array: Words) -> Words:
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"words must be one row of integers, not {array.ndim}-d {array.dtype}")
+    return np.ascontiguousarray(array).astype("<u4")
+
+
+def _pieces(segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
+    for address, words in segments:
+        data = words.tobytes()
+        for start in range(0, len(data), MAX_PAYLOAD):
+            yield address + start, data[start:start + MAX_PAYLOAD]
+
+
+def _run_report(values: dict[str, int]) -> RunReport:
+    status = BY_NAME["STATUS"]
+    errors = tuple(name for name in RUN_ERRORS if status.field(name).of(values["STATUS"]))
+    return RunReport(values["CYCLES_HI"] << 32 | values["CYCLES_LO"], errors)
+
+
+class _Reporter:
+    """Turns bytes done into calls of a `Progress`."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def bytes_done(self, count: int) -> None:
+        self._done += count // 4
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    def finish(self) -> None:
+        if self._progress is not None:
+            self._progress(self._total, self._total)

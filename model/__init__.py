@@ -1,0 +1,1 @@
+"""Networks with shared weights: codebooks, training, compression, images, golden model."""

@@ -1,0 +1,192 @@
+"""Where everything lies in an engine's stores: one address map for gateware, host and tests.
+
+Word addresses are made of fields of a power-of-two size, so that the gateware splits them without
+arithmetic.  Where a field is not full, words read as 0 and writes vanish.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.engine import EngineParameters, ceil_div, ceil_log2
+
+Words = NDArray[np.uint32]
+
+
+class Region(enum.IntEnum):
+    """The upper four bits of a byte address."""
+
+    REGISTERS = 0
+    INDEX = 1
+    CODEBOOK = 2
+    ROWS = 3
+    LAYERS = 4
+    VECTOR = 5
+    RESULT = 6
+
+    @property
+    def base(self) -> int:
+        """Byte address of the region."""
+        return int(self) << 28
+
+
+LAYER_WORDS = 8
+ROW_WORDS = 4
+
+
+class Fields:
+    """Bits of each field of a word address, highest field first, for one engine."""
+
+    def __init__(self, engine: EngineParameters) -> None:
+        self.stage = ceil_log2(engine.stages)
+        self.index_word = ceil_log2(engine.index_words)
+        self.column = ceil_log2(engine.columns)
+        self.k = engine.index_bits
+        self.bank = ceil_log2(engine.banks)
+        self.bank_column = ceil_log2(engine.bank_columns)
+        self.segment = ceil_log2(engine.segments)
+        self.row_beat = ceil_log2(engine.row_beats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """One layer as the sequencer reads it: `LAYER_WORDS` 32-bit words.
+
+    word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out, relu,
+    forward (results become the input of the layer at `out_row`);  2: first index row;
+    3: first slot, first result slot;  4: row of the vector store with the input, and with the output;
+    5: out_bits (8).
+    """
+
+    beats: int
+    tiles: int
+    rows: int
+    k: int
+    index_row: int
+    slot: int
+    result_slot: int
+    in_row: int
+    out_row: int = 0
+    out_bits: int = 8
+    fp32_in: bool = False
+    fp32_out: bool = False
+    relu: bool = False
+    forward: bool = False
+
+    def words(self) -> Words:
+        flags = self.fp32_in | self.fp32_out << 1 | self.relu << 2 | self.forward << 3
+        return np.array(
+            [
+                self.beats | self.tiles << 16,
+                self.rows | self.k - 1 << 16 | flags << 24,
+                self.index_row,
+                self.slot | self.result_slot << 16,
+                self.in_row | self.out_row << 16,
+                self.out_bits, 0, 0,
+            ],
+            np.uint32,
+        )  # fmt: skip
+
+
+def index_rows(engine: EngineParameters, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """indices (R, C) -> index rows (tiles · beats, stages, columns · segments), padded with 0.
+
+    Lane n = m · segments + s of stage g has, in row t · beats + b, the index of matrix row
+    (t · stages + g) · columns + m and matrix column b · segments + s.
+    """
+    rows, columns = indices.shape
+    tiles, beats = engine.tiles(rows), engine.beats(columns)
+    padded = np.zeros((tiles * engine.tile_rows, beats * engine.segments), np.uint8)
+    padded[:rows, :columns] = indices
+    split = padded.reshape(tiles, engine.stages, engine.columns, beats, engine.segments)
+    return split.transpose(0, 3, 1, 2, 4).reshape(tiles * beats, engine.stages, -1)
+
+
+def index_store(engine: EngineParameters, rows: NDArray[np.uint8]) -> Words:
+    """Index rows (n, stages, lanes of a stage) -> words of the INDEX region from its base on."""
+    bits = np.unpackbits(rows[..., None], axis=-1, bitorder="little")[..., : engine.index_bits]
+    bits = bits.reshape(len(rows), engine.stages, -1)
+    pitch = 32 * engine.index_words // engine.fold
+    count = ceil_div(len(rows), engine.fold)
+    full = np.zeros((count * engine.fold, 1 << ceil_log2(engine.stages), pitch), np.uint8)
+    full[: len(rows), : engine.stages, : bits.shape[-1]] = bits
+    folded = full.reshape(count, engine.fold, -1, pitch).transpose(0, 2, 1, 3)
+    words = np.packbits(folded.reshape(count, -1, 32 * engine.index_words), -1, bitorder="little")
+    return _field(words.view("<u4"), -1, ceil_log2(engine.index_words)).reshape(-1)
+
+
+def codebook_store(engine: EngineParameters, entries: NDArray[np.int64]) -> Words:
+    """entries (R, K) of one layer -> words of the CODEBOOK region for its tiles · stages slots."""
+    slots = engine.tiles(len(entries)) * engine.stages
+    full = np.zeros((slots * engine.columns, engine.buckets), np.int64)
+    full[: len(entries), : entries.shape[1]] = entries
+    full = full.reshape(slots, engine.columns, engine.buckets) & (1 << engine.entry_bits) - 1
+    return _field(full.astype(np.uint32), 1, ceil_log2(engine.columns)).reshape(-1)
+
+
+def row_store(
+    engine: EngineParameters,
+    bias: NDArray[np.int64],
+    multiplier: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    exponent: NDArray[np.int64],
+) -> Words:
+    """Per-row parameters (R,) each -> words of the ROWS region: bias (40 bits) in two words,
+    multiplier (16) and shift (6) in the third, exponent (12, signed) in the fourth."""
+    slots = engine.tiles(len(bias)) * engine.stages
+    full = np.zeros((slots * engine.columns, ROW_WORDS), np.int64)
+    full[: len(bias), 0] = bias & 0xFFFFFFFF
+    full[: len(bias), 1] = bias >> 32 & 0xFF
+    full[: len(bias), 2] = multiplier | shift << 16
+    full[: len(bias), 3] = exponent & 0xFFF
+    full = full.reshape(slots, engine.columns, ROW_WORDS)
+    banks = [
+        _field(full[:, b * engine.bank_columns : (b + 1) * engine.bank_columns], 1,
+               ceil_log2(engine.bank_columns))
+        for b in range(engine.banks)
+    ]  # fmt: skip
+    return _field(np.stack(banks, 1), 1, ceil_log2(engine.banks)).astype(np.uint32).reshape(-1)
+
+
+def vector_store(engine: EngineParameters, vector: Sequence[int] | NDArray[np.integer]) -> Words:
+    """A vector (C,) of 32-bit words -> words of the VECTOR region from the start of a row on."""
+    words = np.asarray(vector).astype(np.int64) & 0xFFFFFFFF
+    beats = engine.beats(len(words))
+    full = np.zeros(beats * engine.segments, np.int64)
+    full[: len(words)] = words
+    full = full.reshape(beats, engine.segments)
+    return _field(full, 1, ceil_log2(engine.segments)).astype(np.uint32).reshape(-1)
+
+
+def vector_row_bytes(engine: EngineParameters) -> int:
+    """Bytes of the VECTOR region from one row of the vector store to the next."""
+    return 4 * engine.row_beats << ceil_log2(engine.segments)
+
+
+def result_bytes(engine: EngineParameters, rows: int) -> int:
+    """Bytes of the RESULT region that hold the results of `rows` rows."""
+    return 4 * ceil_div(rows, engine.columns) * slot_words(engine)
+
+
+def slot_words(engine: EngineParameters) -> int:
+    """Words of the RESULT region in one slot."""
+    return 1 << ceil_log2(engine.banks) + ceil_log2(engine.bank_columns)
+
+
+def results(engine: EngineParameters, words: Words, rows: int) -> Words:
+    """Words read from the RESULT region, from a slot on -> one word per matrix row (R,)."""
+    split = words.reshape(-1, 1 << ceil_log2(engine.banks), 1 << ceil_log2(engine.bank_columns))
+    used = split[:, : engine.banks, : engine.bank_columns].reshape(len(split), -1)
+    return used[:, : engine.columns].reshape(-1)[:rows]
+
+
+def _field(words: NDArray[np.integer], axis: int, bits: int) -> NDArray[np.integer]:
+    """Pad `axis` with zeros to 2^bits."""
+    padding = [(0, 0)] * words.ndim
+    padding[axis] = (0, (1 << bits) - words.shape[axis])
+    return np.pad(words, padding)

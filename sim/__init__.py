@@ -1,0 +1,1 @@
+"""Simulators, cocotb benches, bus models and the simulated board."""

@@ -1,0 +1,148 @@
+"""The engine's end of the link against the engine model, line byte for line byte."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import Any
+
+import cocotb
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from gateware.registers import BY_NAME, IDENTITY, REGISTERS, Operation
+from sim.bench import parameters
+from sim.core_model import CoreModel
+from sim.engine_model import EngineModel, unstuff
+from sim.requests import REGION_WORDS, Requests
+from sim.streams import PAUSES, exchange, start
+
+GROUPS = 40
+NONCE = BY_NAME["BOOT_NONCE"].offset
+
+
+def model_of(core: CoreModel) -> EngineModel:
+    """The model of the engine under test."""
+    identity = parameters()["identity"]
+    return EngineModel(
+        identity=tuple(identity[name] for name in IDENTITY), words=REGION_WORDS
+    )
+
+
+async def begin(dut: Any) -> CoreModel:
+    """Reset, with a core."""
+    core = CoreModel(dut, REGION_WORDS)
+    dut.i__valid.value = 0
+    dut.o__ready.value = 0
+    await start(dut)
+    cocotb.start_soon(core.run())
+    return core
+
+
+async def talk(dut: Any, line: bytes, expected: bytes, kind: str, seed: int) -> bytes:
+    """Send `line`, and receive as many bytes as `expected` has."""
+    return bytes(
+        await exchange(
+            dut, list(line), len(expected), kind, seed,
+            limit_cycles=5000 + 20 * (len(line) + len(expected)),
+        )
+    )
+
+
+async def all_registers(dut: Any, model: EngineModel, requests: Requests) -> None:
+    """Compare every register, the nonce with what it was before."""
+    line = requests.frame(Operation.READ, offset=0, wanted=4 * len(REGISTERS))
+    model.nonce = 0
+    answer = await talk(dut, line, bytes(2 + 10 + 4 + 4 * len(REGISTERS) + 1), "none", 0)
+    raw = unstuff(answer.strip(b"\0"))
+    assert raw is not None
+    values = list(struct.unpack(f"<{len(REGISTERS)}I", raw[10:-4]))
+    expected = unstuff(model.feed(line).strip(b"\0"))
+    assert expected is not None
+    nonce = values[NONCE // 4]
+    values[NONCE // 4] = 0
+    assert values == list(struct.unpack(f"<{len(REGISTERS)}I", expected[10:-4]))
+    assert nonce and getattr(requests, "nonce", nonce) == nonce
+    requests.nonce = nonce  # type: ignore
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(kind=PAUSES)
+async def conversation(dut: Any, kind: str) -> None:
+    """Random conversations: every response byte, every store word, every start, every register."""
+    core = await begin(dut)
+    model = model_of(core)
+    source = random.Random(f"{cocotb.RANDOM_SEED} {kind}")
+    requests = Requests(model, source)
+    starts: list[tuple[int, int]] = []
+    model.on_start = lambda run, first, last: starts.append((first, last))
+    for group in range(GROUPS):
+        line, expected = bytearray(), bytearray()
+        for piece in requests.lines(25):
+            line += piece
+            expected += model.feed(piece)
+        got = await talk(dut, bytes(line), bytes(expected), kind, group)
+        assert got == expected, differing(got, bytes(expected))
+        assert core.busy == model.busy
+        if model.busy:
+            errors = [source.choice([0, 1, 2, 4, 8, 15]) for _ in range(source.randrange(4))]
+            model.cycles = source.randrange(1 << 48)
+            await core.finish(model.cycles, errors)
+            for strobes in errors:
+                model.errors |= strobes
+                model.counters = tuple(
+                    count + (strobes >> bit & 1) for bit, count in enumerate(model.counters)
+                )  # type: ignore
+            model.busy = False
+        await all_registers(dut, model, requests)
+        assert core.memory == model.memory
+        assert core.starts == starts
+
+
+def differing(got: bytes, expected: bytes) -> str:
+    """The first frame in which two line byte strings differ."""
+    for position, pair in enumerate(
+        zip(got.split(b"\0"), expected.split(b"\0"), strict=False)
+    ):
+        if pair[0] != pair[1]:
+            texts = [(unstuff(part) or b"?").hex(" ") for part in pair]
+            return f"response {position // 2}: {texts[0]}, expected {texts[1]}"
+    return f"{len(got)} bytes, expected {len(expected)}"
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def full_speed(dut: Any) -> None:
+    """Writes of 256 bytes are taken at one byte a cycle without a stall."""
+    core = await begin(dut)
+    model = model_of(core)
+    requests = Requests(model, random.Random(cocotb.RANDOM_SEED))
+    payload = bytes(range(256))
+    line = b"".join(
+        requests.frame(Operation.WRITE, offset=5 << 28, payload=payload) for _ in range(20)
+    )
+    dut.o__ready.value = 1
+    for byte in line:
+        dut.i__valid.value, dut.i__payload.value = 1, byte
+        await FallingEdge(dut.clk)
+        assert int(dut.i__ready.value), "the endpoint stalled"
+        await RisingEdge(dut.clk)
+    dut.i__valid.value = 0
+    await ClockCycles(dut.clk, 100)
+    model.feed(line)
+    assert core.memory == model.memory
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def read_speed(dut: Any) -> None:
+    """Reads of 256 bytes leave at nine tenths of a byte a cycle or more."""
+    core = await begin(dut)
+    model = model_of(core)
+    requests = Requests(model, random.Random(cocotb.RANDOM_SEED))
+    line = b"".join(
+        requests.frame(Operation.READ, offset=5 << 28, wanted=256) for _ in range(20)
+    )
+    expected = model.feed(line)
+    began = cocotb.utils.get_sim_time("ns")
+    got = await talk(dut, line, expected, "none", 0)
+    cycles = (cocotb.utils.get_sim_time("ns") - began) / 10
+    assert got == expected
+    assert len(expected) >= 0.9 * cycles, f"{len(expected)} bytes in {cycles} cycles"

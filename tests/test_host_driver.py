@@ -1,0 +1,310 @@
+"""The driver against the engine model, over good and bad lines."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+from gateware.registers import BY_NAME, REGISTERS
+from host.driver import Driver, RunReport
+from host.errors import DeadlineError, EngineError, PortError, ProtocolError
+from host.link import Link
+from sim.engine_model import EMPTY, LOADING, VALID, EngineModel
+from sim.faulty import FaultyTransport, ModelTransport
+
+VECTORS, RESULTS = 5 << 28, 6 << 28
+
+
+def image(seed=1, sizes=(5000, 64, 1)):
+    source = np.random.default_rng(seed)
+    return [
+        ((region + 1) << 28, source.integers(0, 1 << 32, size, dtype=np.uint32))
+        for region, size in enumerate(sizes)
+    ]
+
+
+def holds(engine, segments):
+    return all(
+        engine.memory.get(address // 4 + k) == word
+        for address, words in segments
+        for k, word in enumerate(words.tolist())
+    )
+
+
+def driver_of(**values):
+    line = ModelTransport(EngineModel(**values))
+    return Driver(Link(line)), line
+
+
+def test_identity():
+    driver, _ = driver_of(identity=(0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 2048, 1728, 32, 16))
+    found = driver.identify()
+    assert (found.kind, found.stages, found.columns, found.segments) == (0, 8, 4, 2)
+    assert found.lanes == 64
+    assert (found.index_bits, found.entry_bits, found.activation_bits) == (4, 25, 25)
+    assert (found.accumulator_bits, found.index_depth, found.slots) == (60, 4096, 64)
+    assert (found.vector_words, found.max_columns) == (2048, 1728)
+    assert (found.layers, found.slot_cycles) == (32, 16)
+    assert (found.protocol, found.gateware) == (1, 1)
+
+
+def test_registers_by_name():
+    driver, line = driver_of(nonce=77, cycles=5 << 32 | 6)
+    values = driver.registers()
+    assert list(values) == [register.name for register in REGISTERS]
+    assert values["MAGIC"] == 0x44504E54
+    assert (values["BOOT_NONCE"], values["CYCLES_LO"], values["CYCLES_HI"]) == (77, 6, 5)
+    assert values["STATUS"] == line.engine.state == EMPTY
+
+
+def test_register_addresses_have_no_holes():
+    assert [register.offset for register in REGISTERS] == list(range(0, 4 * len(REGISTERS), 4))
+    assert BY_NAME["START"] == REGISTERS[-1] and len(REGISTERS) <= 64
+
+
+@pytest.mark.parametrize(
+    "position, value, message",
+    [
+        (0, 0xDEAD, "the device is no DP-Net engine: its magic is 0x0000dead instead of 0x44504e54; "
+                    "check the port and the bitstream"),
+        (1, 2, "the engine speaks protocol 2, this host 1; use the host software and the bitstream "
+               "of one release"),
+    ],
+)
+def test_another_device(position, value, message):
+    class Other(EngineModel):
+        def registers(self):
+            values = super().registers()
+            values[position] = value
+            return values
+
+    with pytest.raises(ProtocolError) as caught:
+        Driver(Link(ModelTransport(Other()))).identify()
+    assert str(caught.value) == message
+
+
+def test_load_then_nothing_to_do():
+    driver, line = driver_of()
+    segments = image()
+    steps = []
+    assert driver.load(segments, lambda done, total: steps.append((done, total))) is True
+    engine = line.engine
+    assert holds(engine, segments) and engine.state == VALID
+    data = b"".join(words.tobytes() for _, words in segments)
+    assert (engine.image_crc, engine.image_words) == (zlib.crc32(data), 5065)
+    assert steps[-1] == (5065, 5065)
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    sent = len(line.traffic)
+    assert driver.load(segments) is False
+    assert Driver(Link(line)).load(list(reversed(segments))) is False
+    assert len(line.traffic) - sent < 200
+
+
+def test_another_image_replaces_it():
+    driver, line = driver_of()
+    driver.load(image(1))
+    first = line.engine.epoch
+    for seed in range(2, 40):
+        assert driver.load(image(seed, (40, 3))) is True
+        assert holds(line.engine, image(seed, (40, 3))) and line.engine.epoch != first
+        first = line.engine.epoch
+
+
+def test_same_words_elsewhere_are_another_image():
+    driver, line = driver_of()
+    (address, words), *_ = image(1, (40,))
+    driver.load([(address, words)])
+    assert driver.load([(address + 64, words)]) is True
+    assert holds(line.engine, [(address + 64, words)])
+
+
+def test_an_interrupted_load_goes_on():
+    segments = image(3, (20_000, 500))
+    size = 4 * 20_500
+    line = ModelTransport()
+    with pytest.raises(PortError):
+        Driver(Link(FaultyTransport(line, 1, close_after=size * 3 // 4))).load(segments)
+    assert line.engine.state == LOADING
+    line.traffic.clear()
+    steps = []
+    Driver(Link(line)).load(segments, lambda done, total: steps.append((done, total)))
+    assert line.engine.state == VALID and holds(line.engine, segments)
+    assert len(line.traffic) < size // 2
+    assert steps[-1] == (20_500, 20_500)
+
+
+def test_an_interrupted_load_of_another_image_starts_again():
+    line = ModelTransport()
+    with pytest.raises(PortError):
+        Driver(Link(FaultyTransport(line, 1, close_after=9000))).load(image(3))
+    Driver(Link(line)).load(image(4))
+    assert holds(line.engine, image(4)) and line.engine.state == VALID
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [{"flip": 1e-3}, {"drop": 1e-3}, {"double": 2e-3}, {"swap": 0.3},
+     {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2}],
+    ids=lambda faults: "-".join(faults),
+)
+def test_a_load_over_a_bad_line_is_exact(faults):
+    for seed in range(3):
+        line = FaultyTransport(ModelTransport(), seed, **faults)
+        driver = Driver(Link(line))
+        driver.load(image(seed, (9000, 700)))
+        assert holds(line.inner.engine, image(seed, (9000, 700)))
+        assert line.inner.engine.state == VALID
+        assert driver.run(0, 1).cycles == 4321
+        assert line.inner.engine.run == 1, "a repeated start was a second run"
+        assert line.faults > 5
+
+
+def test_a_store_that_forgets_is_repaired():
+    class Forgetful(EngineModel):
+        """The first COMMIT finds a word upset."""
+
+        upset = False
+
+        def _commit(self, payload, own):
+            if not self.upset:
+                self.upset = True
+                self.memory[(1 << 26) + 1234] ^= 1
+            return super()._commit(payload, own)
+
+    line = ModelTransport(Forgetful())
+    Driver(Link(line)).load(image())
+    assert line.engine.state == VALID and holds(line.engine, image())
+
+
+def test_an_image_larger_than_the_engine():
+    driver, line = driver_of(words={1: 4096, 2: 64, 3: 1, 4: 0, 5: 0, 6: 0})
+    with pytest.raises(EngineError) as caught:
+        driver.load(image())
+    assert str(caught.value).startswith(
+        "the engine does not hold what was sent (CHECK_FAILED): the image is larger than its stores"
+    )
+    assert line.engine.state == LOADING
+
+
+def test_a_reset_during_a_load():
+    class Reset(ModelTransport):
+        """The engine loses everything after 8 KB."""
+
+        def write(self, data):
+            super().write(data)
+            if len(self.traffic) > 8192 and self.engine.epoch:
+                self.engine.epoch, self.engine.state = 0, EMPTY
+
+    with pytest.raises(EngineError) as caught:
+        Driver(Link(Reset())).load(image())
+    assert "(STALE): it is not loading this image; was it reset" in str(caught.value)
+
+
+BAD_IMAGES = [
+    ([], "an image must have 1 to 31 ranges of words, not 0"),
+    ([((1 << 28) + 8 * k, np.ones(1, np.uint32)) for k in range(32)],
+     "an image must have 1 to 31 ranges of words, not 32"),
+    ([(5 << 28, np.ones(1, np.uint32))], "a segment must lie in regions 1 to 4, not at 0x50000000"),
+    ([((1 << 28) + 2, np.ones(1, np.uint32))],
+     "a segment must lie in regions 1 to 4, not at 0x10000002"),
+    ([(1 << 28, np.ones(4, np.uint32)), ((1 << 28) + 12, np.ones(1, np.uint32))],
+     "segments must not overlap, as they do at 0x1000000c"),
+    ([((2 << 28) - 4, np.ones(2, np.uint32))],
+     "a segment must end inside its region, not at 0x20000004"),
+    ([(1 << 28, np.ones(4))], "words must be one row of integers, not 1-d float64"),
+    ([(1 << 28, np.ones((2, 2), np.uint32))], "words must be one row of integers, not 2-d uint32"),
+]
+
+
+@pytest.mark.parametrize("segments, message", BAD_IMAGES)
+def test_images_that_are_none(segments, message):
+    driver, line = driver_of()
+    with pytest.raises(ValueError) as caught:
+        driver.load(segments)
+    assert str(caught.value) == message
+    assert not line.traffic
+
+
+def test_neighboring_segments_are_one_range():
+    driver, line = driver_of()
+    segments = [((1 << 28) + 4 * k, np.array([k], np.uint32)) for k in range(100)]
+    driver.load(segments)
+    assert holds(line.engine, segments) and line.engine.image_words == 100
+
+
+def test_words_there_and_back():
+    driver, line = driver_of()
+    words = np.arange(-50, 950, dtype=np.int64)
+    driver.write_words(VECTORS + 8, words)
+    back = driver.read_words(VECTORS + 8, 1000)
+    assert back.dtype == np.uint32
+    assert np.array_equal(back.view(np.int32), words)
+    assert line.engine.memory[(5 << 26) + 2] == 0xFFFFFFCE
+    data = words.astype("<u4").tobytes()
+    assert driver.check_words(VECTORS + 8, 1000) == zlib.crc32(data)
+
+
+def test_runs_are_numbered():
+    driver, line = driver_of(run=65534)
+    driver.load(image())
+    started = []
+    inner = line.engine.on_start
+
+    def on_start(*what):
+        started.append(what)
+        inner(*what)
+
+    line.engine.on_start = on_start
+    for _ in range(3):
+        assert driver.run(2, 7) == RunReport(4321, ())
+    assert started == [(65535, 2, 7), (0, 2, 7), (1, 2, 7)]
+
+
+def test_run_needs_an_image():
+    driver, _ = driver_of()
+    with pytest.raises(EngineError, match=r"\(NOT_VALID\): it holds no valid image; load one first$"):
+        driver.run(0, 0)
+
+
+@pytest.mark.parametrize("first, last", [(-1, 0), (0, 256)])
+def test_layers_have_a_range(first, last):
+    driver, _ = driver_of()
+    with pytest.raises(ValueError, match=r"^(first|last) must be 0 to 255, not "):
+        driver.run(first, last)
+
+
+def test_errors_of_a_run():
+    driver, line = driver_of()
+    driver.load(image())
+    inner = line.engine.on_start
+
+    def on_start(*what):
+        inner(*what)
+        line.engine.errors = 0b0101
+
+    line.engine.on_start = on_start
+    with pytest.raises(EngineError) as caught:
+        driver.run(0, 3)
+    assert str(caught.value) == (
+        "layers 0 to 3: nonfinite: a vector holds a NaN or an infinity; sigma: a bucket sum "
+        "differs from the sum of the inputs (an upset): run again"
+    )
+    assert caught.value.report == RunReport(4321, ("nonfinite", "sigma"))
+
+
+def test_a_run_that_does_not_end():
+    driver, line = driver_of()
+    driver.load(image())
+    line.run_s = 1e9
+    began = line.now()
+    with pytest.raises(DeadlineError, match=r"^run 1 \(layers 0 to 3\) is not done after 2 s; "):
+        driver.run(0, 3, timeout_s=2)
+    assert 2 <= line.now() - began < 2.2
+
+
+def test_an_engine_that_is_reset_during_a_run():
+    driver, line = driver_of()
+    driver.load(image())
+    line.engine.on_start = lambda *_: setattr(line.engine, "state", EMPTY)
+    with pytest.raises(EngineError, match=r"^run 1 \(layers 0 to 0\) was lost: the engine was reset"):
+        driver.run(0, 0)

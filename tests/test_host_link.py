@@ -1,0 +1,258 @@
+"""The link over lines that lose, damage, repeat and reorder: everything ends, and ends right."""
+
+import random
+import zlib
+
+import pytest
+
+from gateware.registers import BY_NAME, Operation, Status
+from host.errors import DeadlineError, EngineError, PortError, ProtocolError
+from host.frames import Frame
+from host.link import Link, Request
+from sim.engine_model import EngineModel, stuff, unstuff
+from sim.faulty import FaultyTransport, ModelTransport
+
+VECTORS = 5 << 28
+FAULTS = [
+    {"flip": 1e-3},
+    {"drop": 1e-3},
+    {"double": 1e-3},
+    {"swap": 0.3},
+    {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2},
+]
+
+
+def writes(count, seed=1):
+    source = random.Random(seed)
+    return [(VECTORS + 256 * k, source.randbytes(256)) for k in range(count)]
+
+
+def words_of(pairs):
+    return {
+        offset // 4 + k: int.from_bytes(data[4 * k:4 * k + 4], "little")
+        for offset, data in pairs
+        for k in range(len(data) // 4)
+    }
+
+
+def requests_in(traffic):
+    """(operation, txid) of every request on the line."""
+    raws = [unstuff(part) for part in bytes(traffic).split(b"\0") if part]
+    return [(raw[0] & 15, raw[1]) for raw in raws]
+
+
+def test_writes_are_windowed():
+    line = ModelTransport(delay_s=0.1, reply_s=0.2)
+    pairs = writes(64)
+    Link(line).write_many(pairs)
+    assert line.engine.memory == words_of(pairs)
+    # The greeting and 64 writes: 16 on their way at a time, nothing sent twice.
+    assert len(requests_in(line.traffic)) == 65
+    assert line.now() == pytest.approx(0.1 + 64 / 16 * 0.1)
+
+
+def test_a_window_of_one_waits_for_each():
+    line = ModelTransport(delay_s=0.1, reply_s=0.2)
+    Link(line, window=1).write_many(writes(8))
+    assert line.now() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("window", [1, 2, 16])
+@pytest.mark.parametrize("faults", FAULTS, ids=lambda faults: "-".join(faults))
+def test_writes_and_reads_over_bad_lines(faults, window):
+    for seed in range(4):
+        line = FaultyTransport(ModelTransport(), seed, **faults)
+        link = Link(line, window=window)
+        pairs = writes(80, seed)
+        done = []
+        link.write_many(pairs, progress=done.append)
+        assert line.inner.engine.memory == words_of(pairs)
+        assert sum(done) == 80 * 256
+        assert link.read(VECTORS, 80 * 256) == b"".join(data for _, data in pairs)
+        assert line.faults > 5
+        assert "swap" in faults or link.retransmissions > 5
+
+
+def test_a_lost_response_to_a_write_needs_no_second_write():
+    class Deaf(ModelTransport):
+        """Loses every response but each fourth."""
+
+        count = 0
+
+        def read(self, limit, timeout_s):
+            pieces = super().read(limit, timeout_s).split(b"\0")
+            kept = []
+            for piece in pieces:
+                if piece:
+                    self.count += 1
+                if not piece or self.count % 4 == 1:
+                    kept.append(piece)
+            return b"\0".join(kept)
+
+    line = Deaf()
+    link = Link(line, first_txid=0)
+    pairs = writes(61)
+    link.write_many(pairs)
+    # The bitmap of every fourth response tells of the three before it; the last three have
+    # no response after theirs.
+    assert len(requests_in(line.traffic)) <= 62 + 3
+    assert line.engine.memory == words_of(pairs)
+
+
+def test_an_engine_that_remembers_another_program():
+    line = ModelTransport()
+    Link(line, first_txid=100).write_many(writes(20))
+
+    class Hole(FaultyTransport):
+        """Loses the second write of each round once."""
+
+        lost = False
+
+        def write(self, data):
+            parts = [part for part in data.split(b"\0") if part]
+            for part in list(parts):
+                raw = unstuff(part)
+                if raw[0] & 15 == Operation.WRITE and raw[1] == 106 and not self.lost:
+                    self.lost = True
+                    parts.remove(part)
+            self.inner.write(b"".join(b"\0" + part + b"\0" for part in parts))
+
+    hole = Hole(line, 0)
+    pairs = writes(20, seed=2)
+    Link(hole, first_txid=104).write_many(pairs)
+    assert hole.lost
+    assert line.engine.memory == words_of(pairs)
+
+
+def test_a_lost_request_is_noticed_before_its_time_is_up():
+    class Hole(ModelTransport):
+        """Loses the 5th request."""
+
+        count = 0
+
+        def write(self, data):
+            kept = []
+            for part in data.split(b"\0"):
+                self.count += bool(part)
+                if not part or self.count != 5:
+                    kept.append(part)
+                elif part:
+                    self.count += 100
+            super().write(b"\0".join(kept))
+
+    line = Hole(delay_s=0.01, reply_s=5.0)
+    Link(line).write_many(writes(30))
+    assert line.now() < 0.2
+
+
+OPERATIONS = [
+    lambda link: link.read(0, 4),
+    lambda link: link.read(VECTORS, 4096),
+    lambda link: link.write_many(writes(40)),
+    lambda link: link.request(Operation.CHECK, payload=bytes([0, 0, 0, 4, 1, 0, 0, 0])),
+]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"mute_after": 0},
+        {"mute_after": 25},
+        {"mute_after": 0, "babble": True},
+        {"drop": 1.0},
+        {"flip": 1.0},
+        {"mute_after": 25, "babble": True},
+    ],
+    ids=str,
+)
+def test_every_operation_ends_within_its_deadline(operation, faults):
+    line = FaultyTransport(ModelTransport(), 3, **faults)
+    link = Link(line, timeout_s=2.0)
+    with pytest.raises(DeadlineError) as caught:
+        operation(link)
+    # 25 bytes let the greeting through; then the operation has its own two seconds.
+    assert 2.0 <= line.now() <= 2.1
+    words = "stopped answering" if faults.get("mute_after") else "no engine answers"
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("after", [0, 30, 2000, 5000])
+def test_a_port_that_closes(after):
+    line = FaultyTransport(ModelTransport(), 1, close_after=after)
+    with pytest.raises(PortError, match="^the port was closed$"):
+        Link(line).write_many(writes(40))
+
+
+def test_an_echo_is_no_engine():
+    class Echo(ModelTransport):
+        """Sends back what it is sent."""
+
+        def write(self, data):
+            self._arrivals.append((self._now, data))
+
+    with pytest.raises(DeadlineError, match="^no engine answers: no response to READ for 3 s, "):
+        Link(Echo()).read(0, 4)
+
+
+def test_retransmissions_slow_down():
+    line = FaultyTransport(ModelTransport(reply_s=0.1), 1, mute_after=0)
+    with pytest.raises(DeadlineError):
+        Link(line, timeout_s=10).read(0, 4)
+    # 0.1, 0.2, 0.4 and then 0.8 s apart.
+    assert 10 < line.written // len(Frame(1, 0, flags=1, wanted=4).encode()) < 17
+
+
+@pytest.mark.parametrize(
+    "request_, status, words",
+    [
+        (Request(Operation.WRITE, 1 << 28, bytes(4), epoch=9), Status.STALE,
+         "is not loading this image; was it reset, or does another program load it?"),
+        (Request(Operation.READ, 2, wanted=4), Status.BAD_ADDRESS,
+         "has nothing at this address, or not of this size"),
+        (Request(Operation.WRITE, BY_NAME["START"].offset, bytes(4)), Status.NOT_VALID,
+         "holds no valid image; load one first"),
+    ],
+)
+def test_a_refusal_is_an_error(request_, status, words):
+    link = Link(ModelTransport())
+    with pytest.raises(EngineError) as caught:
+        link.exchange([request_])
+    where = f"{request_.operation.name} at 0x{request_.offset:08x}"
+    assert str(caught.value) == f"the engine refused {where} ({status.name}): it {words}"
+    (response,) = link.exchange([request_], accept=[status])
+    assert response.flags == status
+    # The link goes on after a refusal.
+    assert link.read(0, 4) == b"TNPD"
+
+
+def test_an_unknown_status():
+    class Later(EngineModel):
+        """An engine of a later version."""
+
+        def _carry_out(self, *_):
+            return 77, b""
+
+    with pytest.raises(ProtocolError, match="^the engine answered with status 77, which this "):
+        Link(ModelTransport(Later())).read(0, 4)
+
+
+def test_answers_to_others_are_not_ours():
+    class Stranger(ModelTransport):
+        """Every answer is preceded by one with another txid and one with another operation."""
+
+        def write(self, data):
+            super().write(data)
+            for raw in [unstuff(part) for part in data.split(b"\0") if part]:
+                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x1B, raw[1])):
+                    body = bytes([first, txid, 0, 0, 0, 0, 0, 0, 4, 0]) + b"evil"
+                    line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
+                    self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))
+
+    assert Link(Stranger()).read(0, 4) == b"TNPD"
+
+
+@pytest.mark.parametrize("window", [0, 17])
+def test_window_range(window):
+    with pytest.raises(ValueError, match=f"^window must be 1 to 16, not {window}$"):
+        Link(ModelTransport(), window)
