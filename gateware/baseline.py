@@ -41,7 +41,7 @@ class BaselineCore(wiring.Component):
         vector = place(m, Ram(width=32, depth=params.columns), "vector")
         results = place(m, Ram(width=32, depth=params.rows), "results")
         layers = place(m, Ram(width=32 * LAYER_WORDS, depth=params.layers, granularity=32), "layers")
-        layer, number = Signal(DESCRIPTOR), Signal(8)
+        layer, number, end = Signal(DESCRIPTOR), Signal(8), Signal(8)
         address = Signal(range(params.weights + 1))
         row, column, stored = Signal(16), Signal(16), Signal(16)
         final = column == layer.beats - 1
@@ -61,7 +61,7 @@ class BaselineCore(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += link.busy.eq(0)
                 with m.If(link.start):
-                    m.d.sync += number.eq(link.first)
+                    m.d.sync += [number.eq(link.first), end.eq(link.last)]
                     m.next = "FETCH"
             with m.State("FETCH"):
                 m.next = "DECODE"
@@ -86,7 +86,7 @@ class BaselineCore(wiring.Component):
                 with m.If(unit.o.valid & (stored == layer.rows - 1)):
                     m.d.sync += number.eq(number + 1)
                     m.next = "FETCH"
-                    with m.If(number == link.last):
+                    with m.If(number == end):
                         m.next = "IDLE"
         with m.If(link.start & ~link.busy):
             m.d.sync += link.cycles.eq(1)

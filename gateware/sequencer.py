@@ -59,7 +59,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
-        number = Signal(8)
+        number, final = Signal(8), Signal(8)
         beat, tile, gap = Signal(16), Signal(16), Signal(16)
         count = Signal(16)
         index_row = Signal.like(self.command.address)
@@ -85,7 +85,7 @@ class Sequencer(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.start):
-                    m.d.sync += number.eq(self.first)
+                    m.d.sync += [number.eq(self.first), final.eq(self.last)]
                     m.next = "FETCH"
             with m.State("FETCH"):
                 m.next = "DECODE"
@@ -114,15 +114,15 @@ class Sequencer(wiring.Component):
                     m.d.sync += [beat.eq(0), count.eq(0)]
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                final = count == layer.last_k
+                drained = count == layer.last_k
                 m.d.comb += [
                     command.drain.eq(1),
                     command.address.eq(drain_row(engine) + count),
-                    Cat(command.first, command.last).eq(Cat(count == 0, final)),
+                    Cat(command.first, command.last).eq(Cat(count == 0, drained)),
                     command.start.eq((count == 0) & (tile == 0)),
                 ]
                 m.d.sync += count.eq(count + 1)
-                with m.If(final):
+                with m.If(drained):
                     m.d.sync += [tile.eq(tile + 1), count.eq(0)]
                     with m.If(tile == layer.tiles - 1):
                         m.next = "WAIT"
@@ -143,10 +143,10 @@ class Sequencer(wiring.Component):
                         with m.If(layer.forward):
                             m.next = "COPY"
                         with m.Else():
-                            self._next(m, number)
+                            self._next(m, number, final)
             with m.State("COPY"):
                 with m.If(self.copied):
-                    self._next(m, number)
+                    self._next(m, number, final)
         with m.If(self.start & ~self.busy):
             m.d.sync += self.cycles.eq(1)
         with m.Elif(self.busy):
@@ -175,9 +175,9 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.refused.eq(1)
                     m.next = "IDLE"
 
-    def _next(self, m, number):
+    def _next(self, m, number, final):
         m.d.sync += number.eq(number + 1)
-        with m.If(number == self.last):
+        with m.If(number == final):
             m.next = "IDLE"
         with m.Else():
             m.next = "FETCH"

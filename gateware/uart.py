@@ -33,8 +33,8 @@ class UartReceiver(wiring.Component):
     low is dropped, and nothing is received until the line is high again.  Clocks may differ by 2 %.
 
     Parameters: `clock_hz`, `baud` (at most `clock_hz / 8`).
-    Members: `rx`, asynchronous; `byte` with `valid` for one cycle; `error` for one cycle when a byte
-    is dropped.
+    Members: `rx`, asynchronous; `byte` with `valid` for one cycle; `error` for one cycle when a
+    byte is dropped.
     """
 
     rx: In(1, init=1)

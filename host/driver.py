@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,26 +14,18 @@ from gateware.registers import (
     BY_NAME,
     IDENTITY,
     MAGIC,
-    MAX_PAYLOAD,
-    MAX_RANGES,
-    REGION_SHIFT,
     REGISTERS,
     RUN_ERRORS,
     VERSION,
     Operation,
-    Region,
     State,
     Status,
 )
 from host.errors import DeadlineError, EngineError, ProtocolError
-from host.link import Link, Request
+from host.link import Link
+from host.request import Request
+from host.segments import LoadImage, Progress, Reporter, Segment, Words, as_words, pieces
 
-Words = NDArray[np.uint32]
-Segment = tuple[int, Words]
-Progress = Callable[[int, int], None]
-
-_CHUNK_WORDS = 1024
-"""Words that one CHECK covers when a load goes on: 4 KB, against about 40 bytes of frames."""
 _REPAIRS = 3
 _SLOWEST_WORDS_PER_S = 5_000
 """A simulated engine on a busy machine; a real one reads back 100 million."""
@@ -131,14 +123,14 @@ class Driver:
         image that was interrupted goes on: only what is missing is sent.  `progress` is called
         with the words done and all words.  At most 31 separate address ranges.
         """
-        image = _Image(segments)
+        image = LoadImage(segments)
         self.identify()
         values = self.registers()
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         epoch = values["EPOCH"]
         if state == State.VALID and image.is_held(values):
             return False
-        report = _Reporter(progress, image.count)
+        report = Reporter(progress, image.count)
         if state == State.LOADING and epoch in image.epochs:
             self._repair(image, epoch, report)
         else:
@@ -150,7 +142,7 @@ class Driver:
             if self._commit(image, epoch):
                 report.finish()
                 return True
-            self._repair(image, epoch, _Reporter(None, image.count))
+            self._repair(image, epoch, Reporter(None, image.count))
         raise EngineError(
             "the engine does not hold what was sent (CHECK_FAILED): the image is larger than its "
             "stores, or a store is faulty; compare the image with what `dpnet info` shows"
@@ -160,9 +152,9 @@ class Driver:
         """CRC-32 of `count` words from `address`, computed by the engine from its stores."""
         return self._checks([(address, count)])[0]
 
-    def write_words(self, address: int, words: Words) -> None:
+    def write_words(self, address: int, words: NDArray[Any]) -> None:
         """Write `words` (any integer array; 32 bits are kept) to vectors or results."""
-        self.link.write_many(_pieces([(address, _words(words))]))
+        self.link.write_many(pieces([(address, as_words(words))]))
 
     def read_words(self, address: int, count: int) -> Words:
         """`count` words from `address`."""
@@ -213,10 +205,10 @@ class Driver:
             transport.sleep(min(pause_s, max(0.0, end - transport.now())))
             pause_s = min(2 * pause_s, _LONGEST_SLEEP_S)
 
-    def _send(self, segments: Sequence[Segment], epoch: int, report: _Reporter) -> None:
-        self.link.write_many(_pieces(segments), epoch=epoch, progress=report.bytes_done)
+    def _send(self, segments: Sequence[Segment], epoch: int, report: Reporter) -> None:
+        self.link.write_many(pieces(segments), epoch=epoch, progress=report.bytes_done)
 
-    def _repair(self, image: _Image, epoch: int, report: _Reporter) -> None:
+    def _repair(self, image: LoadImage, epoch: int, report: Reporter) -> None:
         """Send the chunks whose CRC in the engine is not the image's."""
         chunks = list(image.chunks())
         found = self._checks([(address, len(words)) for address, words in chunks])
@@ -240,7 +232,7 @@ class Driver:
         responses = self.link.exchange(requests)
         return [int.from_bytes(response.payload, "little") for response in responses if response]
 
-    def _commit(self, image: _Image, epoch: int) -> bool:
+    def _commit(self, image: LoadImage, epoch: int) -> bool:
         response = self.link.request(
             Operation.COMMIT,
             payload=image.commit,
@@ -251,92 +243,7 @@ class Driver:
         return response.flags == Status.OK
 
 
-class _Image:
-    """Segments checked, joined where they touch, with their CRC and epochs."""
-
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        self.segments = _joined(segments)
-        self.count = sum(len(words) for _, words in self.segments)
-        if not 1 <= len(self.segments) <= MAX_RANGES:
-            raise ValueError(
-                f"an image must have 1 to {MAX_RANGES} ranges of words, not {len(self.segments)}"
-            )
-        self.crc = 0
-        for _, words in self.segments:
-            self.crc = zlib.crc32(words.tobytes(), self.crc)
-        ranges = [(address // 4, len(words)) for address, words in self.segments]
-        self.commit = np.array([self.crc, *sum(ranges, ())], "<u4").tobytes()
-        # Addresses count too; 0 means no image.
-        first = zlib.crc32(self.commit) % 255 + 1
-        self.epochs = (first, first % 255 + 1)
-
-    def is_held(self, values: dict[str, Any]) -> bool:
-        """Whether these registers of a valid engine are those after a load of this image."""
-        return (
-            values["IMAGE_CRC"] == self.crc
-            and values["IMAGE_WORDS"] == self.count
-            and values["EPOCH"] in self.epochs
-        )
-
-    def chunks(self) -> Iterator[Segment]:
-        for address, words in self.segments:
-            for start in range(0, len(words), _CHUNK_WORDS):
-                yield address + 4 * start, words[start:start + _CHUNK_WORDS]
-
-
-def _joined(segments: Sequence[Segment]) -> list[Segment]:
-    parts: list[tuple[int, list[Words]]] = []
-    end = 0
-    for address, array in sorted(segments, key=lambda segment: segment[0]):
-        words = _words(array)
-        region = address >> REGION_SHIFT
-        if address % 4 or not Region.IMAGE_FIRST <= region <= Region.IMAGE_LAST:
-            raise ValueError(f"a segment must lie in regions 1 to 4, not at 0x{address:08x}")
-        if not len(words):
-            continue
-        if parts and address < end:
-            raise ValueError(f"segments must not overlap, as they do at 0x{address:08x}")
-        # Ranges of a COMMIT stay inside a region.
-        if parts and address == end and region == parts[-1][0] >> REGION_SHIFT:
-            parts[-1][1].append(words)
-        else:
-            parts.append((address, [words]))
-        end = address + 4 * len(words)
-        if end > (region + 1) << REGION_SHIFT:
-            raise ValueError(f"a segment must end inside its region, not at 0x{end:08x}")
-    return [(address, np.concatenate(arrays)) for address, arrays in parts]
-
-
-def _words(array: Words) -> Words:
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"words must be one row of integers, not {array.ndim}-d {array.dtype}")
-    return np.ascontiguousarray(array).astype("<u4")
-
-
-def _pieces(segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
-    for address, words in segments:
-        data = words.tobytes()
-        for start in range(0, len(data), MAX_PAYLOAD):
-            yield address + start, data[start:start + MAX_PAYLOAD]
-
-
 def _run_report(values: dict[str, int]) -> RunReport:
     status = BY_NAME["STATUS"]
     errors = tuple(name for name in RUN_ERRORS if status.field(name).of(values["STATUS"]))
     return RunReport(values["CYCLES_HI"] << 32 | values["CYCLES_LO"], errors)
-
-
-class _Reporter:
-    """Turns bytes done into calls of a `Progress`."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def bytes_done(self, count: int) -> None:
-        self._done += count // 4
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-    def finish(self) -> None:
-        if self._progress is not None:
-            self._progress(self._total, self._total)

@@ -10,46 +10,17 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateware.registers import (
-    BY_NAME,
-    FIRST,
-    HISTORY,
-    MAX_PAYLOAD,
-    RESPONSE,
-    Operation,
-    Status,
-)
-from host.errors import DeadlineError, EngineError, ProtocolError
+from gateware.registers import BY_NAME, FIRST, HISTORY, MAX_PAYLOAD, Operation, Status
+from host.errors import DeadlineError
 from host.frames import Decoder, Frame
+from host.request import Request, answers, check
 from host.transport import Transport
 
 _READ_LIMIT = 65536
 _SLOWEST = 8
 """A time-out grows with every loss up to so many `reply_s`."""
-_TRIES = 16
-"""A request that is never answered is sent about half as often before its deadline, at least."""
-
-_MEANINGS = {
-    Status.BAD_OPERATION: "does not know this operation",
-    Status.BAD_ADDRESS: "has nothing at this address, or not of this size",
-    Status.STALE: "is not loading this image; was it reset, or does another program load it?",
-    Status.BUSY: "is computing; wait for the end of the run",
-    Status.NOT_VALID: "holds no valid image; load one first",
-    Status.CHECK_FAILED: "reads back another image than was sent",
-}
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request; `patience_s` is added to the deadline of an answer that takes long."""
-
-    operation: Operation
-    offset: int = 0
-    payload: bytes = b""
-    epoch: int = 0
-    wanted: int = 0
-    patience_s: float = 0.0
-    flags: int = 0
+_LEAST_REPLIES, _MOST_REPLIES = 16, 48
+"""The default deadline is 3 s, but within so many `reply_s`: simulated seconds are long."""
 
 
 @dataclass
@@ -71,8 +42,8 @@ class Link:
     """Talks frames over `transport`, which it does not own.
 
     Parameters: `window`, requests on their way at once (1 to 16); `timeout_s`, how long a request
-    may stay without its answer before `DeadlineError` (default: 3 s, or 16 reply times if that is
-    more); `first_txid`, random by default.
+    may stay without its answer before `DeadlineError` (default: 3 s, but at least 16 and at most
+    48 of the transport's `reply_s`); `first_txid`, random by default.
     Members: `retransmissions`, `errors` (damaged frames that came).
     """
 
@@ -88,7 +59,9 @@ class Link:
             raise ValueError(f"window must be 1 to {HISTORY // 2}, not {window!r}")
         self.transport = transport
         self.window = window
-        self.timeout_s = timeout_s or max(3.0, _TRIES * transport.reply_s)
+        reply_s = transport.reply_s
+        default_s = min(max(3.0, _LEAST_REPLIES * reply_s), _MOST_REPLIES * reply_s)
+        self.timeout_s = timeout_s or default_s
         self.retransmissions = 0
         self._decoder = Decoder()
         # Random, so that answers to a program before this one are rarely taken for ours.
@@ -205,10 +178,10 @@ class Link:
                 return [responses[number] for number in range(count)]
             for response in self._receive(flights):
                 answered = flights.get(response.txid)
-                if answered is None or not _answers(response, answered.request):
+                if answered is None or not answers(response, answered.request):
                     continue
                 self._learn(answered)
-                _check(response, answered.request, accept)
+                check(response, answered.request, accept)
                 if by_bitmap:
                     for txid in _reported(response, flights):
                         finish(txid, None)
@@ -281,32 +254,6 @@ class Link:
             f"no engine answers: no response to {name} for {seconds:g} s, {noise}; check that the "
             "board is on and configured, the port is the right one, and the baud rate"
         )
-
-
-def _answers(response: Frame, request: Request) -> bool:
-    """Whether this can be the response to that request, whatever its status."""
-    if response.operation != request.operation | RESPONSE:
-        return False
-    sizes = {Operation.READ: request.wanted, Operation.CHECK: 4}
-    good = response.flags == Status.OK
-    return len(response.payload) == (sizes.get(request.operation, 0) if good else 0)
-
-
-def _check(response: Frame, request: Request, accept: Sequence[Status]) -> None:
-    """`EngineError` unless the status is OK or one of `accept`."""
-    if response.flags == Status.OK or response.flags in accept:
-        return
-    try:
-        status = Status(response.flags)
-    except ValueError as error:
-        raise ProtocolError(
-            f"the engine answered with status {response.flags}, which this version does not know; "
-            "use the host software that belongs to its gateware"
-        ) from error
-    raise EngineError(
-        f"the engine refused {request.operation.name} at 0x{request.offset:08x} ({status.name}): "
-        f"it {_MEANINGS[status]}"
-    )
 
 
 def _reported(response: Frame, flights: dict[int, _Flight]) -> list[int]:

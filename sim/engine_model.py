@@ -72,7 +72,7 @@ class EngineModel:
     nonce: int = 12345
     frame_errors: int = 0
     rejected: int = 0
-    counters: tuple[int, int, int, int] = (0, 0, 0, 0)
+    counters: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     done: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import binascii
 import random
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from gateware.registers import BY_NAME, Operation
 from host.frames import Frame
@@ -38,10 +39,10 @@ class Requests:
         }
         return self.source.choices(list(kinds), list(kinds.values()))[0]()
 
-    def frame(self, operation: int, **fields: object) -> bytes:
+    def frame(self, operation: int, **fields: Any) -> bytes:
         """The line bytes of one request with this conversation's txid."""
         flags = 1 if self.source.random() < 0.02 else 0
-        return Frame(operation, self._txid, flags=flags, **fields).encode()  # type: ignore
+        return Frame(operation, self._txid, flags=flags, **fields).encode()
 
     def _epoch(self) -> int:
         return self.model.epoch if self.source.random() < 0.9 else self.source.randrange(256)
@@ -130,7 +131,8 @@ class Requests:
         operation = source.choice([0, 1, 2, 3, 4, 5, 6, 7])
         begin = BY_NAME["START"].offset
         offset = source.choice([
-            0, 2, begin - 4, begin, begin + 4, 1 << 28 | 1, (2 << 28) - 8, 7 << 28, 15 << 28, 5 << 28,
+            0, 2, begin - 4, begin, begin + 4,
+            1 << 28 | 1, (2 << 28) - 8, 7 << 28, 15 << 28, 5 << 28,
         ])
         size = source.choice([0, 1, 3, 4, 8, 12, 20, 28, 252, 256])
         wanted = source.choice([0, 2, 4, 6, 256, 260, 65535])

@@ -25,7 +25,8 @@ def test_layout(frame):
     raw = unstuff(line[1:-1])
     length = len(frame.payload)
     assert raw[:10] == struct.pack(
-        "<BBBBIH", 0x10 + frame.operation, frame.txid, frame.epoch, frame.flags, frame.offset, length
+        "<BBBBIH", 0x10 + frame.operation, frame.txid, frame.epoch, frame.flags, frame.offset,
+        length,
     )
     assert raw[10:-4] == frame.payload
     assert raw[-4:] == zlib.crc32(raw[:-4]).to_bytes(4, "little")
@@ -73,7 +74,7 @@ def test_no_frames(line, message):
 
 
 def test_a_payload_that_is_too_long():
-    with pytest.raises(ValueError, match="^payload must have at most 256 bytes, not 257$"):
+    with pytest.raises(ValueError, match=r"^payload must have at most 256 bytes, not 257$"):
         Frame(2, 0, payload=bytes(257)).encode()
 
 

@@ -58,7 +58,7 @@ def test_a_window_of_one_waits_for_each():
 
 
 @pytest.mark.parametrize("window", [1, 2, 16])
-@pytest.mark.parametrize("faults", FAULTS, ids=lambda faults: "-".join(faults))
+@pytest.mark.parametrize("faults", FAULTS, ids="-".join)
 def test_writes_and_reads_over_bad_lines(faults, window):
     for seed in range(4):
         line = FaultyTransport(ModelTransport(), seed, **faults)
@@ -180,7 +180,7 @@ def test_every_operation_ends_within_its_deadline(operation, faults):
 @pytest.mark.parametrize("after", [0, 30, 2000, 5000])
 def test_a_port_that_closes(after):
     line = FaultyTransport(ModelTransport(), 1, close_after=after)
-    with pytest.raises(PortError, match="^the port was closed$"):
+    with pytest.raises(PortError, match=r"^the port was closed$"):
         Link(line).write_many(writes(40))
 
 
@@ -191,7 +191,7 @@ def test_an_echo_is_no_engine():
         def write(self, data):
             self._arrivals.append((self._now, data))
 
-    with pytest.raises(DeadlineError, match="^no engine answers: no response to READ for 3 s, "):
+    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.48 s, "):
         Link(Echo()).read(0, 4)
 
 
@@ -233,7 +233,7 @@ def test_an_unknown_status():
         def _carry_out(self, *_):
             return 77, b""
 
-    with pytest.raises(ProtocolError, match="^the engine answered with status 77, which this "):
+    with pytest.raises(ProtocolError, match=r"^the engine answered with status 77, which this "):
         Link(ModelTransport(Later())).read(0, 4)
 
 
@@ -250,6 +250,13 @@ def test_answers_to_others_are_not_ours():
                     self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))
 
     assert Link(Stranger()).read(0, 4) == b"TNPD"
+
+
+@pytest.mark.parametrize(
+    "reply_s, timeout_s", [(2e-4, 0.0096), (0.0625, 3.0), (0.15, 3.0), (0.5, 8.0)]
+)
+def test_default_deadline(reply_s, timeout_s):
+    assert Link(ModelTransport(reply_s=reply_s)).timeout_s == pytest.approx(timeout_s)
 
 
 @pytest.mark.parametrize("window", [0, 17])

@@ -109,7 +109,7 @@ def test_a_terminal_device():
     driver.load([(1 << 28, np.arange(2000, dtype=np.uint32))])
     assert engine.image_words == 2000
     os.close(near)
-    with pytest.raises(PortError, match="cannot be (read|written): .*; check the name, the cable"):
+    with pytest.raises(PortError, match=r"cannot be (read|written): .*; check the name, the cable"):
         for _ in range(3):
             driver.read_words(1 << 28, 1000)
     port.close()
@@ -119,7 +119,7 @@ def test_a_terminal_device():
 def test_loop_has_no_engine():
     port = open_transport("loop://")
     began = time.monotonic()
-    with pytest.raises(DeadlineError, match="^no engine answers: no response to READ for 0.3 s"):
+    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.3 s"):
         Link(port, timeout_s=0.3).read(0, 4)
     assert time.monotonic() - began < 2
     port.close()
@@ -154,7 +154,7 @@ def open_board(url):
 
 def entry_points_of(value):
     points = EntryPoints([EntryPoint("sim", value, "dpnet.transports")])
-    return lambda **query: points.select(**query)
+    return points.select
 
 
 def test_other_schemes_are_entry_points(monkeypatch):

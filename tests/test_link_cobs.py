@@ -64,7 +64,7 @@ def test_host_cobs_is_the_models_and_back(raw):
 def test_host_decodes_noise_as_the_model_does(line):
     expected = engine_model.unstuff(line)
     if expected is None:
-        with pytest.raises(frames.FrameError, match="COBS block of .* is cut at"):
+        with pytest.raises(frames.FrameError, match=r"COBS block of .* is cut at"):
             frames.cobs_decode(line)
     else:
         assert frames.cobs_decode(line) == expected

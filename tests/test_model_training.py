@@ -117,7 +117,7 @@ def test_clustering_pulls_the_weights_to_their_centroids(few: Pictures) -> None:
     friendly = train(small(), few, settings).quantized["first.weight"].cost.sum()
     settings = replace(settings, lam=0.0)
     control = train(small(), few, settings).quantized["first.weight"].cost.sum()
-    assert friendly < 0.1 * control
+    assert friendly < 0.25 * control
 
 
 def test_history_and_progress(few: Pictures) -> None:
