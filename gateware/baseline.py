@@ -44,7 +44,7 @@ class BaselineCore(wiring.Component):
         layer, number, end = Signal(DESCRIPTOR), Signal(8), Signal(8)
         address = Signal(range(params.weights + 1))
         row, column, stored = Signal(16), Signal(16), Signal(16)
-        final = column == layer.beats - 1
+        final, running = column == layer.beats - 1, Signal()
         m.d.comb += [
             unit.i.p.w.eq(weights.r_data),
             unit.i.p.x.eq(vector.r_data),
@@ -53,13 +53,15 @@ class BaselineCore(wiring.Component):
             results.w_address.eq(stored),
             results.w_data.eq(unit.o.p.word),
             results.w_enable.eq(unit.o.valid),
-            link.busy.eq(1),
+            running.eq(1),
+            # Errors come a cycle late; a host that sees the end of the run must see them too.
+            link.busy.eq(running | link.errors.any()),
         ]
         with m.If(unit.o.valid):
             m.d.sync += stored.eq(stored + 1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += link.busy.eq(0)
+                m.d.comb += running.eq(0)
                 with m.If(link.start):
                     m.d.sync += [number.eq(link.first), end.eq(link.last)]
                     m.next = "FETCH"
@@ -88,9 +90,9 @@ class BaselineCore(wiring.Component):
                     m.next = "FETCH"
                     with m.If(number == end):
                         m.next = "IDLE"
-        with m.If(link.start & ~link.busy):
+        with m.If(link.start & ~running):
             m.d.sync += link.cycles.eq(1)
-        with m.Elif(link.busy):
+        with m.Elif(running):
             m.d.sync += link.cycles.eq(link.cycles + 1)
         self._errors(m, unit)
         self._stores(m, BusDecoder(m, link.bus), weights, vector, results, layers, (

@@ -39,7 +39,8 @@ class CoreSignature(wiring.Signature):
 
     `start` for one cycle (never while `busy`) runs layers `first` to `last`; `busy` rises in the next
     cycle and falls when every result is in the result buffer; `cycles` then holds the cycles from
-    `start` (included) to the last result (included).  `errors` has one strobe for each of `ERRORS`.
+    `start` (included) to the last result (included).  `errors` has one strobe for each of `ERRORS`,
+    only while `busy`: when it falls, all errors of the run have been there.
     """
 
     def __init__(self):

@@ -59,7 +59,8 @@ class ArrayCore(wiring.Component):
             sequencer.start.eq(link.start),
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
-            link.busy.eq(sequencer.busy),
+            # Errors come a cycle late; a host that sees the end of the run must see them too.
+            link.busy.eq(sequencer.busy | link.errors.any()),
             link.cycles.eq(sequencer.cycles),
             scanner.clear.eq(sequencer.scan_clear),
             scanner.take.eq(Cat(p.replicate(self.engine.segments) for p in sequencer.scan_take)),

@@ -9,7 +9,8 @@ import hashlib
 import re
 from contextvars import ContextVar
 
-from amaranth.back import verilog
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
 
@@ -26,10 +27,10 @@ def emit(component, name="top"):
     modules: dict[str, str] = {}
     token = _modules.set(modules)
     try:
-        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        text = _verilog(component, name)
     finally:
         _modules.reset(token)
-    return "\n".join([*modules.values(), _procedural(text)])
+    return "\n".join([*modules.values(), text])
 
 
 def place(m, component, name):
@@ -79,13 +80,28 @@ def _convert(component, module):
     modules: dict[str, str] = {}
     token = _modules.set(modules)
     try:
-        text = verilog.convert(component, name=module, emit_src=False, strip_internal_attrs=True)
+        text = _verilog(component, module)
     finally:
         _modules.reset(token)
     # Amaranth names submodules after their path below the top, so two conversions do not collide.
-    return _procedural(text), modules
+    return text, modules
 
 
-def _procedural(text):
-    """Icarus 11 leaves X at time 0 under `always @*`; `always_comb` (SystemVerilog) does not."""
-    return text.replace("always @*", "always_comb")
+def _verilog(component, name):
+    """One conversion.  Unlike `amaranth.back.verilog` it turns combinational processes into
+    assignments: Icarus 11 leaves X at time 0 under `always @*`, and loops for ever in an `always_comb`
+    that reads and writes parts of one vector."""
+    yosys = find_yosys(lambda version: version >= (0, 40))
+    text = rtlil.convert(component, name=name, emit_src=False)
+    attributes = "-remove generator -remove top -remove src -remove amaranth.hierarchy"
+    script = f"""
+read_rtlil <<rtlil
+{text}
+rtlil
+proc -norom
+memory_collect
+attrmap {attributes} -remove amaranth.decoding
+attrmap -modattr {attributes} -remove amaranth.decoding
+write_verilog
+"""
+    return yosys.run(["-q", "-"], script, ignore_warnings=True)

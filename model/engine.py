@@ -169,17 +169,22 @@ class EngineParameters:
         """Cycles in which `rows` results become the next layer's input."""
         return ceil_div(rows, self.segments) * self.segments + 1
 
+    @property
+    def normalize_cycles(self) -> int:
+        """Cycles that a result takes to fp32: its leading one is searched in groups of 32 bits."""
+        return 12 if self.accumulator_bits > 32 else 11
+
     def layer_cycles(
         self, rows: int, columns: int, k: int, *, fp32_in: bool, fp32_out: bool, forward: bool = False
     ) -> int:
         """Cycles of one layer, exactly: 3 for its descriptor, the scan of an fp32 vector, `array_cycles`,
-        6 from a command to its beat, 1 + 10 to requantize or 1 + 12 to normalize a result,
+        6 from a command to its beat, 1 + 10 to requantize a result or 1 + `normalize_cycles`,
         and the copy to the next layer.  A run adds 1."""
         return (
             3
             + (self.scan_cycles(columns) if fp32_in else 0)
             + 6
             + self.array_cycles(rows, columns, k)
-            + 1 + (12 if fp32_out else 10)
+            + 1 + (self.normalize_cycles if fp32_out else 10)
             + (self.copy_cycles(rows) if forward else 0)
         )  # fmt: skip

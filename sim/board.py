@@ -7,11 +7,13 @@ thinks, so that the cycles of a run do not depend on the machine.
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import IO
 from urllib.parse import parse_qsl, urlsplit
 
 from gateware.emit import emit
@@ -101,13 +103,10 @@ class SimTransport:
         self.url = url
         self.cycles = 0
         self.tracing = False
-        arguments = [str(waves)] if waves else []
         self._pending = bytearray()
         self._received = bytearray()
         try:
-            self._process = subprocess.Popen(
-                [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._process, self._output = _start(command, waves)
         except OSError as error:
             raise PortError(f"{url}: the simulator does not start: {error}") from error
 
@@ -144,26 +143,45 @@ class SimTransport:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout:
-            process.stdout.close()
+        self._output.close()
 
     def _advance(self, cycles: int, wanted: int) -> None:
         data, self._pending = bytes(self._pending), bytearray()
         process = self._process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
         try:
             process.stdin.write(
                 struct.pack("<IIQI", len(data), wanted, cycles, int(self.tracing)) + data
             )
             process.stdin.flush()
-            header = process.stdout.read(12)
+            header = self._output.read(12)
             if len(header) < 12:
                 raise OSError("it ended")
             ran, size = struct.unpack("<QI", header)
-            self._received += process.stdout.read(size)
+            self._received += self._output.read(size)
         except (OSError, ValueError) as error:
             raise PortError(
                 f"{self.url}: the simulator stopped answering ({error}); run again, and if it happens "
                 "again delete the build folder"
             ) from error
         self.cycles += ran
+
+
+def _start(command: list[str], waves: Path | None) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start the board's program: the process, and where its answers come from."""
+    if len(command) == 1:
+        process = subprocess.Popen(
+            [*command, *([str(waves)] if waves else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        return process, process.stdout
+    # vvp writes notes of its own to standard output, so its answers need a pipe of their own.
+    ours, theirs = os.pipe()
+    plusargs = ["+in=/dev/stdin", f"+out=/dev/fd/{theirs}", *([f"+waves={waves}"] if waves else [])]
+    process = subprocess.Popen(
+        [*command, *plusargs], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        pass_fds=(theirs,), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    return process, os.fdopen(ours, "rb")

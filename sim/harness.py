@@ -41,15 +41,6 @@ def build(verilog: str, simulator: Simulator, *, waves: bool = False) -> list[st
     return [str(folder / PROGRAM)]
 
 
-def is_built(verilog: str, simulator: Simulator) -> bool:
-    """Whether `build` would find the board ready."""
-    content = (
-        f"{simulator.kind} {simulator.version} False\n{(SOURCES / 'harness.cpp').read_text()}\n{verilog}"
-    )
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return (build_root() / "boards" / digest / PROGRAM).exists()
-
-
 def _build_into(
     folder: Path, verilog: str, harness: Path, simulator: Simulator, waves: bool
 ) -> None:
@@ -68,7 +59,7 @@ def _build_into(
         ],
         "icarus": [
             str(simulator.path), "-g2012", "-o", str(scratch / PROGRAM), "-s", "harness",
-            *(["-DWAVES"] if waves else []), str(harness), str(source),
+            str(harness), str(source),
         ],
     }  # fmt: skip
     try:
@@ -82,7 +73,7 @@ def _build_into(
             shutil.copy(log, kept)
             raise HarnessError(f"{simulator} could not build the board; its log is {kept}")
         shutil.rmtree(folder, ignore_errors=True)
-        (scratch / "obj").exists() and shutil.rmtree(scratch / "obj")
+        shutil.rmtree(scratch / "obj", ignore_errors=True)
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

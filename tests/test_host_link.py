@@ -191,7 +191,7 @@ def test_an_echo_is_no_engine():
         def write(self, data):
             self._arrivals.append((self._now, data))
 
-    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.48 s, "):
+    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.48 s"):
         Link(Echo()).read(0, 4)
 
 

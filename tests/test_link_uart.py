@@ -7,7 +7,7 @@ from gateware.uart import UartDoor, phase_step
 from sim.bench import run_bench
 from sim.streams import PAUSES
 
-TESTS = 3 * len(PAUSES) + len(PAUSES) + 3
+TESTS = 3 * len(PAUSES) + len(PAUSES) + 4
 
 
 # 33.3 and 8.68 cycles a bit: the fastest rate of common adapters, and nearly the fastest allowed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -47,6 +47,15 @@ class Small(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = functional.relu(self.norm(self.first(x)))
         return self.last(functional.dropout(hidden, 0.2, self.training))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tests run beside each other; more threads than cores make nets this small crawl."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +171,21 @@ def test_seed_decides_everything_and_leaves_other_random_numbers_alone(few: Pict
     other = train(small(), few, replace(SHORT, seed=6))
     assert not torch.equal(first.net.first.weight, other.net.first.weight)
     assert not torch.equal(build_net(Small, 1).first.weight, build_net(Small, 2).first.weight)
+
+
+def test_every_epoch_sees_every_picture_once_in_an_order_of_its_own(few: Pictures) -> None:
+    batches: list[torch.Tensor] = []
+    net = small()
+    net.first.register_forward_pre_hook(
+        lambda layer, inputs: batches.append(inputs[0]) if layer.training else None
+    )
+    train(net, few, SHORT)
+    epochs = [torch.cat(batches[2 * i : 2 * i + 2]).numpy() for i in range(7)]
+    assert len(batches) == 14
+    for epoch in epochs:
+        pictures = few.train_x.numpy()
+        np.testing.assert_array_equal(np.sort(epoch, axis=0), np.sort(pictures, axis=0))
+    assert len({epoch.tobytes() for epoch in epochs}) == 7
 
 
 def interrupt_after(epoch: int) -> Callable[[int, int, str], None]:

@@ -37,7 +37,8 @@ class Verdict(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         header, self._own = self.header, Signal()
-        m.d.comb += self._own.eq((header.epoch != 0) & (header.epoch == self.epoch))
+        # Epoch 0 is never that of an image: the engine has it only while EMPTY.
+        m.d.comb += self._own.eq(header.epoch == self.epoch)
         region, low = header.offset[REGION_SHIFT:], header.offset[:REGION_SHIFT]
         registers = region == Region.REGISTERS
         start = BY_NAME["START"].offset

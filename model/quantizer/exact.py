@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-from numba import get_num_threads
+from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from model.quantizer.program import solve_rows
@@ -41,8 +41,9 @@ def quantize(rows: ArrayLike, k: int, norm: int = 2, *, k_limit: int = K_LIMIT) 
         cost=np.empty(count),
         k_eff=np.empty(count, np.int64),
     )
-    # Threads, not numba's parallel loops: those abort when two threads enter them at once.
-    threads = min(get_num_threads(), count)
+    # Threads, not numba's parallel loops: those abort when two threads enter them at once.  To ask
+    # numba for its number of threads would start them, which sets PyTorch's number of threads too.
+    threads = min(vars(config)["NUMBA_NUM_THREADS"], count)
     edges = np.linspace(0, count, min(count, 4 * threads) + 1).astype(int)
     parts = [slice(start, stop) for start, stop in pairwise(edges)]
     with ThreadPoolExecutor(threads) as pool:

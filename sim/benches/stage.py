@@ -29,6 +29,7 @@ class StageBench:
     """A stage, its store as a list of words, its buckets as integers."""
 
     def __init__(self, dut: Any, name: str) -> None:
+        self.name = name
         self.dut = Part(dut, name)
         self.engine = engine = engines()[name]
         self.lanes = engine.columns * engine.segments
@@ -41,11 +42,6 @@ class StageBench:
         self.rows = len(self.words) * self.fold
         self.buckets = [[0] * engine.buckets for _ in range(self.lanes)]
         self.board = Scoreboard(f"{name}.bucket")
-
-    async def begin(self) -> None:
-        dut = self.dut
-        dut.beat.value, dut.w_enable.value, dut.r_enable.value = 0, 0, 0
-        await start(dut)
 
     async def write(self, address: int, enable: int, data: int) -> None:
         """Bus words of one store word, those whose bit of `enable` is set, all with `data`."""
@@ -139,20 +135,23 @@ class StageBench:
         return self.board.finish()
 
 
-def names() -> list[str]:
-    return list(parameters()["engines"])
+async def begin(dut: Any) -> list[StageBench]:
+    """Reset, with a bench for each stage."""
+    benches = [StageBench(dut, name) for name in engines()]
+    for bench in benches:
+        bench.dut.beat.value, bench.dut.w_enable.value, bench.dut.r_enable.value = 0, 0, 0
+    await start(dut)
+    return benches
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(kind=KINDS)
 async def buckets_follow_the_store(dut: Any, kind: str) -> None:
     """Rows of beats, with idle cycles, each ended by a drain of all buckets in any order."""
-    for name in names():
-        bench = StageBench(dut, name)
+    for bench in await begin(dut):
         engine = bench.engine
-        source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind}")
+        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name} {kind}")
         pause = {"none": never, "idle": sometimes(source, 0.4), "bursts": bursts(source, 7)}[kind]
-        await bench.begin()
         await bench.fill(source)
         # The bench would not notice otherwise that the first drain row is elsewhere.
         assert drain_row(engine) == bench.rows
@@ -176,33 +175,29 @@ async def buckets_follow_the_store(dut: Any, kind: str) -> None:
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def store_keeps_what_the_link_writes(dut: Any) -> None:
     """Every bus word alone and together with others, read back; a read during a write is old."""
-    for name in names():
-        bench = StageBench(dut, name)
-        source = random.Random(f"{cocotb.RANDOM_SEED} {name}")
-        await bench.begin()
+    for bench in await begin(dut):
+        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name}")
         await bench.fill(source)
         await bench.read_all()
         for _ in range(200):
             enable = source.randrange(1 << bench.engine.index_words)
             address = source.randrange(len(bench.words))
-            dut_part, old = bench.dut, bench.words[address]
-            dut_part.r_enable.value, dut_part.r_address.value = 1, address
+            part, old = bench.dut, bench.words[address]
+            part.r_enable.value, part.r_address.value = 1, address
             await bench.write(address, enable, source.getrandbits(32))
-            await FallingEdge(dut_part.clk)
-            assert int(dut_part.r_data.value) == old, f"{name}: a read during a write is not old"
-            await RisingEdge(dut_part.clk)
-        dut_part.r_enable.value = 0
+            await FallingEdge(part.clk)
+            assert int(part.r_data.value) == old, f"{bench.name}: a read during a write is not old"
+            await RisingEdge(part.clk)
+        part.r_enable.value = 0
         await bench.read_all()
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def drain_rows_cannot_be_written(dut: Any) -> None:
     """Writes behind the weights vanish: every lane still drains bucket 0, 1, 2, …"""
-    for name in names():
-        bench = StageBench(dut, name)
+    for bench in await begin(dut):
         engine = bench.engine
-        source = random.Random(f"{cocotb.RANDOM_SEED} {name}")
-        await bench.begin()
+        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name}")
         await bench.fill(source)
         for address in range(len(bench.words), 1 << len(bench.dut.w_address)):
             await bench.write(address, (1 << engine.index_words) - 1, source.getrandbits(32))

@@ -1,0 +1,147 @@
+"""Matrix-vector products timed in the engine's own cycles: the paper's Table VI, and any other matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.driver import Driver, Progress
+from host.report import table
+from host.session import CLOCK_HZ, BaselineSession, Session, parameters
+from model.baseline import BaselineParameters
+from model.golden.bound import error_bound
+from model.golden.fp32 import SequentialFp32
+from model.golden.network import fp32_layer
+from model.image import Image, ImageLayer
+
+PAPER_MS = {
+    (1000, 1024): (61.5, 11.9),
+    (384, 1728): (39.8, 7.60),
+}
+"""Table VI at 100 MHz: (baseline, DP-Net) in milliseconds, behavioral simulation of an XC7Z045."""
+
+ENGINES = ("paper-baseline", "lane", "array")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRow:
+    """One product on one engine.
+
+    `cycles` as the engine counted them, `predicted_cycles` by formula; `mismatches` counts results that differ
+    from the golden model in any bit; errors are against float64 with the same fp32 weights, `*_fp32` those of
+    a sequential fp32 dot product; `within_bound`, whether no error is above `error_bound`.
+    `paper_ms` is the paper's figure for this kind of engine, where it has one.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    bits: int
+    engine: str
+    lanes: int
+    cycles: int
+    predicted_cycles: int
+    ms_at_100_mhz: float
+    paper_ms: float | None
+    mismatches: int
+    max_error: float
+    rms_error: float
+    max_error_fp32: float
+    rms_error_fp32: float
+    within_bound: bool
+
+
+def dense(layer: ImageLayer) -> NDArray[np.float32]:
+    """The matrix (R, C) that an fp32 layer stands for."""
+    assert layer.codebook is not None
+    return np.take_along_axis(layer.codebook, layer.indices.astype(np.intp), 1)
+
+
+def bench_layer(
+    driver: Driver,
+    layer: ImageLayer,
+    x: NDArray[np.float32],
+    *,
+    progress: Progress | None = None,
+) -> BenchRow:
+    """Load the fp32 `layer` into the engine behind `driver`, run x (C,) once, and compare.
+
+    On the baseline the layer's dense matrix runs, so that both compute the same product.
+    """
+    engine = parameters(driver.identify())
+    weights = dense(layer)
+    if isinstance(engine, BaselineParameters):
+        name, lanes = "paper-baseline", 1
+        baseline = BaselineSession(driver, weights)
+        baseline.load(progress)
+        y, cycles = baseline.run(x)
+        golden = SequentialFp32().compute(weights, x)
+        predicted = BaselineParameters.cycles(layer.rows, layer.columns)
+    else:
+        name, lanes = "lane" if engine.lanes == 1 else "array", engine.lanes
+        session = Session(driver, Image(layers=(layer,)))
+        session.load(progress)
+        y, cycles = session.run_layer(0, x)
+        golden = fp32_layer(
+            layer, x, bits=engine.activation_bits, entry_bits=engine.entry_bits
+        )
+        predicted = session.predicted_cycles(0, 0)
+    return _row(layer, x, y, golden, name=name, lanes=lanes, cycles=cycles, predicted=predicted)
+
+
+def _row(
+    layer: ImageLayer,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    golden: NDArray[np.float32],
+    *,
+    name: str,
+    lanes: int,
+    cycles: int,
+    predicted: int,
+) -> BenchRow:
+    weights = dense(layer)
+    exact = weights.astype(np.float64) @ x.astype(np.float64)
+    error = y.astype(np.float64) - exact
+    sequential = SequentialFp32().compute(weights, x).astype(np.float64) - exact
+    within = True
+    if name != "paper-baseline":
+        bound = error_bound(layer.codebook, layer.indices, x)
+        within = bool((np.abs(error) <= bound).all())
+    paper = PAPER_MS.get((layer.rows, layer.columns))
+    return BenchRow(
+        name=layer.name, rows=layer.rows, columns=layer.columns, bits=(layer.k - 1).bit_length(),
+        engine=name, lanes=lanes, cycles=cycles, predicted_cycles=predicted,
+        ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
+        paper_ms=None if paper is None else paper[0 if name == "paper-baseline" else 1],
+        mismatches=int((y.view(np.uint32) != golden.view(np.uint32)).sum()),
+        max_error=float(np.abs(error).max()), rms_error=float(np.sqrt((error**2).mean())),
+        max_error_fp32=float(np.abs(sequential).max()),
+        rms_error_fp32=float(np.sqrt((sequential**2).mean())), within_bound=within,
+    )  # fmt: skip
+
+
+def bench_table(rows: list[BenchRow]) -> str:
+    """The rows as a table for the terminal, speed-ups over the baseline row of the same matrix."""
+    head = (
+        "matrix", "engine", "lanes", "cycles", "ms @ 100 MHz", "speed-up", "paper ms", "differ",
+        "max error", "fp32's", "rms error", "fp32's",
+    )  # fmt: skip
+    slow = {(r.rows, r.columns): r.cycles for r in rows if r.engine == "paper-baseline"}
+
+    def speed_up(row: BenchRow) -> str:
+        base = slow.get((row.rows, row.columns))
+        return f"{base / row.cycles:,.1f} ×" if base else "–"
+
+    return table(head, [
+        (
+            f"{r.name} {r.rows} × {r.columns}", r.engine, r.lanes, f"{r.cycles:,}",
+            f"{r.ms_at_100_mhz:.4f}", speed_up(r),
+            "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", r.mismatches,
+            f"{r.max_error:.2e}", f"{r.max_error_fp32:.2e}", f"{r.rms_error:.2e}",
+            f"{r.rms_error_fp32:.2e}",
+        )
+        for r in rows
+    ])  # fmt: skip

@@ -1,0 +1,123 @@
+"""The commands of `dpnet`, a module each with `add_arguments(parser)` and `run(arguments)`."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.driver import Driver
+from host.session import connect
+
+FINE, DIFFERENT, WRONG, FAILED, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 70, 130, 141
+
+EXIT_CODES = """exit codes:
+  0    fine
+  1    the engine's results differ from the golden model's
+  2    wrong usage, or a bad input file
+  3    the port, the link or the engine failed
+  70   a bug of dpnet
+  130  interrupted
+  141  whoever read the output went away"""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: what, why, what to do, in one line."""
+
+
+class DifferenceError(ValueError):
+    """The engine computed something else than the golden model."""
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: whole numbers from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return value
+
+    return convert
+
+
+def check_output(path: Path) -> None:
+    """Raise `InputError` now if a file at `path` could not be written in the end."""
+    if path.is_dir():
+        raise InputError(f"{path} cannot be written: it is a folder; name a file with --out")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path} cannot be written: there is no folder {path.parent}; make it first, or name "
+            "another file with --out"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; name another file with --out"
+        ) from error
+
+
+@contextlib.contextmanager
+def engine(url: str) -> Iterator[Driver]:
+    """A driver for the engine at `url`, closed at the end; raises `LinkError`s."""
+    driver = connect(url)
+    try:
+        yield driver
+    finally:
+        driver.link.transport.close()
+
+
+@contextlib.contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """Ctrl-C inside says `what` to do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(what) from None
+
+
+def read_vectors(path: Path, columns: int) -> NDArray[np.float32]:
+    """The rows (n, C) of an `.npy` file as float32; a single vector (C,) is one row."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is no .npy file of numbers; save one with numpy.save") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise InputError(f"{path} must hold one array of real numbers; save one with numpy.save")
+    vectors = array[None, :] if array.ndim == 1 else array
+    if vectors.ndim != 2 or vectors.shape[1] != columns or not len(vectors):
+        raise InputError(
+            f"{path} has the shape {array.shape}, the layer takes rows of {columns} values: save "
+            f"an array of shape (n, {columns})"
+        )
+    with np.errstate(over="ignore"):
+        values = vectors.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise InputError(
+            f"{path} holds {vectors[row, column]} at row {row}, column {column}; the engine takes "
+            "finite fp32 numbers: repair the file"
+        )
+    return values
+
+
+def figures(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with NumPy's numbers as Python's, for JSON."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }

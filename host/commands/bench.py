@@ -1,0 +1,80 @@
+"""`dpnet bench`: one matrix-vector product on an array and on the paper's baseline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from host.bench import BenchRow, bench_layer, bench_table
+from host.commands import FINE, DifferenceError, InputError, engine, figures, going_on, whole
+from host.report import Progress, emit
+from model.compile import compile_fp32
+from model.image import ImageLayer, read_image
+from model.image_checks import LARGEST_COLUMNS, LARGEST_ROWS
+from model.quantizer.exact import quantize
+
+EXAMPLE = (
+    "  dpnet bench --rows 1000 --columns 1024 --bits 4\n"
+    "  dpnet bench --image resnet18.dpnet --layer fc.weight --port /dev/ttyUSB0 --baseline none"
+)
+AGAIN = "run the same command again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dpnet bench`."""
+    add = parser.add_argument
+    add("--port", default="sim://array", metavar="URL", help="the array (default sim://array)")
+    add("--baseline", default="sim://baseline", metavar="URL",
+        help="the paper's baseline (default sim://baseline), or none")
+    add("--image", type=Path, metavar="IMAGE", help="an fp32 image, instead of random weights")
+    add("--layer", metavar="NAME", help="the image's layer, if there are several")
+    add("--rows", type=whole(1, LARGEST_ROWS), default=1000, metavar="R", help="default 1000")
+    add("--columns", type=whole(1, LARGEST_COLUMNS), default=1024, metavar="C", help="default 1024")
+    add("--bits", type=whole(1, 4), default=4, metavar="N", help="bits of an index (default 4)")
+    add("--seed", type=whole(0, 2**31), default=0,
+        help="of the vector, and of random weights (default 0)")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run on both, compare and report."""
+    layer = _layer(arguments)
+    x = np.random.default_rng([arguments.seed, 1]).standard_normal(layer.columns, np.float32)
+    urls = [arguments.baseline] if arguments.baseline != "none" else []
+    rows = [_bench(url, layer, x) for url in [*urls, arguments.port]]
+    emit({"results": [figures(vars(row)) for row in rows]}, bench_table(rows), arguments.json)
+    wrong = sum(row.mismatches for row in rows)
+    if wrong:
+        raise DifferenceError(
+            f"{wrong:,} of {len(rows) * layer.rows:,} results differ from the golden model; the "
+            "engine or its bitstream is faulty: run again, and compare with sim://array"
+        )
+    return FINE
+
+
+def _bench(url: str, layer: ImageLayer, x: np.ndarray) -> BenchRow:
+    with going_on(AGAIN), engine(url) as driver, Progress(url) as progress:
+        return bench_layer(driver, layer, x, progress=progress)
+
+
+def _layer(arguments: argparse.Namespace) -> ImageLayer:
+    if arguments.image is None:
+        if arguments.layer is not None:
+            raise InputError("--layer names a layer of an image; give it with --image")
+        shape = (arguments.rows, arguments.columns)
+        weights = np.random.default_rng([arguments.seed, 0]).standard_normal(shape, np.float32)
+        return compile_fp32({"random": (quantize(weights, 1 << arguments.bits), shape)}).layers[0]
+    image = read_image(arguments.image)
+    if not image.is_fp32:
+        raise InputError(
+            f"{arguments.image} is of integers; bench takes fp32 images (dpnet compress); "
+            "use dpnet run"
+        )
+    names = [layer.name for layer in image.layers]
+    if arguments.layer is None and len(names) == 1:
+        return image.layers[0]
+    if arguments.layer not in names:
+        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise InputError(f"--layer must name a layer of {arguments.image}: {listed}")
+    return image.layers[names.index(arguments.layer)]

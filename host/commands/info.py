@@ -1,0 +1,106 @@
+"""`dpnet info`: what an image or an engine is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, State
+from host.commands import FINE, InputError, engine
+from host.report import emit, table
+from model.compression import ratio_eq1
+from model.image import Image, read_image
+
+EXAMPLE = "  dpnet info digits-4bit.dpnet\n  dpnet info --port /dev/ttyUSB0"
+
+KINDS = {0: "array of lanes", 1: "the paper's fp32 baseline"}
+COUNTERS = ("FRAME_ERRORS", "REJECTED", "NONFINITE", "RANGE", "SIGMA", "OVERFLOW")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dpnet info`."""
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
+    parser.add_argument(
+        "--port", metavar="URL", help="an engine instead: sim://array, /dev/ttyUSB0, …"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the image or the engine."""
+    if (arguments.image is None) == (arguments.port is None):
+        raise InputError("an IMAGE or a --port must be given, and not both; see dpnet info --help")
+    if arguments.image is not None:
+        document, text = _image(arguments.image)
+    else:
+        document, text = _port(arguments.port)
+    emit(document, text, arguments.json)
+    return FINE
+
+
+def _image(path: Path) -> tuple[dict[str, object], str]:
+    image = read_image(path)
+    size = path.stat().st_size
+    kind = "fp32" if image.is_fp32 else "integer"
+    layers = image.layers
+    weights = sum(layer.indices.size for layer in layers)
+    biases = 0 if image.is_fp32 else sum(layer.rows for layer in layers)
+    eq1 = ratio_eq1([(x.rows, x.columns) for x in layers], [x.k for x in layers])
+    document: dict[str, object] = {
+        "file": str(path), "file_bytes": size, "kind": kind, "weights": weights,
+        "fp32_bytes": 4 * (weights + biases), "ratio_eq1": eq1,
+        "ratio_bytes": 4 * (weights + biases) / size,
+        "layers": [
+            {"name": x.name, "shape": list(x.shape), "rows": x.rows, "columns": x.columns,
+             "k": x.k, "relu": x.relu, "out_bits": None if x.is_fp32 else x.out_bits}
+            for x in layers
+        ],
+        "input_bits": None if image.is_fp32 else image.input_bits, "about": dict(image.about),
+    }  # fmt: skip
+    lines = [
+        f"{path}: {kind} image, {len(layers)} layers, {weights:,} weights", "", _layers(image), "",
+        f"{size:,} bytes; as fp32 {4 * (weights + biases):,}: ratio {document['ratio_bytes']:.2f} "
+        f"by bytes, {eq1:.2f} by Eq. (1)",
+        *(f"{name}: {value}" for name, value in image.about.items()),
+    ]  # fmt: skip
+    return document, "\n".join(lines)
+
+
+def _layers(image: Image) -> str:
+    rows = []
+    for layer in image.layers:
+        shape = " × ".join(map(str, layer.shape))
+        then = "fp32" if layer.is_fp32 else f"{layer.out_bits} bits{', ReLU' * layer.relu}"
+        rows.append((layer.name, shape, layer.k, then))
+    return table(("layer", "shape", "K", "results"), rows)
+
+
+def _port(url: str) -> tuple[dict[str, object], str]:
+    with engine(url) as driver:
+        identity = driver.identify()
+        values = driver.registers()
+    status = BY_NAME["STATUS"]
+    state = State(status.field("state").of(values["STATUS"])).name.lower()
+    errors = [name for name in RUN_ERRORS if status.field(name).of(values["STATUS"])]
+    cycles = values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
+    document: dict[str, object] = {
+        "port": url, "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
+        "lanes": identity.lanes if identity.kind == 0 else 1, "state": state,
+        "busy": bool(status.field("busy").of(values["STATUS"])), "errors": errors,
+        "last_run_cycles": cycles,
+        "registers": {name: value for name, value in values.items() if name != "START"},
+    }  # fmt: skip
+    rows = [(name.lower(), values[name], BY_NAME[name].doc) for name in
+            ("PROTOCOL", "GATEWARE", *IDENTITY)]  # fmt: skip
+    counters = ", ".join(f"{name.lower()} {values[name]}" for name in COUNTERS)
+    lines = [
+        f"{url}: {document['kind']}, {document['lanes']} lanes", "",
+        table(("register", "value", "meaning"), rows), "",
+        f"image: {state}" + (
+            f", {values['IMAGE_WORDS']:,} words, CRC-32 {values['IMAGE_CRC']:08x}"
+            if state == "valid" else ""
+        ),
+        f"last run: number {values['RUN']}, {cycles:,} cycles, "
+        f"errors: {', '.join(errors) or 'none'}",
+        f"since reset: {counters}",
+    ]  # fmt: skip
+    return document, "\n".join(lines)

@@ -1,0 +1,195 @@
+"""`dpnet run`: an image on an engine, compared with the golden model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.commands import FINE, DifferenceError, InputError, engine, going_on, read_vectors, whole
+from host.driver import Driver
+from host.report import Progress, emit
+from host.session import Session
+from model.golden.network import fp32_layer, integer_network
+from model.image import Image, ImageLayer, read_image
+from model.networks.digits import TEST_PICTURES, digits
+
+EXAMPLE = (
+    "  dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
+    "  dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
+)
+RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
+
+Labels = NDArray[np.int64] | None
+
+
+@dataclass
+class Outcome:
+    """What the engine did: cycles of every run, outputs compared with the golden model's."""
+
+    cycles: list[int] = field(default_factory=list)
+    compared: int = 0
+    mismatches: int = 0
+    classes: list[int] = field(default_factory=list)
+
+    def compare(self, found: Iterable[NDArray[Any]], golden: Iterable[NDArray[Any]]) -> None:
+        """Count the outputs that differ in any bit."""
+        for one, other in zip(found, golden, strict=True):
+            self.compared += one.size
+            self.mismatches += int((one != other).sum())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `dpnet run`."""
+    add = parser.add_argument
+    add("image", type=Path, metavar="IMAGE", help="an image file")
+    add("--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …")
+    add("--pictures", type=whole(1, TEST_PICTURES), default=200, metavar="N",
+        help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)")
+    add("--input", type=Path, metavar="FILE.npy", help="rows (n, C) to run instead")
+    add("--layer", metavar="NAME", help="the layer of an fp32 image")
+    add("--seed", type=whole(0, 2**31), default=0, 
+        help="of an fp32 image's random vector (default 0)")
+    add("--no-verify", action="store_true", help="do not compute the golden model")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load, run, compare and report."""
+    image = read_image(arguments.image)
+    number = _layer_number(image, arguments.layer)
+    layer = image.layers[number]
+    x, labels = _inputs(arguments, image, layer)
+    with engine(arguments.port) as driver, going_on(RESUME):
+        loaded = _load(driver, image)
+        with Progress("running") as progress:
+            if image.is_fp32:
+                outcome = _run_layer(loaded, number, x, not arguments.no_verify, progress)
+                predicted = loaded.predicted_cycles(number, number)
+            else:
+                outcome = _run_network(loaded, x, not arguments.no_verify, progress)
+                predicted = loaded.predicted_cycles(0, len(image.layers) - 1)
+    document = _document(arguments, layer, outcome, predicted, labels)
+    emit(document, _text(document, image), arguments.json)
+    if outcome.mismatches:
+        raise DifferenceError(
+            f"{outcome.mismatches:,} of {outcome.compared:,} outputs differ from the golden model; "
+            "the engine or its bitstream is faulty: run again, and compare with sim://array"
+        )
+    return FINE
+
+
+def _layer_number(image: Image, name: str | None) -> int:
+    names = [layer.name for layer in image.layers]
+    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    if name is not None and not image.is_fp32:
+        raise InputError("--layer is for fp32 images; an integer network runs as a whole")
+    if name is None and image.is_fp32 and len(names) > 1:
+        raise InputError(
+            f"the image holds {len(names)} matrices; choose one with --layer: {listed}"
+        )
+    if name is not None and name not in names:
+        raise InputError(f"the image has no layer {name!r}; there are {listed}")
+    return 0 if name is None else names.index(name)
+
+
+def _inputs(
+    arguments: argparse.Namespace, image: Image, layer: ImageLayer
+) -> tuple[NDArray[np.float32], Labels]:
+    if arguments.input is not None:
+        return read_vectors(arguments.input, layer.columns), None
+    if image.is_fp32:
+        source = np.random.default_rng(arguments.seed)
+        return source.standard_normal((1, layer.columns), np.float32), None
+    data = digits()
+    pictures = data.test_x.numpy()[: arguments.pictures]
+    if layer.columns != pictures.shape[1]:
+        raise InputError(
+            f"the network takes {layer.columns} values, a picture of the digits has "
+            f"{pictures.shape[1]}; give your own with --input FILE.npy"
+        )
+    return pictures, data.test_y.numpy()[: arguments.pictures]
+
+
+def _load(driver: Driver, image: Image) -> Session:
+    session = Session(driver, image)
+    with Progress("loading") as progress:
+        session.load(progress)
+    return session
+
+
+def _run_network(
+    session: Session, x: NDArray[np.float32], verify: bool, progress: Progress
+) -> Outcome:
+    outcome = Outcome()
+    for n, vector in enumerate(session.image.quantize_input(x)):
+        found, cycles = session.run_network(vector)
+        outcome.cycles.append(cycles)
+        outcome.classes.append(int(np.argmax(found[-1])))
+        if verify:
+            outcome.compare(found, integer_network(session.image, vector))
+        progress(n + 1, len(x), f"{outcome.mismatches} mismatches" if verify else "")
+    return outcome
+
+
+def _run_layer(
+    session: Session, number: int, x: NDArray[np.float32], verify: bool, progress: Progress
+) -> Outcome:
+    outcome, size = Outcome(), session.engine
+    for n, vector in enumerate(x):
+        found, cycles = session.run_layer(number, vector)
+        outcome.cycles.append(cycles)
+        if verify:
+            golden = fp32_layer(
+                session.image.layers[number], vector, bits=size.activation_bits,
+                entry_bits=size.entry_bits,
+            )  # fmt: skip
+            outcome.compare([found.view(np.uint32)], [golden.view(np.uint32)])
+        progress(n + 1, len(x))
+    return outcome
+
+
+def _document(
+    arguments: argparse.Namespace,
+    layer: ImageLayer,
+    outcome: Outcome,
+    predicted: int,
+    labels: Labels,
+) -> dict[str, object]:
+    verified = not arguments.no_verify
+    right = None if labels is None else float((np.array(outcome.classes) == labels).mean())
+    return {
+        "image": str(arguments.image), "port": arguments.port,
+        "layer": layer.name if layer.is_fp32 else None, "inputs": len(outcome.cycles),
+        "cycles_per_input": outcome.cycles[0], "cycles_largest": max(outcome.cycles),
+        "predicted_cycles": predicted, "accuracy": None if right is None else 100.0 * right,
+        "classes": outcome.classes if not layer.is_fp32 else None,
+        "outputs_compared": outcome.compared if verified else None,
+        "mismatches": outcome.mismatches if verified else None,
+    }  # fmt: skip
+
+
+def _text(d: dict[str, Any], image: Image) -> str:
+    what = f"layer {d['layer']}" if d["layer"] else f"{len(image.layers)} layers"
+    kind = "pictures" if d["accuracy"] is not None else "vectors"
+    lines = [f"{d['image']} on {d['port']}: {what}, {d['inputs']} {kind}"]
+    if d["accuracy"] is not None:
+        lines.append(f"accuracy {d['accuracy']:.2f} %")
+    elif d["classes"]:
+        shown = " ".join(map(str, d["classes"][:20])) + (" …" if len(d["classes"]) > 20 else "")
+        lines.append(f"largest outputs: {shown}")
+    lines.append(
+        f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
+        f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
+    )
+    if d["mismatches"] is None:
+        lines.append("not compared with the golden model")
+    else:
+        lines.append(
+            f"{d['mismatches']:,} of {d['outputs_compared']:,} outputs differ from the golden model"
+        )
+    return "\n".join(lines)

