@@ -12,7 +12,9 @@ from model.engine import ceil_log2
 
 
 class Strobe(wiring.Signature):
-    """A payload with `valid` and no `ready`: the receiver takes it in any cycle, by construction."""
+    """A payload with `valid` and no `ready`: the receiver takes it in any cycle, by
+    construction.
+    """
 
     def __init__(self, payload):
         super().__init__({"payload": Out(payload), "valid": Out(1)})
@@ -33,15 +35,17 @@ class ResultLayout(data.StructLayout):
 class Array(wiring.Component):
     """G stages × M columns × S segments of lanes, their columns and the Σ-check.
 
-    `beat` is taken in every cycle with `valid`; idle cycles may come anywhere.  A tile is C/S beats with `x`,
-    then K cycles of drain (`drain`, index rows from `drain_row` on); the vector reaches stage g after
-    g · `slot_cycles` cycles.  Tiles may follow each other every `EngineParameters.tile_cycles` cycles,
-    not sooner: the stages then never drain at the same time and share the columns' multipliers.
+    `beat` is taken in every cycle with `valid`; idle cycles may come anywhere.  A tile is C/S beats
+    with `x`, then K cycles of drain (`drain`, index rows from `drain_row` on); the vector reaches
+    stage g after g · `slot_cycles` cycles.  Tiles may follow each other every
+    `EngineParameters.tile_cycles` cycles, not sooner: the stages then never drain at the same time
+    and share the columns' multipliers.
 
-    `result[b]` sends the rows of bank b, one per cycle, first column first: `latency` cycles from the beat
-    of a tile's last drain cycle to the first row of stage 0, `slot_cycles` more for each later
-    stage.  There is no back-pressure: each row has its place in the result buffer.  Slots count the
-    groups of M rows of a product from `slot_base`, which must be steady while it computes.
+    `result[b]` sends the rows of bank b, one per cycle, first column first: `latency` cycles from
+    the beat of a tile's last drain cycle to the first row of stage 0, `slot_cycles` more for each
+    later stage.  There is no back-pressure: each row has its place in the result buffer.  Slots
+    count the groups of M rows of a product from `slot_base`, which must be steady while it
+    computes.
 
     `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k of column
     `book_column`; `index_*` to the index stores.  Reads answer in the next cycle (`*_data[n]`

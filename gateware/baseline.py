@@ -1,4 +1,6 @@
-"""The paper's baseline as a core: an fp32 matrix-vector product, one multiply-add after the other."""
+"""The paper's baseline as a core: an fp32 matrix-vector product, one multiply-add after the
+other.
+"""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -18,13 +20,13 @@ from model.layout import LAYER_WORDS, Region
 class BaselineCore(wiring.Component):
     """y = W x in fp32, row by row, 6 cycles per weight (`MultiplyAdd`), as the link uses it.
 
-    Regions: INDEX holds the weights, row after row from `index_row` of the descriptor on; VECTOR the
-    columns (`beats` of the descriptor) in order; RESULT the `rows` sums in order.  A run takes
+    Regions: INDEX holds the weights, row after row from `index_row` of the descriptor on; VECTOR
+    the columns (`beats` of the descriptor) in order; RESULT the `rows` sums in order.  A run takes
     `BaselineParameters.cycles` cycles for one layer.  A NaN or infinity in a pair strobes
     `nonfinite`, an infinite sum `overflow`.
 
-    The weights of the paper's matrices (32.8 Mb and 21.2 Mb) do not fit the XC7Z045's block RAM: the store
-    stands for an external memory that answers in one cycle.
+    The weights of the paper's matrices (32.8 Mb and 21.2 Mb) do not fit the XC7Z045's block RAM:
+    the store stands for an external memory that answers in one cycle.
     """
 
     def __init__(self, *, params):
@@ -40,7 +42,9 @@ class BaselineCore(wiring.Component):
         weights = place(m, Ram(width=32, depth=params.weights), "weights")
         vector = place(m, Ram(width=32, depth=params.columns), "vector")
         results = place(m, Ram(width=32, depth=params.rows), "results")
-        layers = place(m, Ram(width=32 * LAYER_WORDS, depth=params.layers, granularity=32), "layers")
+        layers = place(
+            m, Ram(width=32 * LAYER_WORDS, depth=params.layers, granularity=32), "layers"
+        )
         layer, number, end = Signal(DESCRIPTOR), Signal(8), Signal(8)
         address = Signal(range(params.weights + 1))
         row, column, stored = Signal(16), Signal(16), Signal(16)
@@ -84,12 +88,11 @@ class BaselineCore(wiring.Component):
                         m.d.sync += row.eq(row + 1)
                         with m.If(row == layer.rows - 1):
                             m.next = "WAIT"
-            with m.State("WAIT"):
-                with m.If(unit.o.valid & (stored == layer.rows - 1)):
-                    m.d.sync += number.eq(number + 1)
-                    m.next = "FETCH"
-                    with m.If(number == end):
-                        m.next = "IDLE"
+            with m.State("WAIT"), m.If(unit.o.valid & (stored == layer.rows - 1)):
+                m.d.sync += number.eq(number + 1)
+                m.next = "FETCH"
+                with m.If(number == end):
+                    m.next = "IDLE"
         with m.If(link.start & ~running):
             m.d.sync += link.cycles.eq(1)
         with m.Elif(running):

@@ -7,14 +7,17 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 BUS_LATENCY = 4
-"""Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every cycle."""
+"""Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every
+cycle.
+"""
 
 
 class BusSignature(wiring.Signature):
     """Store bus as its manager sees it.
 
-    Members: `address` (word address, 30 bits), `write` with `w_data`, `read`; `r_valid` with `r_data`
-    `BUS_LATENCY` cycles after `read`.  Where there is no store, writes vanish and reads return 0.
+    Members: `address` (word address, 30 bits), `write` with `w_data`, `read`; `r_valid` with
+    `r_data` `BUS_LATENCY` cycles after `read`.  Where there is no store, writes vanish and reads
+    return 0.
     """
 
     def __init__(self):
@@ -29,18 +32,19 @@ class BusSignature(wiring.Signature):
 
 
 ERRORS = ("nonfinite", "range", "sigma", "overflow")
-"""Error strobes of a core, lowest bit first: a NaN or infinity in a vector; an integer activation or a
-requantizer input beyond its width; a bucket sum that differs from the sum of the inputs; an fp32
-result that overflowed to infinity."""
+"""Error strobes of a core, lowest bit first: a NaN or infinity in a vector; an integer activation
+or a requantizer input beyond its width; a bucket sum that differs from the sum of the inputs; an
+fp32 result that overflowed to infinity.
+"""
 
 
 class CoreSignature(wiring.Signature):
     """What the link needs of a compute core, as the link sees it.
 
-    `start` for one cycle (never while `busy`) runs layers `first` to `last`; `busy` rises in the next
-    cycle and falls when every result is in the result buffer; `cycles` then holds the cycles from
-    `start` (included) to the last result (included).  `errors` has one strobe for each of `ERRORS`,
-    only while `busy`: when it falls, all errors of the run have been there.
+    `start` for one cycle (never while `busy`) runs layers `first` to `last`; `busy` rises in the
+    next cycle and falls when every result is in the result buffer; `cycles` then holds the cycles
+    from `start` (included) to the last result (included).  `errors` has one strobe for each of
+    `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.
     """
 
     def __init__(self):

@@ -10,7 +10,9 @@ from gateware.registers import REGION_SHIFT
 
 @dataclass
 class Store:
-    """One region: `row`, the request's address in the store, and `write`, a write that is for it."""
+    """One region: `row`, the request's address in the store, and `write`, a write that is for
+    it.
+    """
 
     region: int
     row: Value
@@ -22,7 +24,8 @@ class BusDecoder:
     """Requests of a `BusSignature`, registered once, for the stores of one engine.
 
     A store must show the word of `row` in the cycle after the request shows here, whenever
-    `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there vanish.
+    `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there
+    vanish.
     """
 
     def __init__(self, m: Module, bus):
@@ -62,11 +65,10 @@ class BusDecoder:
         found, inside = Signal(32, name=f"found_{int(store.region)}"), Signal()
         m.d.sync += inside.eq(store.inside)
         selector = self._late_address[skip : skip + bits]
-        with m.If(inside):
-            with m.Switch(selector):
-                for value, word in words:
-                    with m.Case(value):
-                        m.d.comb += found.eq(word)
+        with m.If(inside), m.Switch(selector):
+            for value, word in words:
+                with m.Case(value):
+                    m.d.comb += found.eq(word)
         picked = Signal(32, name=f"picked_{int(store.region)}")
         m.d.sync += picked.eq(found)
         self._words.append(picked)

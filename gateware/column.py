@@ -13,19 +13,19 @@ from model.engine import ceil_log2
 class Column(wiring.Component):
     """Σ over the buckets of entry · bucket, for one drained lane group after another.
 
-    `bucket[g * segments + s]` is the output of the lane of stage g and segment s; all but the draining
-    stage are 0.  Phases, counted from the cycle in which the buckets show:
+    `bucket[g * segments + s]` is the output of the lane of stage g and segment s; all but the
+    draining stage are 0.  Phases, counted from the cycle in which the buckets show:
 
     * 0: the stages are ORed;  1 to L: the segments are added (L = ceil(log2(segments)));
     * L + 1: `r_address` must name the entry of this bucket;
-    * L + 2: entry and bucket enter the multiplier;  L + 4: the accumulator takes the product, afresh
-      where `first` says so;  L + 5: `o` shows the sum up to and including this bucket.
+    * L + 2: entry and bucket enter the multiplier;  L + 4: the accumulator takes the product,
+      afresh where `first` says so;  L + 5: `o` shows the sum up to and including this bucket.
 
-    `first` belongs to phase L + 1 too and is delayed inside.  `mismatch` goes with `o`: the buckets so
-    far do not add up to `expected` (the sum of the inputs, which must be steady in phase L + 2).
+    `first` belongs to phase L + 1 too and is delayed inside.  `mismatch` goes with `o`: the buckets
+    so far do not add up to `expected` (the sum of the inputs, which must be steady in phase L + 2).
 
-    Codebooks: `depth` entries of `entry_bits`; written through `w_*`; `r_data` shows the entry of the last
-    cycle's `r_address` (the link reads it back while nothing drains).
+    Codebooks: `depth` entries of `entry_bits`; written through `w_*`; `r_data` shows the entry of
+    the last cycle's `r_address` (the link reads it back while nothing drains).
     """
 
     def __init__(self, *, stages, segments, bucket_bits, sum_bits, entry_bits,

@@ -10,11 +10,11 @@ from model.engine import ceil_log2
 class Copier(wiring.Component):
     """Moves `rows` results, first slot `slot`, to the beats from `beat` on, one word per cycle.
 
-    The last beat is filled up with zeros, so that padding columns add nothing.  From `start` to the cycle
-    of `done` it takes `EngineParameters.copy_cycles` cycles.
+    The last beat is filled up with zeros, so that padding columns add nothing.  From `start` to the
+    cycle of `done` it takes `EngineParameters.copy_cycles` cycles.
 
-    `r_slot`, `r_bank`, `r_column` name a result, `r_word` is it in the next cycle; `w_*` writes word
-    `w_segment` of beat `w_beat` of the vector store.
+    `r_slot`, `r_bank`, `r_column` name a result, `r_word` is it in the next cycle; `w_*` writes
+    word `w_segment` of beat `w_beat` of the vector store.
     """
 
     def __init__(self, *, engine):

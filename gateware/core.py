@@ -35,8 +35,12 @@ class ArrayCore(wiring.Component):
         engine, link = self.engine, self.link
         words = engine.row_beats * engine.segments
         array = place(m, Array(engine=engine), "array")
-        vectors = place(m, Ram(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors")
-        layers = place(m, Ram(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers")
+        vectors = place(
+            m, Ram(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors"
+        )
+        layers = place(
+            m, Ram(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers"
+        )
         scanner = place(m, Scanner(words=words), "scanner")
         feeder = place(m, Feeder(engine=engine), "feeder")
         copier = place(m, Copier(engine=engine), "copier")
@@ -104,9 +108,7 @@ class ArrayCore(wiring.Component):
         engine, fields = self.engine, Fields(self.engine)
         low = fields.index_word + fields.stage
         index = bus.store(Region.INDEX, low=low, depth=weight_words(engine))
-        book = bus.store(
-            Region.CODEBOOK, low=fields.column + fields.k, depth=engine.slots
-        )
+        book = bus.store(Region.CODEBOOK, low=fields.column + fields.k, depth=engine.slots)
         m.d.comb += [
             array.w_data.eq(bus.data),
             array.index_address.eq(index.row),
@@ -151,7 +153,10 @@ class ArrayCore(wiring.Component):
                 post.result_address.eq(Mux(sequencer.busy, copied, read)),
             ]
         bus.answer(m, rows, [
-            (b << fields.bank_column + word_bits | c << word_bits | w, post.row_words.word_select(w, 32))
+            (
+                b << fields.bank_column + word_bits | c << word_bits | w,
+                post.row_words.word_select(w, 32),
+            )
             for b, post in enumerate(posts)
             for c in range(engine.bank_columns) for w in range(ROW_WORDS)
         ], bits=low + word_bits)  # fmt: skip
@@ -186,7 +191,11 @@ class ArrayCore(wiring.Component):
         engine, fields = self.engine, Fields(self.engine)
         low = fields.segment + fields.row_beat
         store = bus.store(Region.VECTOR, low=low, depth=engine.vector_rows)
-        beat = Mux(copier.w_enable, copier.w_beat, Cat(bus.field(fields.segment, fields.row_beat), store.row))
+        beat = Mux(
+            copier.w_enable,
+            copier.w_beat,
+            Cat(bus.field(fields.segment, fields.row_beat), store.row),
+        )
         segment = Mux(copier.w_enable, copier.w_segment, bus.field(0, fields.segment))
         data = Mux(copier.w_enable, copier.w_word, bus.data)
         writing = copier.w_enable | store.write

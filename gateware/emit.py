@@ -22,7 +22,8 @@ def emit(component, name="top"):
     """Verilog text of `component` and of everything that it places, as one self-contained file.
 
     Parameters: `component`, a `wiring.Component`; `name`, the name of the top module.
-    Port names are the member paths joined by `__`, with `clk` and `rst` where the component uses them.
+    Port names are the member paths joined by `__`, with `clk` and `rst` where the component uses
+    them.
     """
     modules: dict[str, str] = {}
     token = _modules.set(modules)
@@ -36,9 +37,9 @@ def emit(component, name="top"):
 def place(m, component, name):
     """Add `component` to `m` as an `Instance` named `name`; return its ports.
 
-    The object returned has the component's members, so that it is wired like a submodule.  A component
-    with a `verilog(name)` method supplies its own text.  Components are the same module if `key`
-    is equal: by default the class and the constructor's readable parameters.
+    The object returned has the component's members, so that it is wired like a submodule.  A
+    component with a `verilog(name)` method supplies its own text.  Components are the same module
+    if `key` is equal: by default the class and the constructor's readable parameters.
     """
     key = component_key(component)
     base = re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
@@ -46,7 +47,9 @@ def place(m, component, name):
     if (module, key) not in _cache:
         _cache[module, key] = _convert(component, module)
     text, dependencies = _cache[module, key]
-    component._MustUse__silence = True  # placed by name: this object itself is never elaborated twice
+    component._MustUse__silence = (
+        True  # placed by name: this object itself is never elaborated twice
+    )
     modules = _modules.get(None)
     if modules is not None:
         modules.update(dependencies)
@@ -89,8 +92,8 @@ def _convert(component, module):
 
 def _verilog(component, name):
     """One conversion.  Unlike `amaranth.back.verilog` it turns combinational processes into
-    assignments: Icarus 11 leaves X at time 0 under `always @*`, and loops for ever in an `always_comb`
-    that reads and writes parts of one vector."""
+    assignments: Icarus 11 leaves X at time 0 under `always @*`, and loops for ever in an
+    `always_comb` that reads and writes parts of one vector."""
     yosys = find_yosys(lambda version: version >= (0, 40))
     text = rtlil.convert(component, name=name, emit_src=False)
     attributes = "-remove generator -remove top -remove src -remove amaranth.hierarchy"

@@ -8,12 +8,14 @@ from amaranth.lib.wiring import In, Out
 class Lane(wiring.Component):
     """Adds `x` to bucket `index`, one weight per cycle, whatever the indices are.
 
-    In a cycle with `drain` the bucket at `index` goes to `o` (registered, so it shows in the next cycle)
-    and becomes `x`, which whoever drains keeps at 0.  In all other cycles the next `o` is 0, so that the
-    outputs of lanes that drain in turn may be ORed.  The lane always writes: an idle cycle is `x` = 0.
+    In a cycle with `drain` the bucket at `index` goes to `o` (registered, so it shows in the next
+    cycle) and becomes `x`, which whoever drains keeps at 0.  In all other cycles the next `o` is 0,
+    so that the outputs of lanes that drain in turn may be ORed.  The lane always writes: an idle
+    cycle is `x` = 0.
 
-    Parameters: `buckets` (a power of two), `activation_bits` (signed `x`), `bucket_bits` (signed `o`;
-    no overflow while at most 2^(bucket_bits - activation_bits) inputs are added between two drains).
+    Parameters: `buckets` (a power of two), `activation_bits` (signed `x`), `bucket_bits` (signed
+    `o`; no overflow while at most 2^(bucket_bits - activation_bits) inputs are added between two
+    drains).
     """
 
     def __init__(self, *, buckets, activation_bits, bucket_bits):

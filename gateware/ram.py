@@ -1,7 +1,7 @@
 """Memory of the stores: one write port, one registered read port, in block RAM or LUT-RAM.
 
-Written as Verilog text because Amaranth's Memory emits one initial statement for every word, a million
-of them for a large store; the buckets, where the contents matter, are Amaranth memories.
+Written as Verilog text because Amaranth's Memory emits one initial statement for every word, a
+million of them for a large store; the buckets, where the contents matter, are Amaranth memories.
 """
 
 from amaranth.lib import wiring
@@ -13,9 +13,10 @@ from model.engine import ceil_log2
 class Ram(wiring.Component):
     """`depth` words of `width` bits; `r_data` shows the word of the last cycle's `r_address`.
 
-    One write a cycle, enabled per `granularity` bits; reading a word while it is written gives the old
-    one.  The last words start as `tail` (integers), which no write should reach; the others
-    are undefined until written.  `storage` is "block" or "distributed" (both with a registered output).
+    One write a cycle, enabled per `granularity` bits; reading a word while it is written gives the
+    old one.  The last words start as `tail` (integers), which no write should reach; the others
+    are undefined until written.  `storage` is "block" or "distributed" (both with a registered
+    output).
     """
 
     def __init__(self, *, width, depth, granularity=None, storage="block", tail=()):

@@ -22,7 +22,8 @@ DESCRIPTOR = data.StructLayout({
 
 
 class Sequencer(wiring.Component):
-    """Runs layers `first` to `last` after `start`; see `EngineParameters.layer_cycles` for how long.
+    """Runs layers `first` to `last` after `start`; see `EngineParameters.layer_cycles` for how
+    long.
 
     For each layer: read the descriptor, scan an fp32 vector for its largest exponent, feed tiles of
     beats, drains and (only where rows are short) idle cycles, wait for the last result, copy the
@@ -144,9 +145,8 @@ class Sequencer(wiring.Component):
                             m.next = "COPY"
                         with m.Else():
                             self._next(m, number, final)
-            with m.State("COPY"):
-                with m.If(self.copied):
-                    self._next(m, number, final)
+            with m.State("COPY"), m.If(self.copied):
+                self._next(m, number, final)
         with m.If(self.start & ~self.busy):
             m.d.sync += self.cycles.eq(1)
         with m.Elif(self.busy):

@@ -46,12 +46,12 @@ def row_address_bits(engine):
 class Stage(wiring.Component):
     """Index store and `columns` × `segments` lanes, which all read the same index row.
 
-    A beat given in cycle t reaches the lanes in t + 1, and `bucket[m * segments + s]` shows a drained bucket
-    in t + 2.  The index word itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, …
-    in every lane, so that a drain needs no multiplexer.
+    A beat given in cycle t reaches the lanes in t + 1, and `bucket[m * segments + s]` shows a
+    drained bucket in t + 2.  The index word itself addresses the bucket; the rows from `drain_row`
+    on are 0, 1, 2, … in every lane, so that a drain needs no multiplexer.
 
-    `w_*` and `r_*` are the link's: words of the store as they lie in memory, `r_data` in the cycle after
-    `r_enable` (which takes the read port from the lanes).
+    `w_*` and `r_*` are the link's: words of the store as they lie in memory, `r_data` in the cycle
+    after `r_enable` (which takes the read port from the lanes).
     """
 
     def __init__(self, *, engine):

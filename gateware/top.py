@@ -37,13 +37,15 @@ def identity(params):
 class Top(wiring.Component):
     """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
 
-    `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of `clock_hz`;
-    "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).
+    `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of
+    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).
     """
 
     def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000):
         if not isinstance(params, EngineParameters | BaselineParameters):
-            raise TypeError(f"params must be EngineParameters or BaselineParameters, not {params!r}")
+            raise TypeError(
+                f"params must be EngineParameters or BaselineParameters, not {params!r}"
+            )
         if door not in DOORS:
             raise ValueError(f"door must be one of {', '.join(DOORS)}, not {door!r}")
         self.params = params

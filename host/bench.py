@@ -1,4 +1,6 @@
-"""Matrix-vector products timed in the engine's own cycles: the paper's Table VI, and any other matrix."""
+"""Matrix-vector products timed in the engine's own cycles: the paper's Table VI, and any other
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,10 @@ ENGINES = ("paper-baseline", "lane", "array")
 class BenchRow:
     """One product on one engine.
 
-    `cycles` as the engine counted them, `predicted_cycles` by formula; `mismatches` counts results that differ
-    from the golden model in any bit; errors are against float64 with the same fp32 weights, `*_fp32` those of
-    a sequential fp32 dot product; `within_bound`, whether no error is above `error_bound`.
-    `paper_ms` is the paper's figure for this kind of engine, where it has one.
+    `cycles` as the engine counted them, `predicted_cycles` by formula; `mismatches` counts results
+    that differ from the golden model in any bit; errors are against float64 with the same fp32
+    weights, `*_fp32` those of a sequential fp32 dot product; `within_bound`, whether no error is
+    above `error_bound`. `paper_ms` is the paper's figure for this kind of engine, where it has one.
     """
 
     name: str
@@ -108,6 +110,7 @@ def _row(
     sequential = SequentialFp32().compute(weights, x).astype(np.float64) - exact
     within = True
     if name != "paper-baseline":
+        assert layer.codebook is not None
         bound = error_bound(layer.codebook, layer.indices, x)
         within = bool((np.abs(error) <= bound).all())
     paper = PAPER_MS.get((layer.rows, layer.columns))

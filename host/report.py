@@ -23,7 +23,8 @@ def emit(document: Mapping[str, Any], text: str, as_json: bool) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as wide as they need, numbers to the right: what is no number or the first column
-    is left-aligned."""
+    is left-aligned.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     right = [
@@ -47,8 +48,8 @@ def _is_figure(cell: str) -> bool:
 class Progress:
     """How far a command is, on stderr: one line that changes on a terminal, else now and then one.
 
-    As a context it leaves a clean line behind, whatever happens.  It is called as training does (done,
-    total, text) and as a load does (done, total).
+    As a context it leaves a clean line behind, whatever happens.  It is called as training does
+    (done, total, text) and as a load does (done, total).
     """
 
     def __init__(self, what: str) -> None:

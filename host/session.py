@@ -101,7 +101,9 @@ def place_layers(image: Image, engine: EngineParameters) -> list[Placement]:
 
 
 def segments(image: Image, engine: EngineParameters) -> list[Segment]:
-    """Everything that an engine needs of `image`: (byte address, words); as `place_layers` raises."""
+    """Everything that an engine needs of `image`: (byte address, words); as `place_layers`
+    raises.
+    """
     placements = place_layers(image, engine)
     indices, books, rows, descriptors = [], [], [], []
     for placement in placements:
@@ -136,8 +138,8 @@ def segments(image: Image, engine: EngineParameters) -> list[Segment]:
 class Session:
     """An engine with one image on it.
 
-    `cycles` of a run are the engine's own count; `predicted_cycles` the formula's.  All methods raise
-    `LinkError`s; inputs that are not finite or of the wrong shape raise `ImageError`.
+    `cycles` of a run are the engine's own count; `predicted_cycles` the formula's.  All methods
+    raise `LinkError`s; inputs that are not finite or of the wrong shape raise `ImageError`.
     """
 
     def __init__(self, driver: Driver, image: Image) -> None:
@@ -181,7 +183,9 @@ class Session:
         placement = self.placements[number]
         self._check_vector(x, placement.layer)
         if not np.isfinite(x).all():
-            raise ImageError("the vector holds a NaN or an infinity; the engine takes finite numbers")
+            raise ImageError(
+                "the vector holds a NaN or an infinity; the engine takes finite numbers"
+            )
         self._write_vector(placement, np.ascontiguousarray(x, np.float32).view(np.uint32))
         report = self.driver.run(number, number, self._patience(number, number))
         return self._read(placement).view(np.float32), report.cycles
@@ -202,9 +206,7 @@ class Session:
     def _read(self, placement: Placement) -> NDArray[np.uint32]:
         address = Region.RESULT.base + 4 * placement.slot * slot_words(self.engine)
         count = result_bytes(self.engine, placement.layer.rows) // 4
-        return results(
-            self.engine, self.driver.read_words(address, count), placement.layer.rows
-        )
+        return results(self.engine, self.driver.read_words(address, count), placement.layer.rows)
 
 
 class BaselineSession:

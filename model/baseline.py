@@ -10,7 +10,9 @@ CYCLES_PER_WEIGHT = 6
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineParameters:
-    """Stores of the baseline in 32-bit words: `weights`, `columns`, `rows`; `layers` descriptors."""
+    """Stores of the baseline in 32-bit words: `weights`, `columns`, `rows`; `layers`
+    descriptors.
+    """
 
     weights: int = 1 << 20
     columns: int = 2048
@@ -25,6 +27,6 @@ class BaselineParameters:
 
     @staticmethod
     def cycles(rows: int, columns: int) -> int:
-        """Cycles of a run of one layer: 6 per weight, and 19 to read the descriptor, to fetch the first pair
-        and for the last pair's product and sum."""
+        """Cycles of a run of one layer: 6 per weight, and 19 to read the descriptor, to fetch the
+        first pair and for the last pair's product and sum."""
         return CYCLES_PER_WEIGHT * rows * columns + 19

@@ -43,10 +43,10 @@ def compile_integer(
 ) -> Image:
     """An integer image of a chain of dense layers.
 
-    `calibration` (n, C) are real inputs; the scale of every activation is the largest magnitude that they
-    cause, mapped to 2^(activation_bits - 1) - 1.  Entries have `entry_bits`, under one exponent per row;
-    the last layer's results `output_bits`.  Raises `CompileError` where an accumulator, a bias or a
-    multiplier would not fit the requantizer.
+    `calibration` (n, C) are real inputs; the scale of every activation is the largest magnitude
+    that they cause, mapped to 2^(activation_bits - 1) - 1.  Entries have `entry_bits`, under one
+    exponent per row; the last layer's results `output_bits`.  Raises `CompileError` where an
+    accumulator, a bias or a multiplier would not fit the requantizer.
     """
     values = np.asarray(calibration, np.float64)
     input_scale = scale = _scale(values, activation_bits, "the input")

@@ -11,7 +11,9 @@ BANK = 16
 """Columns that share one serializer and one normalize/requantize unit (one result a cycle)."""
 
 SCAN_WORDS = 16
-"""Least number of words that the vector store reads at once when the shared exponent is looked for."""
+"""Least number of words that the vector store reads at once when the shared exponent is looked
+for.
+"""
 
 MAX_K = 16
 
@@ -28,7 +30,8 @@ def ceil_log2(n: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineParameters:
-    """Size of an engine: `stages` × `columns` × `segments` lanes, widths in bits, stores in entries.
+    """Size of an engine: `stages` × `columns` × `segments` lanes, widths in bits, stores in
+    entries.
 
     A row of a matrix is computed by the `segments` lanes of one stage and one column; segment s has
     the matrix columns j with j mod `segments` = s.  `index_depth` counts index words per lane,
@@ -104,8 +107,8 @@ class EngineParameters:
 
     @property
     def accumulator_bits(self) -> int:
-        """|Σ c S| ≤ 2^(entry-1) · Σ|x| ≤ 2^(entry-1) · max_columns · 2^(activation-1), a bound that two
-        most negative factors reach: one bit more than it has, for the sign."""
+        """|Σ c S| ≤ 2^(entry-1) · Σ|x| ≤ 2^(entry-1) · max_columns · 2^(activation-1), a bound that
+        two most negative factors reach: one bit more than it has, for the sign."""
         return self.entry_bits + self.sum_bits
 
     @property
@@ -141,8 +144,10 @@ class EngineParameters:
         return ceil_div(columns, self.segments)
 
     def tile_cycles(self, columns: int, k: int) -> int:
-        """Cycles from one tile to the next: C/S + K; more only where the rows are too short to hide the
-        drains of the later stages, (G-1) · slot_cycles, and the sending of the last one's results."""
+        """Cycles from one tile to the next: C/S + K; more only where the rows are too short to hide
+        the drains of the later stages, (G-1) · slot_cycles, and the sending of the last one's
+        results.
+        """
         hidden = (self.stages - 1) * self.slot_cycles + max(k, self.bank_columns)
         return max(self.beats(columns) + k, hidden)
 
@@ -157,8 +162,9 @@ class EngineParameters:
         )  # fmt: skip
 
     def scan_cycles(self, columns: int) -> int:
-        """Cycles in which the shared exponent of an fp32 vector is found: all its rows of the vector
-        store, then the comparator tree."""
+        """Cycles in which the shared exponent of an fp32 vector is found: all its rows of the
+        vector store, then the comparator tree.
+        """
         return ceil_div(self.beats(columns), self.row_beats) + self.scan_latency + 1
 
     @property
@@ -175,11 +181,18 @@ class EngineParameters:
         return 12 if self.accumulator_bits > 32 else 11
 
     def layer_cycles(
-        self, rows: int, columns: int, k: int, *, fp32_in: bool, fp32_out: bool, forward: bool = False
+        self,
+        rows: int,
+        columns: int,
+        k: int,
+        *,
+        fp32_in: bool,
+        fp32_out: bool,
+        forward: bool = False,
     ) -> int:
-        """Cycles of one layer, exactly: 3 for its descriptor, the scan of an fp32 vector, `array_cycles`,
-        6 from a command to its beat, 1 + 10 to requantize a result or 1 + `normalize_cycles`,
-        and the copy to the next layer.  A run adds 1."""
+        """Cycles of one layer, exactly: 3 for its descriptor, the scan of an fp32 vector,
+        `array_cycles`, 6 from a command to its beat, 1 + 10 to requantize a result or 1 +
+        `normalize_cycles`, and the copy to the next layer.  A run adds 1."""
         return (
             3
             + (self.scan_cycles(columns) if fp32_in else 0)

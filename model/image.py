@@ -33,12 +33,13 @@ LARGEST_FILE = 1 << 30
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageLayer:
-    """One layer: y = W x (fp32), or requantize(W x) in integers, with W made of codebook and indices.
+    """One layer: y = W x (fp32), or requantize(W x) in integers, with W made of codebook and
+    indices.
 
-    `indices` (R, C) uint8 below `k`; `shape` is the weight's own shape, (R, …) with C values per row.
-    fp32 layers have `codebook` (R, K) float32.  Integer layers have `entries` (R, K) and `exponent`
-    (R,), and the row parameters of `model.golden.requantize`: `bias`, `multiplier`, `shift` (R,),
-    `relu`, `out_bits`.
+    `indices` (R, C) uint8 below `k`; `shape` is the weight's own shape, (R, …) with C values per
+    row. fp32 layers have `codebook` (R, K) float32.  Integer layers have `entries` (R, K) and
+    `exponent` (R,), and the row parameters of `model.golden.requantize`: `bias`, `multiplier`,
+    `shift` (R,), `relu`, `out_bits`.
     """
 
     name: str
@@ -80,8 +81,10 @@ class ImageLayer:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
     """A compiled network: `layers`, each fed by the one before (integer networks), or matrices on
-    their own (fp32).  An integer network takes round(x / `input_scale`) of `input_bits` bits and its last
-    layer's integers times `output_scale` are the logits.  `about` is for people (JSON types)."""
+    their own (fp32).  An integer network takes round(x / `input_scale`) of `input_bits` bits and
+    its last layer's integers times `output_scale` are the logits.  `about` is for people (JSON
+    types).
+    """
 
     layers: tuple[ImageLayer, ...]
     input_scale: float = 1.0
@@ -94,7 +97,9 @@ class Image:
         return self.layers[0].is_fp32
 
     def quantize_input(self, x: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Real inputs to activations: round to nearest even, saturated; refuses NaN and infinities."""
+        """Real inputs to activations: round to nearest even, saturated; refuses NaN and
+        infinities.
+        """
         values = np.asarray(x, np.float64)
         if not np.isfinite(values).all():
             raise ImageError("the input must be finite, it holds a NaN or an infinity")
@@ -224,7 +229,7 @@ def _layer(n: int, entry: dict[str, Any], tensors: Mapping[str, NDArray[Any]]) -
         for name in entry["crc32"]
     }  # fmt: skip
     indices = unpack_indices(arrays.pop("indices"), rows, columns, k)
-    parts = {
+    parts: dict[str, Any] = {
         name: array if name == "codebook" else array.astype(np.int64)
         for name, array in arrays.items()
     }

@@ -52,7 +52,9 @@ def check_header(data: bytes, version: int) -> dict[str, Any]:
     require(isinstance(header, dict), "the header must be a JSON object")
     metadata = header.pop("__metadata__", None)
     require(
-        isinstance(metadata, dict) and set(metadata) == {"dpnet"} and isinstance(metadata["dpnet"], str),
+        isinstance(metadata, dict)
+        and set(metadata) == {"dpnet"}
+        and isinstance(metadata["dpnet"], str),
         "a safetensors file, but no DP-Net image (compress it first: dpnet compress FILE)",
     )
     description = _parse_json(metadata["dpnet"].encode(), "the description")
@@ -88,7 +90,9 @@ def _check_description(description: Any, version: int) -> None:
         "bit_order": str, "input_scale": (int, float), "input_bits": int,
         "output_scale": (int, float), "layers": list, "about": dict, "sha256": str,
     }  # fmt: skip
-    require(set(description) == {"format", *types}, "the description has other keys than an image's")
+    require(
+        set(description) == {"format", *types}, "the description has other keys than an image's"
+    )
     for name, kind in types.items():
         require(isinstance(description[name], kind), f"{name} has the wrong type")
     require(description["bit_order"] == "little", "bit_order must be 'little'")
@@ -112,7 +116,9 @@ def _check_entry(n: int, layer: Any) -> None:
         )
     limits = {"rows": LARGEST_ROWS, "columns": LARGEST_COLUMNS, "k": LARGEST_K, "out_bits": 25}
     for name, limit in limits.items():
-        require(1 <= layer[name] <= limit, f"layer {n}: {name} must be 1 to {limit}, not {layer[name]}")
+        require(
+            1 <= layer[name] <= limit, f"layer {n}: {name} must be 1 to {limit}, not {layer[name]}"
+        )
     shape = layer["shape"]
     require(
         1 <= len(shape) <= 5 and all(type(side) is int and side >= 1 for side in shape),
@@ -127,7 +133,8 @@ def _check_entry(n: int, layer: Any) -> None:
     )
     kinds = {name.partition(".")[2] for name in layer["crc32"]}
     require(
-        all(name.partition(".")[0] == str(n) for name in layer["crc32"]) and kinds in (_FP32, _INTEGER),
+        all(name.partition(".")[0] == str(n) for name in layer["crc32"])
+        and kinds in (_FP32, _INTEGER),
         f"layer {n} must have the tensors of an fp32 or of an integer layer, not {sorted(kinds)}",
     )
 
@@ -164,7 +171,9 @@ def _check_tensors(header: dict[str, Any], description: dict[str, Any], size: in
     for start, stop in sorted(spans):
         require(start == end, "tensors overlap or leave gaps")
         end = stop
-    require(end == size, f"the file has {size} bytes of tensors instead of {end}: cut off or damaged")
+    require(
+        end == size, f"the file has {size} bytes of tensors instead of {end}: cut off or damaged"
+    )
 
 
 def _wanted_shape(kind: str, layer: dict[str, Any]) -> list[int]:

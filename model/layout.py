@@ -57,10 +57,10 @@ class Fields:
 class Descriptor:
     """One layer as the sequencer reads it: `LAYER_WORDS` 32-bit words.
 
-    word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out, relu,
-    forward (results become the input of the layer at `out_row`);  2: first index row;
-    3: first slot, first result slot;  4: row of the vector store with the input, and with the output;
-    5: out_bits (8).
+    word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out,
+    relu, forward (results become the input of the layer at `out_row`);  2: first index row;
+    3: first slot, first result slot;  4: row of the vector store with the input, and with the
+    output; 5: out_bits (8).
     """
 
     beats: int
@@ -117,7 +117,9 @@ def index_store(engine: EngineParameters, rows: NDArray[np.uint8]) -> Words:
     full[: len(rows), : engine.stages, : bits.shape[-1]] = bits
     folded = full.reshape(count, engine.fold, -1, pitch).transpose(0, 2, 1, 3)
     words = np.packbits(folded.reshape(count, -1, 32 * engine.index_words), -1, bitorder="little")
-    return _field(words.view("<u4"), -1, ceil_log2(engine.index_words)).reshape(-1)
+    # packbits keeps the order of its input's axes, which a view of other width does not take.
+    whole = np.ascontiguousarray(words).view("<u4")
+    return _field(whole, -1, ceil_log2(engine.index_words)).reshape(-1).astype(np.uint32)
 
 
 def codebook_store(engine: EngineParameters, entries: NDArray[np.int64]) -> Words:
@@ -126,7 +128,7 @@ def codebook_store(engine: EngineParameters, entries: NDArray[np.int64]) -> Word
     full = np.zeros((slots * engine.columns, engine.buckets), np.int64)
     full[: len(entries), : entries.shape[1]] = entries
     full = full.reshape(slots, engine.columns, engine.buckets) & (1 << engine.entry_bits) - 1
-    return _field(full.astype(np.uint32), 1, ceil_log2(engine.columns)).reshape(-1)
+    return _field(full, 1, ceil_log2(engine.columns)).reshape(-1).astype(np.uint32)
 
 
 def row_store(
@@ -144,9 +146,9 @@ def row_store(
     full[: len(bias), 1] = bias >> 32 & 0xFF
     full[: len(bias), 2] = multiplier | shift << 16
     full[: len(bias), 3] = exponent & 0xFFF
-    full = full.reshape(slots, engine.columns, ROW_WORDS)
+    split = full.reshape(slots, engine.columns, ROW_WORDS)
     banks = [
-        _field(full[:, b * engine.bank_columns : (b + 1) * engine.bank_columns], 1,
+        _field(split[:, b * engine.bank_columns : (b + 1) * engine.bank_columns], 1,
                ceil_log2(engine.bank_columns))
         for b in range(engine.banks)
     ]  # fmt: skip
@@ -159,8 +161,8 @@ def vector_store(engine: EngineParameters, vector: Sequence[int] | NDArray[np.in
     beats = engine.beats(len(words))
     full = np.zeros(beats * engine.segments, np.int64)
     full[: len(words)] = words
-    full = full.reshape(beats, engine.segments)
-    return _field(full, 1, ceil_log2(engine.segments)).astype(np.uint32).reshape(-1)
+    split = full.reshape(beats, engine.segments)
+    return _field(split, 1, ceil_log2(engine.segments)).astype(np.uint32).reshape(-1)
 
 
 def vector_row_bytes(engine: EngineParameters) -> int:

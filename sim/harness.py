@@ -44,7 +44,9 @@ def build(verilog: str, simulator: Simulator, *, waves: bool = False) -> list[st
 def _build_into(
     folder: Path, verilog: str, harness: Path, simulator: Simulator, waves: bool
 ) -> None:
-    """Build in a scratch folder and rename, so that an interrupted build leaves nothing half done."""
+    """Build in a scratch folder and rename, so that an interrupted build leaves nothing half
+    done.
+    """
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     source = scratch / "top.sv"
     source.write_text(verilog)

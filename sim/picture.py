@@ -31,13 +31,15 @@ def draw(
     """Write the PNG.  `pixels` (n, 64), `labels` and `predictions` (n,) are the 4-bit network's."""
     figure = Figure(figsize=(13, 8.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
+    differ = sum(r.mismatches for r in networks) + sum(r.mismatches for r in table6)
     figure.suptitle(
         "DP-Net on a simulated FPGA: every output equals the golden model"
-        if not sum(r.mismatches for r in [*networks, *table6])
+        if not differ
         else "DP-Net on a simulated FPGA: THE ENGINE DIFFERS FROM THE GOLDEN MODEL",
         fontsize=16, color=INK, fontweight="bold",
     )  # fmt: skip
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    top, bottom = halves
     _times(top, table6)
     left, right = bottom.subfigures(1, 2, width_ratios=(1, 1.25))
     _accuracy(left.subplots(), networks)
@@ -85,20 +87,34 @@ def _bars(axes: Axes, bars: list[tuple[str, float, str]], slow_ms: float) -> Non
 def _accuracy(axes: Axes, rows: list[NetworkRow]) -> None:
     places = np.arange(len(rows))
     low = min(min(r.accuracy_float, r.accuracy_engine) for r in rows)
-    axes.bar(places - 0.2, [r.accuracy_float for r in rows], 0.38, color=SLOW, label="float, PyTorch")
-    axes.bar(places + 0.2, [r.accuracy_engine for r in rows], 0.38, color=FAST, label="on the engine")
+    axes.bar(
+        places - 0.2, [r.accuracy_float for r in rows], 0.38, color=SLOW, label="float, PyTorch"
+    )
+    axes.bar(
+        places + 0.2, [r.accuracy_engine for r in rows], 0.38, color=FAST, label="on the engine"
+    )
     axes.set_ylim(max(0.0, low - 3), 100.6)
     axes.set_xticks(
         places,
-        [f"{r.bits} bits\n{r.ratio_bytes:.1f} × smaller file\n(Eq. 1: {r.ratio_eq1:.1f} ×)" for r in rows],
-    )  # fmt: skip
-    for place, r in zip(places, rows, strict=True):
-        axes.text(place - 0.2, r.accuracy_float, f"{r.accuracy_float:.1f}", ha="center", va="bottom")
-        axes.text(place + 0.2, r.accuracy_engine, f"{r.accuracy_engine:.1f}", ha="center", va="bottom")
-    axes.set_title(
-        f"digits: test accuracy in percent, {rows[0].pictures} pictures", fontsize=11, color=INK
+        [
+            f"{r.bits} bits\n{r.ratio_bytes:.1f} × smaller file\n(Eq. 1: {r.ratio_eq1:.1f} ×)"
+            for r in rows
+        ],
     )
-    axes.legend(loc="lower right", fontsize=9, framealpha=1)
+    for place, r in zip(places, rows, strict=True):
+        axes.text(
+            place - 0.2, r.accuracy_float, f"{r.accuracy_float:.1f}", ha="center", va="bottom"
+        )
+        axes.text(
+            place + 0.2, r.accuracy_engine, f"{r.accuracy_engine:.1f}", ha="center", va="bottom"
+        )
+    axes.set_title(
+        f"digits: accuracy in percent, {rows[0].pictures} test pictures "
+        f"(axis from {axes.get_ylim()[0]:.0f})",
+        fontsize=11,
+        color=INK,
+    )
+    axes.legend(loc="upper right", fontsize=9, framealpha=1, ncols=2)
     _plain(axes)
 
 

@@ -42,9 +42,7 @@ def serve(
             _serve_client(transport, client, stop)
 
 
-def _serve_client(
-    transport: SimTransport, client: socket.socket, stop: Callable[[], bool]
-) -> None:
+def _serve_client(transport: SimTransport, client: socket.socket, stop: Callable[[], bool]) -> None:
     awake = 0
     while not stop():
         ready, _, _ = select.select([client], [], [], 0 if awake else _IDLE_S)
@@ -82,7 +80,9 @@ def listen(port: int) -> socket.socket:
 def main(arguments: list[str] | None = None) -> int:
     """The command; 0 after Ctrl-C, 3 if board or port failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m sim.serve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m sim.serve",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("url", nargs="?", default="sim://array", help="the board (sim://array)")
     parser.add_argument("--port", type=int, default=4000, help="TCP port on 127.0.0.1 (4000)")

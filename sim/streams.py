@@ -1,7 +1,8 @@
 """Stream driver and monitor of the benches, with idle cycles and back-pressure.
 
-Amaranth's streams (`payload`, `valid`, `ready`) under their emitted names: `i__payload`, `i__valid`, …
-A structured payload is emitted as one vector, first field lowest: `pack` and `unpack` take it apart.
+Amaranth's streams (`payload`, `valid`, `ready`) under their emitted names: `i__payload`,
+`i__valid`, … A structured payload is emitted as one vector, first field lowest: `pack` and `unpack`
+take it apart.
 """
 
 from __future__ import annotations
@@ -134,7 +135,9 @@ async def collect(dut: Any, port: str, count: int, pause: Pause = never) -> list
 
 
 async def quiet(dut: Any, port: str, cycles: int) -> None:
-    """Fail if the stream `port` offers anything during the next `cycles` cycles, with ready given."""
+    """Fail if the stream `port` offers anything during the next `cycles` cycles, with ready
+    given.
+    """
     getattr(dut, f"{port}__ready").value = 1
     for _ in range(cycles):
         await FallingEdge(dut.clk)

@@ -46,8 +46,8 @@ def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
     text = (
         "both matrices are layers of one network trained here on scikit-learn's digits (4 bits, "
         f"seed {seed}; test accuracy {result.accuracy_float:.2f} % float, "
-        f"{result.accuracy_quantized:.2f} % quantized); vectors: its activations for the first test "
-        "picture"
+        f"{result.accuracy_quantized:.2f} % quantized); vectors: its activations for the "
+        "first test picture"
     )
     return cases, text
 

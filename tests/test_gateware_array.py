@@ -1,4 +1,4 @@
-"""The array equals the golden model: shapes, widths, idle cycles, extremes; and takes its exact cycles."""
+"""The array equals the golden model: shapes, widths, idle cycles, extremes; its exact cycles."""
 
 import pytest
 
@@ -6,27 +6,37 @@ from gateware.array import Array
 from gateware.emit import emit
 from model.engine import EngineParameters
 from sim.bench import run_bench
+from sim.benches.array import KINDS
+from sim.bundle import Bundle
 
 ENGINES = {
-    "wide": ({"stages": 4, "columns": 16, "segments": 1, "max_columns": 64, "slots": 32}, 30_000),
+    "wide": ({"stages": 4, "columns": 16, "segments": 1, "max_columns": 64, "slots": 32}, 22_000),
     "banks": ({"stages": 2, "columns": 19, "segments": 2, "max_columns": 48, "slots": 16,
-               "storage": "distributed"}, 10_000),
-    "three-bits": ({"stages": 3, "columns": 5, "segments": 3, "index_bits": 3, "max_columns": 70,
+               "storage": "distributed"}, 7_000),
+    "three_bits": ({"stages": 3, "columns": 5, "segments": 3, "index_bits": 3, "max_columns": 70,
                     "slots": 16, "entry_bits": 18, "activation_bits": 16}, 3_000),
-    "two-bits": ({"stages": 2, "columns": 4, "segments": 1, "index_bits": 2, "max_columns": 33,
+    "two_bits": ({"stages": 2, "columns": 4, "segments": 1, "index_bits": 2, "max_columns": 33,
                   "slots": 8, "activation_bits": 8, "entry_bits": 9}, 1_500),
-    "one-bit": ({"stages": 5, "columns": 2, "segments": 4, "index_bits": 1, "max_columns": 50,
+    "one_bit": ({"stages": 5, "columns": 2, "segments": 4, "index_bits": 1, "max_columns": 50,
                  "slots": 20}, 1_500),
-    "one-lane": ({"stages": 1, "columns": 1, "segments": 1, "max_columns": 40, "slots": 8}, 150),
+    "one_lane": ({"stages": 1, "columns": 1, "segments": 1, "max_columns": 40, "slots": 8}, 150),
 }  # fmt: skip
+"""Sizes, and random outputs compared in each of the bench's tests."""
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_array_equals_golden(name):
-    sizes, outputs = ENGINES[name]
-    sizes = {"index_depth": 256, **sizes}
-    engine = EngineParameters(**sizes)
-    passed = run_bench(
-        emit(Array(engine=engine)), "array", values={"engine": sizes, "outputs": outputs}
-    )
-    assert passed == 3
+@pytest.mark.parametrize(
+    "names", [("wide",), ("banks",), ("three_bits", "two_bits", "one_bit", "one_lane")]
+)
+def test_array_equals_golden(names):
+    arrays = {
+        name: {"engine": {"index_depth": 320, **ENGINES[name][0]}, "outputs": ENGINES[name][1]}
+        for name in names
+    }
+    bundle = Bundle(**{
+        name: Array(engine=EngineParameters(**values["engine"])) for name, values in arrays.items()
+    })
+    assert run_bench(emit(bundle), "array", values={"arrays": arrays}) == len(KINDS)
+
+
+def test_a_hundred_thousand_outputs_are_compared():
+    assert len(KINDS) * sum(outputs for _, outputs in ENGINES.values()) >= 100_000

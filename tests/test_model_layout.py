@@ -1,4 +1,4 @@
-"""The address map against loops over every row, column and bit, written without the model's helpers."""
+"""The address map against loops over every row, column and bit, without the model's helpers."""
 
 import numpy as np
 import pytest

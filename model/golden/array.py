@@ -14,8 +14,8 @@ Integers = NDArray[np.int64]
 class BucketProduct:
     """y[r] = Σ_k entries[r, k] · S[r, k] with S[r, k] = Σ of x[j] where indices[r, j] = k.
 
-    Widths are in bits, signed; results need `entry_bits` + `activation_bits` - 1 + log2 of the columns
-    and are exact, in any order of addition.
+    Widths are in bits, signed; results need `entry_bits` + `activation_bits` - 1 + log2 of the
+    columns and are exact, in any order of addition.
     """
 
     activation_bits: int = 25

@@ -1,4 +1,7 @@
-"""The array against `BucketProduct`, with tiles at full speed and with idle cycles anywhere."""
+"""The array against `BucketProduct`, with tiles at full speed and with idle cycles anywhere.
+
+Values: `arrays`, by name in the bundle the parameters `engine` and how many `outputs` per test.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,31 @@ from model.engine import EngineParameters, ceil_log2
 from model.golden.array import BucketProduct
 from model.layout import codebook_store, index_rows, index_store
 from sim.bench import parameters
+from sim.bundle import Part
 from sim.streams import PERIOD_NS, bursts, never, pack, signed, sometimes, start
 
 KINDS = ("none", "idle", "bursts")
+VECTORS = 6
+"""Vectors for each matrix, because loading one takes longer than multiplying by it."""
 
 
 class Product:
     """A random matrix and vector, drawn so that the extremes occur."""
 
     def __init__(self, engine: EngineParameters, rng: np.random.Generator) -> None:
-        shapes = (rng.integers(1, 4 * engine.tile_rows + 1), rng.integers(1, engine.max_columns + 1))
-        most = engine.slots // engine.stages * engine.tile_rows
-        self.rows, self.columns = min(int(shapes[0]), most), int(shapes[1])
+        tiles = min(4, engine.slots // engine.stages)
+        self.rows = int(rng.integers(1, tiles * engine.tile_rows + 1))
+        self.columns = int(rng.integers(1, engine.max_columns + 1))
         self.k = int(rng.choice([k for k in (2, 4, 8, 16) if k <= engine.buckets]))
         self.entries = self._draw(rng, engine.entry_bits, (self.rows, self.k))
-        self.x = self._draw(rng, engine.activation_bits, (self.columns,))
         self.indices = rng.integers(0, self.k, (self.rows, self.columns))
-        if rng.random() < 0.2:  # every weight in one bucket: the largest sums, and a hazard if there is one
+        if rng.random() < 0.2:  # one bucket takes all: the largest sums, and a hazard if any
             self.indices[:] = rng.integers(0, self.k)
+        self.vector(engine, rng)
+
+    def vector(self, engine: EngineParameters, rng: np.random.Generator) -> None:
+        """Draw another vector for the same matrix."""
+        self.x = self._draw(rng, engine.activation_bits, (self.columns,))
 
     @staticmethod
     def _draw(rng: np.random.Generator, bits: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -76,7 +86,7 @@ async def load(dut: Any, engine: EngineParameters, product: Product, slot: int) 
 
 
 async def feed(dut: Any, engine: EngineParameters, product: Product, idle: Any) -> None:
-    """All tiles, each C/S beats and K drain cycles, `tile_cycles` apart if there is no idle cycle."""
+    """All tiles, each C/S beats and K drain cycles, `tile_cycles` apart but for idle cycles."""
     layout = [
         *((f"x{s}", -engine.activation_bits) for s in range(engine.segments)),
         ("address", row_address_bits(engine)), ("drain", 1), ("first", 1), ("last", 1),
@@ -108,7 +118,7 @@ async def feed(dut: Any, engine: EngineParameters, product: Product, idle: Any) 
 async def _beat(dut: Any, payload: int, idle: Any) -> None:
     dut.beat__valid.value = 0
     # While idle the payload is rubbish: the array must not look at it.
-    dut.beat__payload.value = payload ^ 0x5A5A5A
+    dut.beat__payload.value = payload ^ 0x5A5A5A % (1 << len(dut.beat__payload))
     while idle():
         await RisingEdge(dut.clk)
     dut.beat__payload.value = payload
@@ -142,31 +152,52 @@ async def gather(dut: Any, engine: EngineParameters, product: Product, slot: int
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(kind=KINDS)
 async def equals_golden(dut: Any, kind: str) -> None:
-    values = parameters()
-    engine = EngineParameters(**values["engine"])
-    rng = np.random.default_rng([cocotb.RANDOM_SEED, KINDS.index(kind)])
-    source = random.Random(cocotb.RANDOM_SEED)
-    idle = {"none": never, "idle": sometimes(source, 0.3), "bursts": bursts(source, 9)}[kind]
+    """As many random outputs as asked for, of every array in the bundle."""
+    arrays = parameters()["arrays"]
+    for name in arrays:
+        silence(Part(dut, name), EngineParameters(**arrays[name]["engine"]))
     await start(dut)
-    checked = 0
-    while checked < values["outputs"]:
-        product = Product(engine, rng)
-        slot = int(rng.integers(0, engine.slots - engine.tiles(product.rows) * engine.stages + 1))
-        await load(dut, engine, product, slot)
-        dut.slot_base.value = slot
+    for name, values in arrays.items():
+        engine = EngineParameters(**values["engine"])
+        rng = np.random.default_rng([cocotb.RANDOM_SEED, KINDS.index(kind), *name.encode()])
+        checked = 0
+        while checked < values["outputs"]:
+            checked += await matrix(Part(dut, name), engine, rng, kind)
+        dut._log.info(f"{name}: {checked} outputs equal golden, seed {cocotb.RANDOM_SEED}")
+
+
+def silence(dut: Any, engine: EngineParameters) -> None:
+    for port in ("beat__valid", "index_read", "book_read", "book_write"):
+        getattr(dut, port).value = 0
+    for g in range(engine.stages):
+        getattr(dut, f"index_write__{g}").value = 0
+
+
+async def matrix(dut: Any, engine: EngineParameters, rng: np.random.Generator, kind: str) -> int:
+    """Load a matrix, and multiply it by `VECTORS` vectors; how many outputs were right."""
+    source = random.Random(int(rng.integers(1 << 32)))
+    idle = {"none": never, "idle": sometimes(source, 0.3), "bursts": bursts(source, 9)}[kind]
+    product = Product(engine, rng)
+    tiles = engine.tiles(product.rows)
+    slot = int(rng.integers(0, engine.slots - tiles * engine.stages + 1))
+    await load(dut, engine, product, slot)
+    dut.slot_base.value = slot
+    for _ in range(VECTORS):
+        product.vector(engine, rng)
         begin = cocotb.utils.get_sim_time("ns")
         cocotb.start_soon(feed(dut, engine, product, idle))
-        limit = 40 * (engine.tiles(product.rows) + 1) * engine.tile_cycles(product.columns, product.k)
+        limit = 40 * (tiles + 1) * engine.tile_cycles(product.columns, product.k)
         got = await with_timeout(
             gather(dut, engine, product, slot), (limit + 2000) * PERIOD_NS, "ns"
         )
         cycles = round((cocotb.utils.get_sim_time("ns") - begin) / PERIOD_NS + 0.5)
         await RisingEdge(dut.clk)
-        expected = product.golden(engine)
-        assert np.array_equal(got[: product.rows], expected), f"{vars(product)}"
+        assert np.array_equal(got[: product.rows], product.golden(engine)), f"{vars(product)}"
         if kind == "none":
             assert cycles == engine.array_cycles(product.rows, product.columns, product.k)
-        for _ in range(2 * engine.slot_cycles * engine.stages + 2 * engine.buckets):
-            await RisingEdge(dut.clk)
-        checked += product.rows
-    dut._log.info(f"{checked} outputs equal golden, seed {cocotb.RANDOM_SEED}")
+    for _ in range(engine.slot_cycles + 4):
+        await FallingEdge(dut.clk)
+        for b in range(engine.banks):
+            assert not int(getattr(dut, f"result__{b}__valid").value), "a surplus result"
+    await RisingEdge(dut.clk)
+    return VECTORS * product.rows

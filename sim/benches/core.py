@@ -245,7 +245,8 @@ async def requantizer_takes_40_bits(dut: Any, name: str) -> None:
 @cocotb.parametrize(name=NAMES)
 async def sigma_sees_an_index_beyond_k(dut: Any, name: str) -> None:
     """Inputs that land in a bucket that is not drained are missing, and Σ says so; only until a
-    reset do they stay there."""
+    reset do they stay there.
+    """
     core = await begin(dut, name, "sigma")
     network, layer = alone(core, k=1, out_bits=8)
     layer.entries = layer.entries[:, :1]

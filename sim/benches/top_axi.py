@@ -1,4 +1,4 @@
-"""A whole engine behind AXI4-Lite, talked to by cocotbext-axi's manager, with pauses on all channels.
+"""A whole engine behind AXI4-Lite: cocotbext-axi's manager, with pauses on all channels.
 
 Values: `engine`.
 """
