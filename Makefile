@@ -12,6 +12,9 @@ SIM_OPTIONS = $(if $(STAGES),--stages $(STAGES)) $(if $(COLUMNS),--columns $(COL
 	$(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(SEED),--seed $(SEED)) \
 	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(filter-out 0,$(WAVES)),--waves)
 
+# Threads that wait must not spin: simulators are built beside the training.
+export OMP_WAIT_POLICY := PASSIVE
+
 .PHONY: help setup sim test lint types check test-the-tests clean bitstream
 
 help:
@@ -20,6 +23,7 @@ help:
 	@echo "make test      unit tests, cocotb benches, system test"
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
+	@echo "make bitstream BOARD=zc706   writes the Verilog; there is no bitstream yet"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
 
 $(READY): pyproject.toml constraints.txt
@@ -28,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	  + "; give another one: make PYTHON=/path/to/python3") if sys.version_info < (3, 11) else 0' \
 	  && $(PYTHON) -m venv $(VENV); }
 	@echo "installing the packages of pyproject.toml into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[sim,test]'
 	@touch $(READY)
 
@@ -50,6 +54,12 @@ check: lint types test
 
 test-the-tests: $(READY)
 	@$(BIN)/python tests/plant_faults.py
+
+# There is no bitstream yet (see boards/zc706/README.md): this writes the Verilog and says so.
+bitstream: $(READY)
+	@$(BIN)/python -m gateware --door axi --out build/$(or $(BOARD),zc706)/dpnet.sv
+	@echo "make: no bitstream: pins, PS7 and build scripts for $(or $(BOARD),zc706) are not written yet;" \
+	  "see boards/zc706/README.md" >&2; exit 1
 
 clean:
 	rm -rf build

@@ -57,7 +57,8 @@ class Top(wiring.Component):
         elif door == "uart":
             ports = {"rx": In(1, init=1), "tx": Out(1, init=1)}
         else:
-            members = AxiLiteDoor().signature.members
+            self._door = AxiLiteDoor()
+            members = self._door.signature.members
             ports = {name: members[name] for name in members if name.startswith("s_axi_")}
         super().__init__(ports)
 
@@ -76,7 +77,7 @@ class Top(wiring.Component):
             door = UartDoor(clock_hz=self.clock_hz, baud=self.baud)
             m.d.comb += [door.rx.eq(self.rx), self.tx.eq(door.tx)]
         else:
-            door = AxiLiteDoor()
+            door = self._door
             for path, member, own in self.signature.flatten(self):
                 inner = getattr(door, path[0])
                 m.d.comb += inner.eq(own) if member.flow == wiring.In else own.eq(inner)

@@ -54,7 +54,10 @@ def compile_integer(
     for n, layer in enumerate(layers):
         last = n == len(layers) - 1
         out_bits = output_bits if last else activation_bits
-        entries, exponent = align_codebook(layer.quantized.codebook, entry_bits)
+        entries, exponent = _room_for_bias(
+            *align_codebook(layer.quantized.codebook, entry_bits),
+            np.asarray(layer.bias, np.float64) / scale,
+        )
         dense = np.take_along_axis(np.ldexp(entries.astype(np.float64), exponent[:, None]),
                                    layer.quantized.indices.astype(np.intp), 1)  # fmt: skip
         values = values @ dense.T + layer.bias
@@ -91,6 +94,21 @@ def _scale(values: Floats, bits: int, what: str) -> float:
     if not math.isfinite(largest):
         raise CompileError(f"{what} holds a NaN or an infinity")
     return largest / ((1 << bits - 1) - 1) or 1.0
+
+
+def _room_for_bias(
+    entries: NDArray[np.int64], exponent: NDArray[np.int64], bias: Floats
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Entries and exponents under which the bias takes at most a quarter of an accumulator's range.
+
+    A row of weights that have all but died would have units too small for its bias otherwise, and a
+    row of zeros, whose exponent means nothing, units too large.
+    """
+    least = np.frexp(bias)[1].astype(np.int64) - (Requantize().acc_bits - 2)
+    exponent = np.where(entries.any(1), exponent, least)
+    coarser = np.maximum(least - exponent, 0)
+    rounded = np.rint(np.ldexp(entries.astype(np.float64), -coarser[:, None]))
+    return rounded.astype(np.int64), exponent + coarser
 
 
 def _integer_layer(

@@ -248,8 +248,8 @@ def _finish(
     print("\n" + bench_table(table6))
     print(
         "differ: results that are not equal to the golden model bit for bit.  error: against "
-        "float64 with the same\nweights, beside a sequential fp32 dot product's.  paper ms: its Table VI "
-        "(behavioral simulation, 100 MHz)."
+        "float64 with the same\nweights, beside a sequential fp32 dot product's.  paper ms: its "
+        "Table VI (behavioral simulation, 100 MHz)."
     )
     data = digits()
     picture = folder / "report.png"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.driver import Driver
+from host.report import Progress
 from host.session import connect
 
 FINE, DIFFERENT, WRONG, FAILED, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 70, 130, 141
@@ -71,7 +72,8 @@ def check_output(path: Path) -> None:
 @contextlib.contextmanager
 def engine(url: str) -> Iterator[Driver]:
     """A driver for the engine at `url`, closed at the end; raises `LinkError`s."""
-    driver = connect(url)
+    with Progress(f"opening {url}"):
+        driver = connect(url)
     try:
         yield driver
     finally:

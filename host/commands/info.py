@@ -86,7 +86,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
         "port": url, "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
         "lanes": identity.lanes if identity.kind == 0 else 1, "state": state,
         "busy": bool(status.field("busy").of(values["STATUS"])), "errors": errors,
-        "last_run_cycles": cycles,
+        "last_run_cycles": cycles if values["RUN"] else None,
         "registers": {name: value for name, value in values.items() if name != "START"},
     }  # fmt: skip
     rows = [(name.lower(), values[name], BY_NAME[name].doc) for name in
@@ -100,7 +100,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
             if state == "valid" else ""
         ),
         f"last run: number {values['RUN']}, {cycles:,} cycles, "
-        f"errors: {', '.join(errors) or 'none'}",
+        f"errors: {', '.join(errors) or 'none'}" if values["RUN"] else "no run yet",
         f"since reset: {counters}",
     ]  # fmt: skip
     return document, "\n".join(lines)

@@ -175,7 +175,7 @@ def _document(
 
 def _text(d: dict[str, Any], image: Image) -> str:
     what = f"layer {d['layer']}" if d["layer"] else f"{len(image.layers)} layers"
-    kind = "pictures" if d["accuracy"] is not None else "vectors"
+    kind = ("picture" if d["accuracy"] is not None else "vector") + "s" * (d["inputs"] > 1)
     lines = [f"{d['image']} on {d['port']}: {what}, {d['inputs']} {kind}"]
     if d["accuracy"] is not None:
         lines.append(f"accuracy {d['accuracy']:.2f} %")

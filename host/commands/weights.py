@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,13 @@ def finite_fp32(name: str, tensor: Tensor) -> Tensor:
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except Exception as error:  # the library has many kinds, all mean the same here
         raise InputError(
             f"{path} is no safetensors file or a damaged one: {_line(error)}; get it again"
         ) from error
+    # The file has them by type; people expect layer 2 before layer 10.
+    return {name: tensors[name] for name in sorted(tensors, key=_natural)}
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
@@ -73,6 +76,12 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict; save one with torch.save(net.state_dict(), FILE)"
         )
     return tensors
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _line(error: Exception) -> str:

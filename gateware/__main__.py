@@ -1,0 +1,45 @@
+"""Write the Verilog of an engine, for a flow of your own.
+
+    python -m gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gateware.emit import emit
+from gateware.top import DOORS, Top
+from model.engine import EngineParameters
+
+
+def main(arguments=None):
+    """The command; 0, or 2 for wrong sizes or a file that cannot be written."""
+    default = EngineParameters()
+    parser = argparse.ArgumentParser(
+        prog="python -m gateware", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--door", choices=DOORS, default="axi", help="front door (axi)")
+    for name in ("stages", "columns", "segments", "index_depth", "slots", "max_columns"):
+        value = getattr(default, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=value, help=f"{name} ({value})"
+        )
+    parser.add_argument("--storage", choices=("block", "distributed"), default="block")
+    parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    options = vars(parser.parse_args(arguments))
+    door, baud, out = (options.pop(name) for name in ("door", "baud", "out"))
+    try:
+        text = emit(Top(params=EngineParameters(**options), door=door, baud=baud), "dpnet")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
+    except (ValueError, OSError) as error:
+        print(f"gateware: {error}", file=sys.stderr)
+        return 2
+    print(f"{out}: module dpnet, {text.count(chr(10)):,} lines of Verilog")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Test of the tests: plant a fault, and show that the tests turn red.
+
+    make test-the-tests            all faults (about 10 minutes on two cores)
+    python tests/plant_faults.py lane drain      only these
+
+Everything happens in a copy of the tree in a temporary folder.  First the tests concerned must pass
+there as they are; then each fault is planted alone.  A run that ends with exit code 1 (tests
+failed) has caught it; a fault that survives, or a run that breaks in another way, is a failure.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("gateware", "host", "model", "sim", "tests")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old` in `file` becomes `new`, which `tests` must notice."""
+
+    name: str
+    meaning: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    Fault(
+        "lane", "a drain leaves the bucket as it was", "gateware/lane.py",
+        "kept = Mux(self.drain, 0, read.data)", "kept = read.data", ("test_gateware_lane",),
+    ),
+    Fault(
+        "lane-system", "the same, seen by the whole system", "gateware/lane.py",
+        "kept = Mux(self.drain, 0, read.data)", "kept = read.data", ("test_system",),
+    ),
+    Fault(
+        "drain", "the sequencer drains one bucket too few", "gateware/sequencer.py",
+        "drained = count == layer.last_k", "drained = count + 1 == layer.last_k",
+        ("test_gateware_core",),
+    ),
+    Fault(
+        "column", "the accumulator never starts afresh", "gateware/column.py",
+        "Mux(first[2], 0, self.o)", "self.o", ("test_gateware_column",),
+    ),
+    Fault(
+        "sigma", "the Σ-check compares with itself", "gateware/column.py",
+        "total != self.expected", "total != total", ("test_gateware_column",),
+    ),
+    Fault(
+        "stage", "drain words can be overwritten", "gateware/stage.py",
+        "Mux(self.w_address < weight_words(engine), self.w_enable, 0)", "self.w_enable",
+        ("test_gateware_stage",),
+    ),
+    Fault(
+        "copier", "padding of the next layer's input is not zeroed", "gateware/copier.py",
+        "Mux(real, self.r_word, 0)", "self.r_word", ("test_gateware_copier",),
+    ),
+    Fault(
+        "frame-decoder", "a frame with a wrong CRC is accepted", "gateware/link/receiver.py",
+        "& check.match_detected", "", ("test_link_receiver",),
+    ),
+    Fault(
+        "cobs-decoder", "a full block implies a zero", "gateware/link/cobs.py",
+        "implied.eq(byte != 0xFF)", "implied.eq(1)", ("test_link_cobs",),
+    ),
+    Fault(
+        "stale-write", "an image write needs no epoch", "gateware/link/verdict.py",
+        "image & ~(self._own & (self.state == State.LOADING))", "image & 0",
+        ("test_link_endpoint",),
+    ),
+    Fault(
+        "rounding", "ties round up instead of to even", "gateware/shift.py",
+        "return value[1] & (value[0] | value[2])", "return value[1]",
+        ("test_gateware_align", "test_gateware_normalize", "test_gateware_requantize"),
+    ),
+    Fault(
+        "back-pressure", "a pipeline moves on while its output is refused",
+        "gateware/stream_pipeline.py",
+        "i.ready.eq(~o.valid | o.ready)", "i.ready.eq(1)", ("test_gateware_requantize",),
+    ),
+    Fault(
+        "golden", "the golden product drops the last column", "model/golden/array.py",
+        "indices == n, x, 0", "(indices == n) & (np.arange(len(x)) < len(x) - 1), x, 0",
+        ("test_golden_array",),
+    ),
+    Fault(
+        "layout", "a stage gets its neighbor's rows", "model/layout.py",
+        "split.transpose(0, 3, 1, 2, 4)", "split[:, ::-1].transpose(0, 3, 1, 2, 4)",
+        ("test_model_layout",),
+    ),
+    Fault(
+        "quantizer", "breaks are looked for from one too high", "model/quantizer/program.py",
+        "for i in range(first, last + 1):\n            candidate = before[i] + _squared",
+        "for i in range(first + 1, last + 1):\n            candidate = before[i] + _squared",
+        ("test_model_quantizer",),
+    ),
+    Fault(
+        "regularizer", "the term pushes weights away from their centroids",
+        "model/regularizer.py", "0.5 * rho[name] * (weight", "-0.5 * rho[name] * (weight",
+        ("test_model_regularizer",),
+    ),
+    Fault(
+        "image", "a wrong CRC-32 of a tensor is not noticed", "model/image.py",
+        "zlib.crc32(tensors[name].tobytes()) == crc", "True", ("test_model_image",),
+    ),
+    Fault(
+        "host-link", "any answer is taken for the one that was asked for", "host/request.py",
+        "if response.operation != request.operation | RESPONSE:", "if False:",
+        ("test_host_link",),
+    ),
+)  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    """Plant the faults named (default: all); 0 if every one is caught."""
+    known = {fault.name for fault in FAULTS}
+    if set(names) - known:
+        print(f"no such fault: {', '.join(sorted(set(names) - known))}; there are "
+              f"{', '.join(fault.name for fault in FAULTS)}", file=sys.stderr)  # fmt: skip
+        return 2
+    chosen = [fault for fault in FAULTS if fault.name in names or not names]
+    with tempfile.TemporaryDirectory(prefix="dpnet-faults-") as folder:
+        tree = Path(folder) / "tree"
+        _copy(tree)
+        tests = sorted({test for fault in chosen for test in fault.tests})
+        started = time.monotonic()
+        print(f"{len(tests)} test files as they are: ", end="", flush=True)
+        done = _pytest(tree, tests)
+        if done.returncode:
+            print(f"NOT GREEN, nothing can be shown\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+            return 1
+        print(f"green ({_summary(done.stdout)}, {time.monotonic() - started:.0f} s)")
+        survivors = [fault.name for fault in chosen if not _caught(tree, fault)]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} planted faults caught")
+    if survivors:
+        print(f"survived: {', '.join(survivors)}", file=sys.stderr)
+    return 1 if survivors else 0
+
+
+def _caught(tree: Path, fault: Fault) -> bool:
+    path = tree / fault.file
+    text = path.read_text()
+    if text.count(fault.old) != 1:
+        print(f"{fault.name:<16} cannot be planted: {fault.file} has changed")
+        return False
+    started = time.monotonic()
+    path.write_text(text.replace(fault.old, fault.new))
+    try:
+        done = _pytest(tree, list(fault.tests), "-x")
+    finally:
+        path.write_text(text)
+    red = done.returncode == 1
+    verdict = "red" if red else "SURVIVED" if done.returncode == 0 else f"exit {done.returncode}"
+    seconds = time.monotonic() - started
+    where = f"{', '.join(fault.tests)}, {seconds:.0f} s"
+    print(f"{fault.name:<16} {verdict:<9} {fault.meaning} ({where})", flush=True)
+    return red
+
+
+def _copy(tree: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tree / folder, ignore=ignored)
+    for name in ("pyproject.toml", "Makefile", "README.md"):
+        shutil.copy(ROOT / name, tree / name)
+    if (ROOT / "docs").is_dir():
+        shutil.copytree(ROOT / "docs", tree / "docs")
+
+
+def _pytest(tree: Path, tests: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) | {
+        "DPNET_BUILD": str(tree / "build"), "PYTHONDONTWRITEBYTECODE": "1",
+        "NUMBA_CACHE_DIR": str(tree / "numba"), "PYTHONPATH": str(tree),
+    }  # fmt: skip
+    files = [f"tests/{test}.py" for test in tests]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", *options, *files],
+        cwd=tree, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _summary(output: str) -> str:
+    found = re.search(r"\d+ passed", output)
+    return found[0] if found else "?"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

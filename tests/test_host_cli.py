@@ -1,0 +1,692 @@
+"""The command dpnet: what it prints, its errors in one line, its exit codes, interrupts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from host.cli import COMMANDS, main
+from host.session import connect, parameters, segments
+from model.compile import DenseLayer, compile_fp32, compile_integer
+from model.engine import EngineParameters
+from model.image import Image, read_image, write_image
+from model.networks.digits import digits
+from model.quantizer.exact import quantize
+from sim.bench import build_root
+from sim.engine_model import LOADING, VALID, EngineModel
+
+TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
+ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
+IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 4096, 2048, 16, 16)
+LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 4096, 2048, 16, 16)
+
+TRAIN = ["train", "--bits", "2", "--epochs-float", "4", "--epochs-cluster", "60", "--seed", "3"]
+
+
+class Board:
+    """An engine model on a TCP port, one connection after the other; it computes nothing.
+
+    After `stop_after` bytes it calls `on_stop` once and is mute until the next connection; a share
+    of `flip` of the bytes is damaged, both ways.
+    """
+
+    def __init__(
+        self,
+        identity: tuple[int, ...] = IDENTITY,
+        *,
+        stop_after: int | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+        flip: float = 0.0,
+    ) -> None:
+        self.engine = EngineModel(identity=identity)
+        self.engine.on_start = lambda *_: setattr(self.engine, "busy", False)
+        self.stop_after, self.on_stop, self.flip = stop_after, on_stop, flip
+        self.taken = self.flips = 0
+        self._random = random.Random(1)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+                with connection:
+                    self._talk(connection)
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+
+    def _talk(self, connection: socket.socket) -> None:
+        mute = False
+        while data := connection.recv(4096):
+            self.taken += len(data)
+            if self.stop_after is not None and self.taken > self.stop_after:
+                self.stop_after, mute = None, True
+                self.on_stop()
+            if not mute:
+                connection.sendall(self._harm(self.engine.feed(self._harm(data))))
+
+    def _harm(self, data: bytes) -> bytes:
+        harmed = bytearray(data)
+        for n in range(len(harmed)):
+            if self._random.random() < self.flip:
+                harmed[n] ^= 1 << self._random.randrange(8)
+                self.flips += 1
+        return bytes(harmed)
+
+    def holds(self, image: Image, engine: EngineParameters = ENGINE) -> bool:
+        """Whether every word of the image is in its place."""
+        return self.engine.state == VALID and all(
+            self.engine.memory.get(address // 4 + k, 0) == word
+            for address, words in segments(image, engine)
+            for k, word in enumerate(words.tolist())
+        )
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def boards() -> Iterator[Callable[..., Board]]:
+    made: list[Board] = []
+
+    def make(*arguments: Any, **options: Any) -> Board:
+        made.append(Board(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for board in made:
+        board.close()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and the simulated boards that are built already."""
+    monkeypatch.setenv("DPNET_BUILD", str(build_root()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fp32_image(path: str = "m.dpnet", *shapes: tuple[int, int], k: int = 16) -> Image:
+    rng = np.random.default_rng(0)
+    image = compile_fp32({
+        f"m{n}": (quantize(rng.standard_normal(shape), k), shape)
+        for n, shape in enumerate(shapes or [(9, 12)])
+    })  # fmt: skip
+    write_image(image, Path(path))
+    return image
+
+
+def digits_image(path: str = "digits.dpnet") -> Image:
+    """A linear network by least squares, small enough for the tiny engine."""
+    data = digits()
+    x, y = data.train_x.numpy(), np.eye(10)[data.train_y.numpy()]
+    solution = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=1e-3)[0]
+    layer = DenseLayer("fc", quantize(solution[:-1].T, 16), solution[-1], relu=False)
+    image = compile_integer([layer], x)
+    write_image(image, Path(path))
+    return image
+
+
+class Result:
+    """What a call in this process printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def dpnet(capfd: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: object) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capfd.readouterr())
+
+    return call
+
+
+def refused(result: Result, code: int, message: str) -> None:
+    """One line on stderr, nothing on stdout."""
+    assert result.out == ""
+    assert result.err == f"dpnet: {message}\n"
+    assert result.code == code
+
+
+def start(*arguments: object, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "host.cli", *map(str, arguments)], text=True, stdout=stdout,
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+
+
+# Help and usage
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example_that_parses(dpnet: Call, command: str) -> None:
+    result = dpnet(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    usage, _, rest = result.out.partition("exit codes:\n")
+    assert usage.startswith(f"usage: dpnet {command} ") and "--json" in usage
+    codes, _, examples = rest.partition("\n\nexample:\n")
+    listed = [int(line.split()[0]) for line in codes.splitlines()]
+    assert listed == [0, 1, 2, 3, 70, 130, 141]
+    assert all(line.startswith(f"  dpnet {command} ") for line in examples.splitlines())
+    assert examples.count("\n") >= 1
+
+
+def test_help_of_all(dpnet: Call) -> None:
+    result = dpnet("--help")
+    assert result.code == 0 and "exit codes:" in result.out and "example:" in result.out
+    assert all(f"    {command} " in result.out for command in COMMANDS)
+    assert re.fullmatch(r"dpnet \d+\.\d+\.\d+\n", dpnet("--version").out)
+
+
+RANGE = "argument --{}: must be a whole number from {} to {}, not '{}'; see dpnet {} --help"
+
+USAGE = [
+    ([], "the following arguments are required: COMMAND; see dpnet --help"),
+    (["compress", "x.pt", "--k", "0"], RANGE.format("k", 1, 16, 0, "compress")),
+    (["compress", "x.pt", "--k", "17"], RANGE.format("k", 1, 16, 17, "compress")),
+    (["compress", "x.pt", "--k", "four"], RANGE.format("k", 1, 16, "four", "compress")),
+    (["compress", "x.pt", "--bits", "0"], RANGE.format("bits", 1, 4, 0, "compress")),
+    (["compress", "x.pt", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "compress")),
+    (["train", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "train")),
+    (["train", "--epochs-float", "-1"], RANGE.format("epochs-float", 0, 100000, -1, "train")),
+    (["run", "x"], "the following arguments are required: --port; see dpnet run --help"),
+    (["run", "x", "--port", "p", "--pictures", "361"],
+     RANGE.format("pictures", 1, 360, 361, "run")),
+    (["bench", "--rows", "0"], RANGE.format("rows", 1, 65536, 0, "bench")),
+    (["info"], "an IMAGE or a --port must be given, and not both; see dpnet info --help"),
+    (["info", "x", "--port", "p"],
+     "an IMAGE or a --port must be given, and not both; see dpnet info --help"),
+    (["info", "x", "--nonsense"], "unrecognized arguments: --nonsense; see dpnet --help"),
+    (["bench", "--layer", "fc"], "--layer names a layer of an image; give it with --image"),
+    (["train", "--lam", "-3"],
+     "these settings cannot train: lam must be finite and not negative, not -3.0"),
+    (["train", "--lam", "nan"],
+     "these settings cannot train: lam must be finite and not negative, not nan"),
+    (["train", "--reading", "sum"],
+     "these settings cannot train: lr * rho must be below 3.8 for fc1.weight, not 4: lower lam or "
+     "lr, or choose another reading"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, message", USAGE)
+def test_wrong_usage(dpnet: Call, arguments: list[str], message: str) -> None:
+    refused(dpnet(*arguments), 2, message)
+
+
+def test_an_unknown_command(dpnet: Call) -> None:
+    result = dpnet("trian")
+    assert result.code == 2 and result.err.count("\n") == 1
+    assert result.err.startswith("dpnet: argument COMMAND: invalid choice: 'trian' (choose from ")
+
+
+# compress and info
+
+
+def save_net(path: str, **tensors: torch.Tensor) -> None:
+    torch.save(tensors, path)
+
+
+def test_compress_and_info(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    tensors = {
+        "conv.weight": torch.randn(8, 3, 3, 3), "fc.weight": torch.randn(20, 64).double(),
+        "half.weight": torch.randn(6, 50).bfloat16(), "narrow.weight": torch.randn(30, 3),
+        "fc.bias": torch.randn(20), "steps": torch.tensor(3),
+        "ids": torch.ones(4, 40, dtype=torch.int), "empty": torch.zeros(0, 5),
+    }  # fmt: skip
+    save_file(tensors, "net.safetensors")
+    result = dpnet("compress", "net.safetensors", "--bits", 2, "--json")
+    found = result.json
+    assert (result.code, result.err) == (0, "")
+    names = [layer["name"] for layer in found["layers"]]
+    assert names == ["conv.weight", "fc.weight", "half.weight"]
+    assert found["left_out"] == {
+        "narrow.weight": "would get larger, ratio 0.72", "fc.bias": "fewer than 2 dimensions",
+        "steps": "not floating point", "ids": "not floating point", "empty": "empty",
+    }  # fmt: skip
+    # Eq. (1): 32 n / (2 n + 4 · 32) of a row of n weights.
+    ratios = [32 * n / (2 * n + 128) for n in (27, 64, 50)]
+    assert [layer["ratio_eq1"] for layer in found["layers"]] == pytest.approx(ratios)
+    weights = 8 * 27 + 20 * 64 + 6 * 50
+    assert found["weights"] == weights and found["fp32_bytes"] == 4 * weights
+    assert found["ratio_eq1"] == pytest.approx(32 * weights / (2 * weights + 128 * 34))
+    size = Path("net.dpnet").stat().st_size
+    assert found["file_bytes"] == size and found["ratio_bytes"] == 4 * weights / size
+    image = read_image(Path("net.dpnet"))
+    for layer, entry in zip(image.layers, found["layers"], strict=True):
+        original = tensors[layer.name].float().reshape(layer.rows, -1).numpy()
+        assert layer.codebook is not None and layer.shape == tuple(tensors[layer.name].shape)
+        dense = np.take_along_axis(layer.codebook, layer.indices.astype(int), 1)
+        lost = np.linalg.norm(original.astype(float) - dense) / np.linalg.norm(original)
+        assert entry["relative_error"] == pytest.approx(lost, rel=1e-5)
+        assert 0.05 < lost < 0.3  # 4 values for normal weights: 0.1175² of the variance at best
+    text = dpnet("compress", "net.safetensors", "--bits", 2).out
+    assert "left out: narrow.weight (would get larger, ratio 0.72)" in text
+    assert "biases, other tensors of 1 dimension and all that is left out are not in it" in text
+    info = dpnet("info", "net.dpnet", "--json").json
+    assert info["kind"] == "fp32" and info["file_bytes"] == size
+    assert info["layers"][0] == {
+        "name": "conv.weight", "shape": [8, 3, 3, 3], "rows": 8, "columns": 27, "k": 4,
+        "relu": False, "out_bits": None,
+    }  # fmt: skip
+    assert info["ratio_bytes"] == found["ratio_bytes"]
+    assert info["ratio_eq1"] == pytest.approx(found["ratio_eq1"])
+    assert "conv.weight  8 × 3 × 3 × 3  4  fp32" in dpnet("info", "net.dpnet").out
+
+
+def test_compress_a_state_dict(dpnet: Call) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(100, 3), torch.nn.Linear(3, 3))
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, "net.pth")
+    found = dpnet("compress", "net.pth", "--k", 3, "--norm", 1, "--out", "a.dpnet", "--json").json
+    assert [layer["name"] for layer in found["layers"]] == ["0.weight"] and found["k"] == 3
+    found = dpnet("compress", "net.pth", "--k", 3, "--all", "--include", "^1", "--json").json
+    assert [layer["name"] for layer in found["layers"]] == ["1.weight"]
+    assert found["left_out"]["0.weight"] == "not included" and Path("net.dpnet").exists()
+
+
+def test_a_matrix_on_few_values_is_kept_exactly(dpnet: Call) -> None:
+    weight = torch.tensor([-1.0, 0.25, 3.0])[torch.randint(3, (5, 60))]
+    save_net("net.pt", w=weight, zeros=torch.zeros(3, 40))
+    found = dpnet("compress", "net.pt", "--bits", 2, "--json").json
+    assert [layer["relative_error"] for layer in found["layers"]] == [0.0, 0.0]
+
+
+def test_weights_that_are_not_finite(dpnet: Call) -> None:
+    weight = torch.randn(4, 3, 30)
+    weight[2, 1, 7] = float("nan")
+    save_net("net.pt", good=torch.randn(3, 40), bad=weight)
+    message = (
+        "tensor bad holds nan at [2, 1, 7], which is no finite fp32 number; repair the network, or "
+        "leave the tensor out with --include"
+    )
+    refused(dpnet("compress", "net.pt", "--bits", 2), 2, message)
+    assert not Path("net.dpnet").exists()
+    assert dpnet("compress", "net.pt", "--bits", 2, "--include", "good").code == 0
+    save_net("big.pt", big=torch.full((2, 40), 1e300, dtype=torch.float64))
+    result = dpnet("compress", "big.pt", "--bits", 1)
+    assert result.code == 2
+    assert result.err.startswith("dpnet: tensor big holds 1e+300 at [0, 0], which is no finite ")
+
+
+def test_files_of_weights_that_are_none(dpnet: Call) -> None:
+    Path("text.pt").write_text("nonsense")
+    Path("text.safetensors").write_text("nonsense, more of it")
+    Path("folder.pt").mkdir()
+    torch.save([1, 2], "list.pt")
+    torch.save(torch.nn.Linear(2, 2), "module.pt")
+    save_net("biases.pt", b=torch.ones(5))
+    kinds = "must be a .safetensors file or a state dict in a .pt, .pth, .th file"
+    again = "save one with torch.save(net.state_dict(), FILE)"
+    refused(dpnet("compress", "net.onnx"), 2, f"net.onnx {kinds}; {again}")
+    refused(dpnet("compress", "none.pt"), 2,
+            "none.pt cannot be read: No such file or directory; check the name")  # fmt: skip
+    refused(dpnet("compress", "folder.pt"), 2,
+            "folder.pt cannot be read: Is a directory; check the name")  # fmt: skip
+    refused(dpnet("compress", "list.pt"), 2, f"list.pt holds no state dict; {again}")
+    refused(
+        dpnet("compress", "biases.pt"), 2,
+        "biases.pt has nothing to compress to 16 values per row: b (fewer than 2 dimensions) is "
+        "left out; choose other tensors with --include, a smaller --k, or --all",
+    )  # fmt: skip
+    for name in ("text.pt", "module.pt"):
+        result = dpnet("compress", name)
+        assert result.code == 2 and result.err.count("\n") == 1
+        assert result.err.startswith(f"dpnet: {name} is damaged or holds more than tensors: ")
+    result = dpnet("compress", "text.safetensors")
+    assert result.code == 2 and result.err.count("\n") == 1
+    assert result.err.startswith("dpnet: text.safetensors is no safetensors file or a damaged one:")
+    save_net("net.pt", w=torch.randn(4, 99))
+    refused(dpnet("compress", "net.pt", "--include", "("), 2,
+            "--include must be a regular expression: missing ), unterminated subpattern at "
+            "position 0 in '('")  # fmt: skip
+
+
+def test_outputs_that_cannot_be_written(dpnet: Call, folder: Path) -> None:
+    save_net("net.pt", w=torch.randn(4, 99))
+    for command in (["compress", "net.pt"], ["train"]):
+        refused(dpnet(*command, "--out", folder), 2,
+                f"{folder} cannot be written: it is a folder; name a file with --out")  # fmt: skip
+        refused(
+            dpnet(*command, "--out", "no/where.dpnet"), 2,
+            "no/where.dpnet cannot be written: there is no folder no; make it first, or name "
+            "another file with --out",
+        )  # fmt: skip
+        result = dpnet(*command, "--out", "/proc/x.dpnet")
+        assert result.code == 2
+        assert result.err.startswith("dpnet: /proc/x.dpnet cannot be written: ")
+
+
+def test_damaged_images(dpnet: Call) -> None:
+    fp32_image()
+    data = bytearray(Path("m.dpnet").read_bytes())
+    Path("cut.dpnet").write_bytes(data[:-3])
+    data[-1] ^= 1
+    Path("flipped.dpnet").write_bytes(data)
+    save_file({"w": torch.ones(2, 2)}, "plain.safetensors")
+    for command in (["info"], ["run", "--port", "sim://array"], ["bench", "--image"]):
+        for name, message in (
+            ("cut.dpnet", "the file has .* bytes of tensors instead of .*: cut off or damaged"),
+            ("flipped.dpnet", "tensor 0.indices: its CRC-32 is wrong"),
+            ("plain.safetensors", r"a safetensors file, but no DP-Net image \(compress it first.*"),
+            ("none.dpnet", "cannot be read: No such file or directory"),
+            (".", "cannot be read: Is a directory"),
+        ):
+            result = dpnet(*command, name)
+            assert result.code == 2 and result.out == ""
+            assert re.fullmatch(f"dpnet: {re.escape(name)}: {message}\n", result.err), result.err
+
+
+# run, on the simulated engine
+
+
+def test_the_port(dpnet: Call) -> None:
+    found = dpnet("info", "--port", TINY, "--json").json
+    assert (found["kind"], found["lanes"], found["state"]) == ("array of lanes", 16, "empty")
+    assert found["registers"]["INDEX_DEPTH"] == 512 and found["errors"] == []
+    text = dpnet("info", "--port", TINY).out
+    assert re.search(r"^segments +2  segments of the array$", text, re.MULTILINE)
+    assert "image: empty\nno run yet\nsince reset: frame_errors 0, " in text
+
+
+def test_run_the_digits(dpnet: Call) -> None:
+    image = digits_image()
+    found = dpnet("run", "digits.dpnet", "--port", TINY, "--pictures", 25, "--json").json
+    assert found["mismatches"] == 0 and found["outputs_compared"] == 250
+    assert found["cycles_per_input"] == found["predicted_cycles"] == found["cycles_largest"]
+    data = digits()
+    assert image.layers[0].entries is not None and image.layers[0].bias is not None
+    # The same class as that of the real network that the image stands for, save near ties.
+    x = data.test_x.numpy()[:25]
+    layer = image.layers[0]
+    units = np.ldexp(image.input_scale, layer.exponent)
+    dense = np.take_along_axis(layer.entries, layer.indices.astype(int), 1)
+    logits = (np.rint(x / image.input_scale) @ dense.T + layer.bias) * units
+    assert found["classes"] == logits.argmax(1).tolist()
+    right = (logits.argmax(1) == data.test_y.numpy()[:25]).mean()
+    assert found["accuracy"] == pytest.approx(100 * right) and right > 0.8
+    text = dpnet("run", "digits.dpnet", "--port", TINY, "--pictures", 2).out
+    assert "1 layers, 2 pictures\naccuracy " in text
+    assert text.endswith("0 of 20 outputs differ from the golden model\n")
+
+
+def test_run_rows_of_a_file(dpnet: Call) -> None:
+    digits_image()
+    np.save("x.npy", digits().test_x.numpy()[:3].astype(np.float64))
+    found = dpnet("run", "digits.dpnet", "--port", TINY, "--input", "x.npy", "--json").json
+    assert found["accuracy"] is None and len(found["classes"]) == 3 and found["mismatches"] == 0
+    fp32_image("m.dpnet", (9, 12), (5, 64))
+    command = ("run", "m.dpnet", "--port", TINY, "--layer", "m1", "--input", "x.npy")
+    found = dpnet(*command, "--json").json
+    assert (found["layer"], found["inputs"], found["outputs_compared"]) == ("m1", 3, 15)
+    assert found["mismatches"] == 0 and found["cycles_per_input"] == found["predicted_cycles"]
+
+
+def test_bench(dpnet: Call) -> None:
+    baseline = "sim://baseline?weights=1024&columns=64&rows=32&layers=1"
+    command = ("bench", "--port", TINY, "--rows", 12, "--columns", 30, "--bits", 3)
+    found = dpnet(*command, "--baseline", baseline, "--json").json["results"]
+    assert [row["engine"] for row in found] == ["paper-baseline", "array"]
+    assert [row["lanes"] for row in found] == [1, 16]
+    for row in found:
+        assert (row["rows"], row["columns"], row["bits"], row["mismatches"]) == (12, 30, 3, 0)
+        assert row["cycles"] == row["predicted_cycles"] and row["within_bound"] is True
+        assert row["ms_at_100_mhz"] == row["cycles"] / 1e5
+    assert found[0]["cycles"] == 6 * 12 * 30 + 19
+    text = dpnet(*command, "--baseline", "none").out
+    assert text.count("random 12 × 30") == 1
+
+
+def test_vectors_that_are_refused(dpnet: Call) -> None:
+    fp32_image()
+    x = np.ones((4, 12))
+    x[2, 5] = np.nan
+    np.save("nan.npy", x)
+    np.save("short.npy", np.ones(11))
+    np.save("words.npy", np.array(["a"]))
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez("many.npz", a=np.ones(12))
+    Path("text.npy").write_text("nonsense")
+    Path("empty.npy").touch()
+    real = "must hold one array of real numbers; save one with numpy.save"
+    none = "is no .npy file of numbers; save one with numpy.save"
+    for name, message in {
+        "nan.npy": "holds nan at row 2, column 5; the engine takes finite fp32 numbers: repair the "
+        "file",
+        "short.npy": "has the shape (11,), the layer takes rows of 12 values: save an array of "
+        "shape (n, 12)",
+        "words.npy": real, "many.npz": real, "objects.npy": none, "text.npy": none,
+        "empty.npy": none, "none.npy": "cannot be read: No such file or directory",
+        ".": "cannot be read: Is a directory",
+    }.items():  # fmt: skip
+        result = dpnet("run", "m.dpnet", "--port", "loop://", "--input", name)
+        refused(result, 2, f"{name} {message}")
+
+
+def test_layers_that_are_none(dpnet: Call) -> None:
+    fp32_image("two.dpnet", (2, 40), (3, 40))
+    digits_image()
+    run = ("run", "two.dpnet", "--port", "loop://")
+    refused(dpnet(*run), 2, "the image holds 2 matrices; choose one with --layer: m0, m1")
+    refused(dpnet(*run, "--layer", "x"), 2, "the image has no layer 'x'; there are m0, m1")
+    refused(dpnet("run", "digits.dpnet", "--port", "loop://", "--layer", "fc"), 2,
+            "--layer is for fp32 images; an integer network runs as a whole")  # fmt: skip
+    refused(dpnet("bench", "--image", "two.dpnet"), 2,
+            "--layer must name a layer of two.dpnet: m0, m1")  # fmt: skip
+    refused(dpnet("bench", "--image", "digits.dpnet"), 2,
+            "digits.dpnet is of integers; bench takes fp32 images (dpnet compress); use dpnet run"
+            )  # fmt: skip
+
+
+# Ports and links that fail
+
+
+def test_an_image_larger_than_the_engine(dpnet: Call, boards: Callable[..., Board]) -> None:
+    fp32_image("m.dpnet", (65, 200))
+    board = boards()
+    refused(
+        dpnet("run", "m.dpnet", "--port", board.url), 2,
+        "the image is larger than the engine: layer m0 (65 × 200, K = 16) needs 900 index rows, "
+        "there are 512; use a larger engine, or fewer layers at a time",
+    )  # fmt: skip
+    assert board.engine.epoch == 0, "nothing was sent"
+
+
+PORTS = [
+    ("/dev/there-is-no-such-port", "/dev/there-is-no-such-port cannot be opened: "),
+    ("socket://127.0.0.1:1", "socket://127.0.0.1:1 cannot be opened: "),
+    ("sim://nonsense",
+     "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline"),
+    ("sim://array?stages=x", "sim://array?stages=x: stages must be a whole number, not 'x'"),
+]
+
+
+@pytest.mark.parametrize("port, message", PORTS)
+def test_ports_that_are_not_there(dpnet: Call, port: str, message: str) -> None:
+    fp32_image()
+    for command in (["info"], ["run", "m.dpnet"], ["bench", "--baseline", "none"]):
+        result = dpnet(*command, "--port", port)
+        assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
+        assert result.err.startswith(f"dpnet: {message}")
+
+
+def test_a_port_where_nobody_is(dpnet: Call) -> None:
+    result = dpnet("info", "--port", "loop://")
+    assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
+    assert result.err.startswith("dpnet: no engine answers: no response to READ for ")
+
+
+def test_a_board_that_stops_answering(dpnet: Call, boards: Callable[..., Board]) -> None:
+    image = fp32_image("m.dpnet", (100, 300))
+    board = boards(LARGE, stop_after=10_000)
+    result = dpnet("run", "m.dpnet", "--port", board.url, "--no-verify")
+    assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
+    assert re.fullmatch(
+        r"dpnet: the engine stopped answering: no response to WRITE for [\d.]+ s; check power and "
+        r"cable, then start again \(a load goes on where it stopped\)\n", result.err,
+    )  # fmt: skip
+    assert board.engine.state == LOADING
+    assert dpnet("run", "m.dpnet", "--port", board.url, "--no-verify").code == 0
+    assert board.holds(image, EngineParameters())
+
+
+def test_a_link_that_flips_bits(dpnet: Call, boards: Callable[..., Board]) -> None:
+    image = fp32_image("m.dpnet", (60, 100))
+    board = boards(LARGE, flip=1e-3)
+    found = dpnet("run", "m.dpnet", "--port", board.url, "--no-verify", "--json").json
+    assert board.holds(image, EngineParameters())
+    assert board.flips > 10 and found["mismatches"] is None
+
+
+def test_an_engine_that_computes_something_else(dpnet: Call, boards: Callable[..., Board]) -> None:
+    fp32_image("m.dpnet", (60, 100))
+    digits_image()
+    board = boards(LARGE)
+    result = dpnet("run", "m.dpnet", "--port", board.url, "--json")
+    assert result.code == 1 and result.json["mismatches"] == 60
+    assert result.err == (
+        "dpnet: 60 of 60 outputs differ from the golden model; the engine or its bitstream is "
+        "faulty: run again, and compare with sim://array\n"
+    )
+    result = dpnet("run", "digits.dpnet", "--port", board.url, "--pictures", 4)
+    assert result.code == 1 and re.search(r"dpnet: \d+ of 40 outputs differ", result.err)
+    result = dpnet("bench", "--port", board.url, "--baseline", "none", "--rows", 8, "--columns", 50)
+    assert result.code == 1 and "dpnet: 8 of 8 results differ" in result.err
+
+
+# Ctrl-C, and output that nobody takes
+
+
+def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path) -> None:
+    whole = dpnet(*TRAIN, "--out", "whole.dpnet", "--json").json
+    assert (whole["bits"], whole["seed"], whole["ratio_eq1"]) == (2, 3, pytest.approx(32 / 3))
+    assert whole["file_bytes"] == Path("whole.dpnet").stat().st_size
+    assert whole["fp32_bytes"] == 4 * (64 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10)
+    assert whole["ratio_bytes"] == whole["fp32_bytes"] / whole["file_bytes"]
+    for name in ("accuracy_float", "accuracy_quantized", "accuracy_engine"):
+        assert 80 < whole[name] <= 100
+    process = start(*TRAIN, "--out", "cut.dpnet")
+    checkpoint = Path("cut.dpnet.training")
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == (
+        "dpnet: interrupted; the finished epochs are in cut.dpnet.training; run the same command "
+        "again to go on\n"
+    )
+    assert checkpoint.exists() and not Path("cut.dpnet").exists()
+    refused(
+        dpnet(*TRAIN[:-1], 4, "--out", "cut.dpnet"), 2,
+        "checkpoint cut.dpnet.training-float is of another run (settings, data or initial weights "
+        "differ); delete it or name another file, or train to another --out",
+    )  # fmt: skip
+    assert dpnet(*TRAIN, "--out", "cut.dpnet").code == 0
+    assert Path("cut.dpnet").read_bytes() == Path("whole.dpnet").read_bytes()
+    assert sorted(path.name for path in folder.iterdir()) == ["cut.dpnet", "whole.dpnet"]
+    info = dpnet("info", "cut.dpnet", "--json").json
+    assert info["kind"] == "integer" and info["fp32_bytes"] == whole["fp32_bytes"]
+    assert [(x["name"], x["k"], x["relu"]) for x in info["layers"]] == [
+        ("fc1", 4, True), ("fc2", 4, True), ("fc3", 4, False)
+    ]  # fmt: skip
+
+
+def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[..., Board]) -> None:
+    image = fp32_image("m.dpnet", (128, 400))
+    command = ("run", "m.dpnet", "--no-verify", "--port")
+    whole = boards(LARGE)
+    assert dpnet(*command, whole.url).code == 0
+    processes: list[subprocess.Popen[str]] = []
+    board = boards(
+        LARGE, stop_after=whole.taken * 3 // 4,
+        on_stop=lambda: processes[0].send_signal(signal.SIGINT),
+    )  # fmt: skip
+    processes.append(start(*command, board.url))
+    out, err = processes[0].communicate(timeout=60)
+    assert (processes[0].returncode, out) == (130, "")
+    assert err == (
+        "dpnet: interrupted; run the same command again: a board that stays on goes on with the "
+        "load where it stopped\n"
+    )
+    assert board.engine.state == LOADING
+    before = board.taken
+    assert dpnet(*command, board.url).code == 0
+    assert board.holds(image, EngineParameters())
+    assert board.taken - before < 0.45 * whole.taken
+
+
+def test_output_that_nobody_takes(dpnet: Call) -> None:
+    fp32_image("m.dpnet", *[(2, 40)] * 200)
+    process = start("info", "m.dpnet")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == 141 and process.stderr.read() == ""
+    process.stderr.close()
+    with open("/dev/full", "w") as full:
+        process = start("info", "m.dpnet", stdout=full)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == (
+        "dpnet: the output cannot be read or written: No space left on device; check the name, the "
+        "permissions and the room on the disk\n"
+    )
+
+
+def test_a_bug_is_one_line_too(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    fp32_image()
+
+    def broken(path: Path) -> Image:
+        raise IndexError("list index\nout of range")
+
+    monkeypatch.setattr("host.commands.info.read_image", broken)
+    result = dpnet("info", "m.dpnet")
+    assert result.code == 70 and result.out == ""
+    assert re.fullmatch(
+        r"dpnet: a bug, in test_host_cli.py line \d+: IndexError: list index out of range; please "
+        r"report this line and the command\n", result.err,
+    )  # fmt: skip
+
+
+def test_ctrl_c_anywhere(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    fp32_image()
+
+    def interrupted(path: Path) -> Image:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("host.commands.info.read_image", interrupted)
+    refused(dpnet("info", "m.dpnet"), 130, "interrupted; nothing was written; run it again")
+
+
+def test_the_stand_in_is_the_default_engine(boards: Callable[..., Board]) -> None:
+    driver = connect(boards(LARGE).url)
+    assert parameters(driver.identify()) == EngineParameters()
+    driver.link.transport.close()

@@ -1,0 +1,282 @@
+"""Images on an engine: what fits, what is refused, and a small engine that equals golden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from host.driver import Driver
+from host.errors import EngineError
+from host.link import Link
+from host.session import (
+    BaselineSession,
+    CapacityError,
+    Session,
+    connect,
+    parameters,
+    place_layers,
+    segments,
+)
+from model.compile import DenseLayer, compile_fp32, compile_integer
+from model.engine import EngineParameters
+from model.golden.network import fp32_layer, integer_network
+from model.image import Image, ImageError, ImageLayer
+from model.layout import Region
+from model.quantizer.exact import quantize
+from sim.engine_model import EngineModel
+from sim.faulty import ModelTransport
+
+TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
+ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
+
+SIZES = (14, 27, 13, 10)
+
+
+def network(
+    seed: int = 0, sizes: tuple[int, ...] = SIZES, ks: tuple[int, ...] = (16, 5, 2)
+) -> Image:
+    rng = np.random.default_rng(seed)
+    layers = [
+        DenseLayer(
+            f"fc{n}", quantize(rng.standard_normal((rows, columns)), k),
+            rng.standard_normal(rows), relu=n < len(sizes) - 2,
+        )
+        for n, ((columns, rows), k) in enumerate(zip(pairwise(sizes), ks, strict=True))
+    ]  # fmt: skip
+    return compile_integer(layers, rng.standard_normal((50, sizes[0])))
+
+
+def matrices(*shapes: tuple[int, ...], k: int = 16, seed: int = 0) -> Image:
+    rng = np.random.default_rng(seed)
+    return compile_fp32({
+        f"m{n}": (quantize(rng.standard_normal(shape).reshape(shape[0], -1), k), shape)
+        for n, shape in enumerate(shapes)
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    driver = connect(TINY)
+    yield driver
+    driver.link.transport.close()
+
+
+# A real engine, simulated
+
+
+def test_the_engine_says_its_size(driver: Driver) -> None:
+    assert parameters(driver.identify()) == ENGINE
+
+
+def test_an_integer_network_equals_the_golden_model(driver: Driver) -> None:
+    image = network()
+    session = Session(driver, image)
+    steps: list[tuple[int, int]] = []
+    assert session.load(lambda done, total: steps.append((done, total))) is True
+    assert steps[-1][0] == steps[-1][1] == sum(len(w) for _, w in segments(image, ENGINE))
+    assert session.load() is False
+    rng = np.random.default_rng(1)
+    vectors = [*rng.integers(-128, 128, (12, 14)), np.full(14, -128), np.zeros(14, np.int64)]
+    for x in vectors:
+        found, cycles = session.run_network(x)
+        golden = integer_network(image, x)
+        assert [y.tolist() for y in found] == [y.tolist() for y in golden]
+        assert [len(y) for y in found] == list(SIZES[1:])
+        assert cycles == session.predicted_cycles(0, 2)
+
+
+def test_fp32_matrices_equal_the_golden_model(driver: Driver) -> None:
+    image = matrices((11, 20), (8, 3, 2, 2), (1, 1), (17, 33))
+    session = Session(driver, image)
+    session.load()
+    rng = np.random.default_rng(2)
+    for number, layer in enumerate(image.layers):
+        wide = rng.standard_normal(layer.columns) * 2.0 ** rng.integers(-30, 30, layer.columns)
+        for x in (rng.standard_normal(layer.columns), wide, np.zeros(layer.columns)):
+            vector = x.astype(np.float32)
+            found, cycles = session.run_layer(number, vector)
+            golden = fp32_layer(layer, vector)
+            assert found.view(np.uint32).tolist() == golden.view(np.uint32).tolist()
+            assert cycles == session.predicted_cycles(number, number)
+
+
+def test_an_image_replaces_the_one_before(driver: Driver) -> None:
+    for seed in (3, 4):
+        image = network(seed, (6, 5), (3,))
+        session = Session(driver, image)
+        assert session.load() is True
+        x = np.arange(-3, 3)
+        assert session.run_network(x)[0][0].tolist() == integer_network(image, x)[0].tolist()
+
+
+def test_vectors_that_are_refused(driver: Driver) -> None:
+    image = matrices((3, 4))
+    session = Session(driver, image)
+    session.load()
+    before = driver.registers()["RUN"]
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ImageError) as caught:
+            session.run_layer(0, np.array([1, 2, bad, 4], np.float32))
+        assert str(caught.value) == (
+            "the vector holds a NaN or an infinity; the engine takes finite numbers"
+        )
+    for shape in ((3,), (5,), (1, 4), (4, 1), ()):
+        with pytest.raises(ImageError) as caught:
+            session.run_layer(0, np.ones(shape, np.float32))
+        assert str(caught.value) == f"layer m0 takes a vector of shape (4,), not {shape}"
+    assert driver.registers()["RUN"] == before
+    # Had the host not looked: the engine says it itself.
+    driver.write_words(int(Region.VECTOR) << 28, np.array([0x7FC00000] * 4, np.uint32))
+    with pytest.raises(EngineError, match="nonfinite: a vector holds a NaN or an infinity"):
+        driver.run(0, 0)
+
+
+def test_integers_that_are_refused(driver: Driver) -> None:
+    session = Session(driver, network(5, (6, 5), (3,)))
+    session.load()
+    for value in (1 << 24, -(1 << 24) - 1):
+        with pytest.raises(ImageError, match=r"^activations must fit 25 bits$"):
+            session.run_network(np.array([0, 0, value, 0, 0, 0]))
+    with pytest.raises(ImageError, match=r"^layer fc0 takes a vector of shape \(6,\), not \(5,\)$"):
+        session.run_network(np.zeros(5, np.int64))
+
+
+# What fits
+
+
+def too_large(image: Image, engine: EngineParameters) -> str:
+    with pytest.raises(CapacityError) as caught:
+        place_layers(image, engine)
+    return str(caught.value)
+
+
+LARGER = (
+    "the image is larger than the engine: layer {}; use a larger engine, or fewer layers at a time"
+)
+
+
+def test_an_image_larger_than_the_index_store() -> None:
+    # 8 rows a tile, 2 columns a beat: 1 tile of 50 beats, then 9 of them.
+    image = matrices((8, 100), (65, 100))
+    assert too_large(image, replace(ENGINE, index_depth=499)) == LARGER.format(
+        "m1 (65 × 100, K = 16) needs 500 index rows, there are 499"
+    )
+    assert len(place_layers(image, replace(ENGINE, index_depth=500))) == 2
+
+
+def test_an_image_with_too_many_codebooks() -> None:
+    # A tile is 2 slots: 3 tiles, then 2.
+    image = matrices((17, 2), (16, 2))
+    assert too_large(image, replace(ENGINE, slots=9)) == LARGER.format(
+        "m1 (16 × 2, K = 16) needs 10 codebook slots, there are 9"
+    )
+    assert len(place_layers(image, replace(ENGINE, slots=10))) == 2
+
+
+def test_rows_that_are_too_long() -> None:
+    image = matrices((2, 65))
+    assert too_large(image, replace(ENGINE, max_columns=64)) == LARGER.format(
+        "m0 (2 × 65, K = 16) needs 65 columns, there are 64"
+    )
+    assert len(place_layers(image, replace(ENGINE, max_columns=65))) == 1
+
+
+def test_vectors_that_need_too_many_rows() -> None:
+    # Vectors of 14, 27 and 13 values take 1, 2 and 1 rows of 16.
+    assert too_large(network(), replace(ENGINE, vector_words=48)) == LARGER.format(
+        "fc2 (10 × 13, K = 2) needs 4 rows of activations, there are 3"
+    )
+    assert len(place_layers(network(), replace(ENGINE, vector_words=64))) == 3
+    # Matrices stand alone and share their rows.
+    assert len(place_layers(matrices((2, 48), (2, 48)), replace(ENGINE, vector_words=48))) == 2
+
+
+def test_more_layers_than_descriptors() -> None:
+    image = matrices((1, 2), (1, 2), (1, 2))
+    assert too_large(image, replace(ENGINE, layers=2)) == LARGER.format(
+        "m2 (1 × 2, K = 16) needs 3 layers, there are 2"
+    )
+
+
+def test_more_values_than_buckets() -> None:
+    image = matrices((3, 20), k=5)
+    assert too_large(image, replace(ENGINE, index_bits=2)) == LARGER.format(
+        "m0 (3 × 20, K = 5) needs 5 values per codebook, there are 4"
+    )
+    assert len(place_layers(matrices((3, 20), k=4), replace(ENGINE, index_bits=2))) == 1
+
+
+def test_entries_that_are_too_wide() -> None:
+    with pytest.raises(CapacityError) as caught:
+        segments(network(), replace(ENGINE, entry_bits=12))
+    assert str(caught.value) == (
+        "layer fc0 has entries of more than 12 bits, the engine's; compile it with fewer entry bits"
+    )
+    # fp32 codebooks are rounded to what the engine has.
+    segments(matrices((3, 20)), replace(ENGINE, entry_bits=12))
+
+
+def test_segments_hold_every_layer_in_its_place() -> None:
+    image = network()
+    found = dict(segments(image, ENGINE))
+    assert set(found) == {int(region) << 28 for region in range(1, 5)}
+    words = found[Region.LAYERS << 28].reshape(-1, 8)
+    tiles, beats = [4, 2, 2], [7, 14, 7]  # of 8 rows, of 2 columns
+    assert (words[:, 0] & 0xFFFF).tolist() == beats
+    assert (words[:, 0] >> 16).tolist() == tiles
+    assert (words[:, 1] & 0xFFFF).tolist() == [27, 13, 10]
+    assert (words[:, 1] >> 16 & 0xFF).tolist() == [15, 4, 1]
+    assert words[:, 2].tolist() == [0, 28, 56]  # index rows: 4 · 7, then 2 · 14
+    assert (words[:, 3] & 0xFFFF).tolist() == [0, 8, 12]  # slots: 2 a tile
+    # A nibble per lane, 8 lanes in a stage's word: row 0 is lanes 0 and 1 of stage 0.
+    layer: ImageLayer = image.layers[0]
+    first = int(found[Region.INDEX << 28][0])
+    nibbles = [first >> 4 * lane & 15 for lane in range(8)]
+    assert nibbles == [int(layer.indices[lane // 2, lane % 2]) for lane in range(8)]
+    assert layer.entries is not None
+    books = found[Region.CODEBOOK << 28][:64].reshape(4, 16).astype(np.int64)
+    signed = (books + (1 << 24) & (1 << 25) - 1) - (1 << 24)
+    assert sorted(signed.reshape(-1).tolist()) == sorted(layer.entries[:4].reshape(-1).tolist())
+
+
+# The other engine
+
+
+def model_of(*identity: int) -> Driver:
+    return Driver(Link(ModelTransport(EngineModel(identity=identity))))
+
+
+BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 128, 100, 1, 0)
+ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 4096, 2048, 16, 16)
+
+
+def test_engines_are_told_apart() -> None:
+    with pytest.raises(CapacityError) as caught:
+        Session(model_of(*BASELINE), matrices((2, 3)))
+    assert str(caught.value) == (
+        "the engine is the fp32 baseline, which runs no images; connect to an array"
+    )
+    with pytest.raises(CapacityError) as caught:
+        BaselineSession(model_of(*ARRAY), np.ones((2, 3), np.float32))
+    assert str(caught.value) == "the engine is an array, not the fp32 baseline; swap the ports"
+
+
+def test_matrices_that_the_baseline_refuses() -> None:
+    driver = model_of(*BASELINE)
+    for shape in ((65, 2), (2, 101), (64, 65)):
+        with pytest.raises(CapacityError) as caught:
+            BaselineSession(driver, np.ones(shape, np.float32))
+        assert str(caught.value) == (
+            f"the matrix is larger than the baseline engine: {shape[0]} × {shape[1]}, there is "
+            "room for 4096 weights, 64 rows, 100 columns"
+        )
+    with pytest.raises(ImageError, match=r"^the matrix holds a NaN or an infinity$"):
+        BaselineSession(driver, np.array([[1, np.nan]], np.float32))
+    session = BaselineSession(driver, np.ones((3, 4), np.float32))
+    for bad in (np.array([1, 2, 3, np.inf], np.float32), np.ones(3, np.float32)):
+        with pytest.raises(ImageError, match=r"^the vector must be 4 finite numbers, not \("):
+            session.run(bad)
