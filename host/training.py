@@ -116,7 +116,8 @@ def digits_result(bits: int, path: Path, result: TrainResult, data: Pictures) ->
     right = predictions(image, data.test_x.numpy()) == data.test_y.numpy()
     return DigitsResult(
         bits=bits, accuracy_float=result.accuracy_float,
-        accuracy_quantized=result.accuracy_quantized, accuracy_engine=100.0 * float(right.mean()),
+        accuracy_quantized=result.accuracy_quantized,
+        accuracy_engine=100.0 * int(right.sum()) / len(right),
         ratio_eq1=ratio_eq1([(x.rows, x.columns) for x in image.layers], 1 << bits),
         ratio_bytes=ratio_on_disk(result.net, path), image=image, path=path, file_bytes=size,
         seed=result.seed,

@@ -142,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"Table VI: {source}")
         _heading(f"2  the networks on the engine ({_since(started)})")
         networks, predictions = [], []
-        with boards.open("array") as board:
+        with boards.open("array", traced=True) as board:
             for result in trained:
                 trace = board.transport if options.waves and result is trained[0] else None
                 row, guessed = run_network(board.driver, result, trace=trace)
@@ -205,13 +205,13 @@ class _Boards:
         command = build_board(params, simulator, waves=traced and self._waves is not None)
         return command, time.monotonic() - started
 
-    def open(self, name: str) -> _Board:
-        """Wait for the build, then start the board."""
+    def open(self, name: str, *, traced: bool = False) -> _Board:
+        """Wait for the build, then start the board, with a waveform if it is the `traced` one."""
         build = self._builds[name]
         if not build.done():
             print(f"building the simulator of the {name} (once; kept by content)", flush=True)
         command, _ = build.result()
-        waves = self._waves if name == "array" else None
+        waves = self._waves if traced else None
         return _Board(SimTransport(f"sim://{name}", command, waves=waves))
 
 

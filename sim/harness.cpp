@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
         top.clk = clock;
         top.eval();
 #if VM_TRACE
-        if (tracing) trace.dump(cycle * 10 + (clock ? 0 : 5));
+        if (tracing) trace.dump(cycle * 10000 + (clock ? 5000 : 0));  // picoseconds
 #endif
     };
     std::deque<uint8_t> in;

@@ -197,7 +197,7 @@ def test_inputs_are_rounded_to_even_and_saturated() -> None:
     x = np.array([0.0, 0.0625, 0.1875, -0.0625, 31.9, 40.0, -40.0])
     assert image.quantize_input(x).tolist() == [0, 0, 2, 0, 255, 255, -256]
     for bad in (np.nan, np.inf):
-        with pytest.raises(ImageError, match="^the input must be finite, it holds a NaN or an inf"):
+        with pytest.raises(ImageError, match=r"^the input must be finite, it holds a NaN or "):
             image.quantize_input(np.array([0.0, bad]))
 
 

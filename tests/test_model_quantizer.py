@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -316,3 +317,12 @@ def test_lloyd_repeats_with_its_seed_and_refuses_unknown_starts() -> None:
         lloyd(rows, 8, "x")
     with pytest.raises(ValueError, match=r"^n_init must be 1 with the linear start, not 2$"):
         lloyd(rows, 8, n_init=2)
+
+
+def test_pytorch_keeps_its_number_of_threads():
+    threads = torch.get_num_threads()
+    for wanted in (1, 3):
+        torch.set_num_threads(wanted)
+        quantize(np.arange(40.0).reshape(4, 10), 3)
+        assert torch.get_num_threads() == wanted
+    torch.set_num_threads(threads)

@@ -161,12 +161,13 @@ def _document(
     labels: Labels,
 ) -> dict[str, object]:
     verified = not arguments.no_verify
-    right = None if labels is None else float((np.array(outcome.classes) == labels).mean())
+    right = None if labels is None else int((np.array(outcome.classes) == labels).sum())
     return {
         "image": str(arguments.image), "port": arguments.port,
         "layer": layer.name if layer.is_fp32 else None, "inputs": len(outcome.cycles),
         "cycles_per_input": outcome.cycles[0], "cycles_largest": max(outcome.cycles),
-        "predicted_cycles": predicted, "accuracy": None if right is None else 100.0 * right,
+        "predicted_cycles": predicted,
+        "accuracy": None if right is None else 100.0 * right / len(outcome.classes),
         "classes": outcome.classes if not layer.is_fp32 else None,
         "outputs_compared": outcome.compared if verified else None,
         "mismatches": outcome.mismatches if verified else None,
