@@ -31,8 +31,14 @@ class BenchError(AssertionError):
 
 
 def build_root() -> Path:
-    """Where everything that is built goes: `DPNET_BUILD`, or `build/` of the working directory."""
-    return Path(os.environ.get("DPNET_BUILD", "build")).resolve()
+    """Where everything that is built goes, wherever the command was called: `DPNET_BUILD`, else
+    `build/` of the checkout, else (installed without one) `~/.cache/dpnet`."""
+    if "DPNET_BUILD" in os.environ:
+        return Path(os.environ["DPNET_BUILD"]).resolve()
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").exists():
+        return checkout / "build"
+    return Path.home() / ".cache" / "dpnet"
 
 
 def seed() -> int:

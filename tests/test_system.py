@@ -1,5 +1,7 @@
 """The system over `sim://`: compile, load over the framed link, run, equal the golden model."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def network(rng, k):
             name=f"fc{n}", quantized=quantize(rng.standard_normal((rows, columns)), k),
             bias=rng.standard_normal(rows), relu=n == 0,
         )
-        for n, (columns, rows) in enumerate(zip(sizes, sizes[1:], strict=False))
+        for n, (columns, rows) in enumerate(pairwise(sizes))
     ]  # fmt: skip
     return compile_integer(layers, rng.standard_normal((50, 30)))
 
