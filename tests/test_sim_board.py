@@ -38,6 +38,8 @@ def test_urls_name_boards_and_sizes():
         ("sim://array?lanes=7", "unknown size 'lanes'"),
         ("sim://array?stages=many", "stages must be a whole number, not 'many'"),
         ("sim://array?stages=0", "stages must be an integer from 1 to 1024, not 0"),
+        ("sim://array?stages=1024", "an array of 32,768 lanes is too large to simulate here"),
+        ("sim://array?index_depth=16777216", "index stores of 2,147 MB are too large"),
         ("sim://array?storage=tape", "storage must be 'block' or 'distributed', not 'tape'"),
         ("sim://array?max_columns=99999", "max_columns must be an integer from 1 to 4096"),
     ],

@@ -1,0 +1,113 @@
+"""`make sim`: wrong use is one line; an interruption keeps what was done; the report is whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from model.image import ImageError
+from sim.table_six import file_cases
+
+
+def start(*options, build):
+    environment = dict(os.environ) | {"DPNET_BUILD": str(build), "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sim", *options], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--stages", "0"], "stages must be an integer from 1 to 1024, not 0"),
+        (["--stages", "512"], "an array of 16,384 lanes is too large to simulate here"),
+        (["--columns", "x"], "argument --columns: invalid int value: 'x'"),
+        (["--weights", "missing.safetensors"], "missing.safetensors: cannot be read"),
+        (["--weights", "README.md"], "README.md: cannot be read"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, options, message):
+    process = start(*options, build=tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.strip().count("\n") == 0
+    assert message in errors
+    assert not (tmp_path / "sim" / "report.json").exists()
+
+
+def test_an_interrupted_run_says_so_keeps_its_checkpoint_and_writes_no_report(tmp_path):
+    process = start(build=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("sim/*.checkpoint")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "sim: interrupted; the same command goes on where it was"
+    assert list(tmp_path.glob("sim/*.checkpoint"))
+    assert not (tmp_path / "sim" / "report.json").exists()
+
+
+def test_a_file_gives_its_two_largest_matrices_that_fit(tmp_path):
+    rng = np.random.default_rng(5)
+    shapes = {
+        "small": (4, 5),
+        "conv": (6, 3, 3, 3),
+        "large": (30, 40),
+        "huge": (3000, 4),
+        "b": (9,),
+    }
+    save_file(
+        {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()},
+        tmp_path / "net.safetensors",
+    )
+    cases, text = file_cases(tmp_path / "net.safetensors", 0)
+    assert [(layer.name, layer.rows, layer.columns) for layer, _ in cases] == [
+        ("large", 30, 40), ("conv", 6, 27)
+    ]  # fmt: skip
+    assert [x.shape for _, x in cases] == [(40,), (27,)]
+    assert "net.safetensors" in text
+
+
+@pytest.mark.parametrize("value, message", [(np.nan, "finite"), (None, "no matrix of at most")])
+def test_a_file_without_usable_matrices_is_refused(tmp_path, value, message):
+    weights = np.zeros((3, 4) if value is not None else (3,), np.float32)
+    weights.flat[1] = np.nan if value is not None else 0
+    save_file({"w": weights}, tmp_path / "net.safetensors")
+    with pytest.raises(ImageError, match=message):
+        file_cases(tmp_path / "net.safetensors", 0)
+
+
+def test_a_report_is_what_the_readme_says(tmp_path):
+    """The whole command at a small size of the array: every figure is there and nothing differs."""
+    rng = np.random.default_rng(6)
+    save_file({"a": rng.standard_normal((20, 30)).astype(np.float32)}, tmp_path / "net.safetensors")
+    sizes = ["--stages", "2", "--columns", "4", "--segments", "2"]
+    process = start(*sizes, "--weights", str(tmp_path / "net.safetensors"), build=tmp_path)
+    output, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors
+    report = json.loads((tmp_path / "sim" / "report.json").read_text())
+    assert [row["bits"] for row in report["networks"]] == [4, 3, 2]
+    for row in report["networks"]:
+        assert row["pictures"] >= 200
+        assert row["mismatches"] == 0
+        assert row["accuracy_engine"] == pytest.approx(row["accuracy_golden"], abs=1e-9)
+        assert row["cycles_per_picture"] == row["predicted_cycles"]
+        assert {"accuracy_float", "accuracy_quantized", "ratio_eq1", "ratio_bytes"} <= row.keys()
+    assert [row["engine"] for row in report["table6"]] == ["paper-baseline", "lane", "array"]
+    for row in report["table6"]:
+        assert (row["rows"], row["columns"], row["mismatches"]) == (20, 30, 0)
+        assert row["cycles"] == row["predicted_cycles"]
+        assert row["ms_at_100_mhz"] == pytest.approx(row["cycles"] / 1e5)
+        assert {"lanes", "rms_error", "rms_error_fp32"} <= row.keys()
+    assert (tmp_path / "sim" / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("sim/*.checkpoint"))
+    assert "0 differ from the golden model" in output
