@@ -135,7 +135,7 @@ def main(names: list[str]) -> int:
         tests = sorted({test for fault in chosen for test in fault.tests})
         started = time.monotonic()
         print(f"{len(tests)} test files as they are: ", end="", flush=True)
-        done = _pytest(tree, tests)
+        done = _pytest(tree, tests, "-n", "2")
         if done.returncode:
             print(f"NOT GREEN, nothing can be shown\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
             return 1
@@ -184,7 +184,7 @@ def _pytest(tree: Path, tests: list[str], *options: str) -> subprocess.Completed
     }  # fmt: skip
     files = [f"tests/{test}.py" for test in tests]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", *options, *files],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, *files],
         cwd=tree, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -1,0 +1,41 @@
+"""`python -m gateware`: the Verilog that people take away is whole, for every front door."""
+
+import re
+import subprocess
+
+import pytest
+
+from gateware.__main__ import main
+from sim.simulator import build_environment, find_simulator
+
+SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", "64"]
+
+
+@pytest.mark.parametrize(
+    "door, ports",
+    [("uart", {"rx", "tx"}), ("axi", {"s_axi_awaddr", "s_axi_rdata"}), ("bytes", {"i__payload"})],
+)
+def test_the_file_stands_alone(tmp_path, capsys, door, ports):
+    path = tmp_path / "deep" / "engine.sv"
+    assert main([*SMALL, "--door", door, "--out", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: module dpnet, ")
+    text = path.read_text()
+    header = text[text.index("module dpnet(") :].split(";", 1)[0]
+    assert ports | {"clk", "rst"} <= set(re.findall(r"\w+", header))
+    simulator = find_simulator()
+    commands = {
+        "verilator": ["--lint-only", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top", "dpnet"],
+        "icarus": ["-g2012", "-t", "null", "-s", "dpnet"],
+    }
+    done = subprocess.run(
+        [str(simulator.path), *commands[simulator.kind], str(path)],
+        env=build_environment(simulator), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_size_and_an_unwritable_file_are_one_line(tmp_path, capsys):
+    assert main([*SMALL, "--slots", "0", "--out", str(tmp_path / "x.sv")]) == 2
+    assert capsys.readouterr().err == "gateware: slots must be an integer from 1 to 65536, not 0\n"
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
