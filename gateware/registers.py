@@ -12,6 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from model.regions import REGION_SHIFT, Region
+
+__all__ = [
+    "BY_NAME", "CRC_BYTES", "FIRST", "GATEWARE", "HEADER_BYTES", "HISTORY", "IDENTITY", "MAGIC",
+    "MAX_PAYLOAD", "MAX_RANGES", "REGION_SHIFT", "REGISTERS", "RESPONSE", "RUN_ERRORS", "VERSION",
+    "Field", "Kind", "Operation", "Region", "Register", "State", "Status",
+]  # fmt: skip
+
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
@@ -74,22 +82,11 @@ class State(IntEnum):
     VALID = 2
 
 
-class Region(IntEnum):
-    """Upper four bits of a byte address.
+class Kind(IntEnum):
+    """What computes behind the link, register KIND."""
 
-    IMAGE_FIRST to IMAGE_LAST are written while LOADING under the right epoch; VECTORS and RESULTS
-    whenever the engine computes nothing.
-    """
-
-    REGISTERS = 0
-    IMAGE_FIRST = 1
-    IMAGE_LAST = 4
-    VECTORS = 5
-    RESULTS = 6
-
-
-REGION_SHIFT = 28
-"""Byte address bits below the region."""
+    ARRAY = 0
+    BASELINE = 1
 
 
 @dataclass(frozen=True)

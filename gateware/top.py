@@ -9,11 +9,11 @@ from gateware.baseline import BaselineCore
 from gateware.core import ArrayCore
 from gateware.emit import place
 from gateware.link.endpoint import Endpoint
+from gateware.registers import Kind
 from gateware.uart import UartDoor
 from model.baseline import BaselineParameters
 from model.engine import EngineParameters
 
-KIND_ARRAY, KIND_BASELINE = 0, 1
 DOORS = ("bytes", "uart", "axi")
 
 
@@ -21,7 +21,7 @@ def identity(params):
     """The identity registers of an engine built from `params`."""
     if isinstance(params, BaselineParameters):
         return {
-            "KIND": KIND_BASELINE, "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0,
+            "KIND": Kind.BASELINE, "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0,
             "ENTRY_BITS": 32, "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
             "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "VECTOR_WORDS": params.columns,
             "MAX_COLUMNS": params.columns, "LAYERS": params.layers, "SLOT_CYCLES": 0,
@@ -31,7 +31,7 @@ def identity(params):
         "accumulator_bits", "index_depth", "slots", "vector_words", "max_columns", "layers",
         "slot_cycles",
     )  # fmt: skip
-    return {"KIND": KIND_ARRAY} | {name.upper(): getattr(params, name) for name in names}
+    return {"KIND": Kind.ARRAY} | {name.upper(): getattr(params, name) for name in names}
 
 
 class Top(wiring.Component):

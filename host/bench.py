@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from host.driver import Driver, Progress
 from host.report import table
-from host.session import CLOCK_HZ, BaselineSession, Session, parameters
+from host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
 from model.baseline import BaselineParameters
+from model.engine import EngineParameters
 from model.golden.bound import error_bound
 from model.golden.fp32 import SequentialFp32
 from model.golden.network import fp32_layer
@@ -75,14 +76,12 @@ def bench_layer(
     engine = parameters(driver.identify())
     weights = dense(layer)
     if isinstance(engine, BaselineParameters):
-        name, lanes = "paper-baseline", 1
         baseline = BaselineSession(driver, weights)
         baseline.load(progress)
         y, cycles = baseline.run(x)
         golden = SequentialFp32().compute(weights, x)
         predicted = BaselineParameters.cycles(layer.rows, layer.columns)
     else:
-        name, lanes = "lane" if engine.lanes == 1 else "array", engine.lanes
         session = Session(driver, Image(layers=(layer,)))
         session.load(progress)
         y, cycles = session.run_layer(0, x)
@@ -90,7 +89,7 @@ def bench_layer(
             layer, x, bits=engine.activation_bits, entry_bits=engine.entry_bits
         )
         predicted = session.predicted_cycles(0, 0)
-    return _row(layer, x, y, golden, name=name, lanes=lanes, cycles=cycles, predicted=predicted)
+    return _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
 
 
 def _row(
@@ -98,9 +97,8 @@ def _row(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     golden: NDArray[np.float32],
+    engine: Parameters,
     *,
-    name: str,
-    lanes: int,
     cycles: int,
     predicted: int,
 ) -> BenchRow:
@@ -108,10 +106,14 @@ def _row(
     exact = weights.astype(np.float64) @ x.astype(np.float64)
     error = y.astype(np.float64) - exact
     sequential = SequentialFp32().compute(weights, x).astype(np.float64) - exact
-    within = True
-    if name != "paper-baseline":
+    name, lanes, within = "paper-baseline", 1, True
+    if isinstance(engine, EngineParameters):
+        name, lanes = "lane" if engine.lanes == 1 else "array", engine.lanes
         assert layer.codebook is not None
-        bound = error_bound(layer.codebook, layer.indices, x)
+        bound = error_bound(
+            layer.codebook, layer.indices, x,
+            bits=engine.activation_bits, entry_bits=engine.entry_bits,
+        )  # fmt: skip
         within = bool((np.abs(error) <= bound).all())
     paper = PAPER_MS.get((layer.rows, layer.columns))
     return BenchRow(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import REGION_SHIFT
+from gateware.registers import Kind
 from host.driver import Driver, Identity, Progress, Segment
 from host.errors import LinkError
 from host.link import Link
@@ -30,7 +30,6 @@ from model.layout import (
 )
 
 CLOCK_HZ = 100_000_000
-KIND_ARRAY, KIND_BASELINE = 0, 1
 
 Parameters = EngineParameters | BaselineParameters
 
@@ -41,7 +40,7 @@ class CapacityError(LinkError):
 
 def parameters(identity: Identity) -> Parameters:
     """What an engine was built from, as far as a host needs to know, from its registers."""
-    if identity.kind == KIND_BASELINE:
+    if identity.kind == Kind.BASELINE:
         return BaselineParameters(
             weights=identity.index_depth, columns=identity.max_columns, rows=identity.slots,
             layers=identity.layers,
@@ -54,12 +53,9 @@ def parameters(identity: Identity) -> Parameters:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one layer is: its descriptor's number, first slot, rows of the vector store."""
+    """A layer and its descriptor, which says where everything of it is."""
 
     layer: ImageLayer
-    number: int
-    slot: int
-    in_row: int
     descriptor: Descriptor
 
 
@@ -77,7 +73,7 @@ def place_layers(image: Image, engine: EngineParameters) -> list[Placement]:
             out_bits=layer.out_bits, fp32_in=layer.is_fp32, fp32_out=layer.is_fp32,
             relu=layer.relu, forward=chained,
         )  # fmt: skip
-        placements.append(Placement(layer, number, slot, row, descriptor))
+        placements.append(Placement(layer, descriptor))
         needs = {
             "index rows": (index_row + tiles * beats, engine.index_depth),
             "codebook slots": (slot + tiles * engine.stages, engine.slots),
@@ -200,11 +196,12 @@ class Session:
             )
 
     def _write_vector(self, placement: Placement, words: NDArray[np.integer]) -> None:
-        address = Region.VECTOR.base + placement.in_row * vector_row_bytes(self.engine)
+        address = Region.VECTOR.base + placement.descriptor.in_row * vector_row_bytes(self.engine)
         self.driver.write_words(address, vector_store(self.engine, words))
 
     def _read(self, placement: Placement) -> NDArray[np.uint32]:
-        address = Region.RESULT.base + 4 * placement.slot * slot_words(self.engine)
+        slot = placement.descriptor.result_slot
+        address = Region.RESULT.base + 4 * slot * slot_words(self.engine)
         count = result_bytes(self.engine, placement.layer.rows) // 4
         return results(self.engine, self.driver.read_words(address, count), placement.layer.rows)
 
@@ -251,6 +248,3 @@ class BaselineSession:
 def connect(url: str) -> Driver:
     """A driver for the engine at `url`; close it with `driver.link.transport.close()`."""
     return Driver(Link(open_transport(url)))
-
-
-assert Region.RESULT.base == int(Region.RESULT) << REGION_SHIFT

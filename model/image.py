@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from model.golden.align import align_codebook
-from model.image_checks import ImageError, check_header, check_layer, require
+from model.image_checks import ImageError, check_header, check_layer, packed_bits, require
 
 __all__ = ["Image", "ImageError", "ImageLayer", "read_image", "write_image"]
 
@@ -177,22 +177,17 @@ def parse_image(data: bytes) -> Image:
     )  # fmt: skip
 
 
-def index_bits(k: int) -> int:
-    """Bits of an index below k, at least 1."""
-    return max(1, (k - 1).bit_length())
-
-
 def pack_indices(indices: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
-    """Indices (R, C) to bytes: `index_bits(k)` bits each, row after row, lowest bit first."""
+    """Indices (R, C) to bytes: `packed_bits(k)` bits each, row after row, lowest bit first."""
     bits = np.unpackbits(
-        indices.reshape(-1, 1), axis=1, count=index_bits(k), bitorder="little"
+        indices.reshape(-1, 1), axis=1, count=packed_bits(k), bitorder="little"
     )
     return np.packbits(bits.reshape(-1), bitorder="little")
 
 
 def unpack_indices(packed: NDArray[np.uint8], rows: int, columns: int, k: int) -> NDArray[np.uint8]:
     """The inverse of `pack_indices`."""
-    width = index_bits(k)
+    width = packed_bits(k)
     bits = np.unpackbits(packed, count=rows * columns * width, bitorder="little")
     wide = np.zeros((rows * columns, 8), np.uint8)
     wide[:, :width] = bits.reshape(-1, width)

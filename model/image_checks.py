@@ -34,6 +34,11 @@ class ImageError(ValueError):
     """An image is damaged, of another version, or no image; the message says what and where."""
 
 
+def packed_bits(k: int) -> int:
+    """Bits that an index below k takes in the file, at least 1."""
+    return max(1, (k - 1).bit_length())
+
+
 def require(condition: bool, message: str) -> None:
     """Raise `ImageError(message)` unless `condition`."""
     if not condition:
@@ -178,7 +183,7 @@ def _check_tensors(header: dict[str, Any], description: dict[str, Any], size: in
 
 def _wanted_shape(kind: str, layer: dict[str, Any]) -> list[int]:
     rows, columns, k = layer["rows"], layer["columns"], layer["k"]
-    bits = max(1, (k - 1).bit_length())
+    bits = packed_bits(k)
     if kind == "indices":
         return [-(-rows * columns * bits // 8)]
     return [rows, k] if kind in ("codebook", "entries") else [rows]

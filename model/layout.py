@@ -6,7 +6,6 @@ arithmetic.  Where a field is not full, words read as 0 and writes vanish.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,25 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engine import EngineParameters, ceil_div, ceil_log2
+from model.regions import Region
+
+__all__ = [
+    "LAYER_WORDS", "ROW_WORDS", "Descriptor", "Fields", "Region", "codebook_store", "index_rows",
+    "index_store", "result_bytes", "results", "row_store", "slot_words", "vector_row_bytes",
+    "vector_store",
+]  # fmt: skip
 
 Words = NDArray[np.uint32]
-
-
-class Region(enum.IntEnum):
-    """The upper four bits of a byte address."""
-
-    REGISTERS = 0
-    INDEX = 1
-    CODEBOOK = 2
-    ROWS = 3
-    LAYERS = 4
-    VECTOR = 5
-    RESULT = 6
-
-    @property
-    def base(self) -> int:
-        """Byte address of the region."""
-        return int(self) << 28
 
 
 LAYER_WORDS = 8

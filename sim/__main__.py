@@ -21,11 +21,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from host.bench import BenchRow, bench_table
+from host.commands import InputError
 from host.driver import Driver
 from host.errors import LinkError
 from host.link import Link
 from model.engine import EngineParameters
-from model.image import ImageError
 from model.networks.digits import digits
 from sim.bench import build_root
 from sim.board import BOARDS, Parameters, SimTransport, build_board, check_size
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         return _run(options)
-    except (ImageError, OSError) as error:
+    except (InputError, OSError) as error:
         code, text = 2, str(error)
     except (SimulatorError, HarnessError, LinkError) as error:
         code, text = 3, str(error)
@@ -118,7 +118,9 @@ def _run(options: argparse.Namespace) -> int:
     folder = build_root() / "sim"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
-    report.unlink(missing_ok=True)
+    # An old picture beside no report would be taken for this run's.
+    for old in (report, folder / "report.png"):
+        old.unlink(missing_ok=True)
     simulator = find_simulator()
     print("DP-Net on a simulated FPGA: train, compress, compile, load, run, compare")
     print(f"simulator  {simulator}")
@@ -128,8 +130,8 @@ def _run(options: argparse.Namespace) -> int:
     )
     if simulator.kind == "icarus":
         print(
-            "note       Icarus runs some 3,700 cycles a second with 16 lanes, fewer with more, and "
-            "this needs 20 million: many hours; with Verilator 5.036 or newer it takes minutes"
+            "note       Icarus is hundreds of times slower than Verilator, and this needs "
+            "20 million cycles: many hours; with Verilator 5.036 or newer it takes minutes"
         )
     given = file_cases(options.weights, options.seed) if options.weights else None
     pool = ThreadPoolExecutor(1)
@@ -220,26 +222,23 @@ class _Boards:
         self.started = time.monotonic()
         self._waves = waves / "waves.vcd" if waves else None
         params: dict[str, Parameters] = {**BOARDS, "array": engine}
-        self._builds: dict[str, Future[tuple[list[str], float]]] = {
+        self._builds: dict[str, Future[list[str]]] = {
             name: pool.submit(self._build, params[name], simulator, name == "array")
             for name in ("array", "baseline", "lane")
         }
 
     def _build(
         self, params: Parameters, simulator: Simulator, traced: bool
-    ) -> tuple[list[str], float]:
-        started = time.monotonic()
-        command = build_board(params, simulator, waves=traced and self._waves is not None)
-        return command, time.monotonic() - started
+    ) -> list[str]:
+        return build_board(params, simulator, waves=traced and self._waves is not None)
 
     def open(self, name: str, *, traced: bool = False) -> _Board:
         """Wait for the build, then start the board, with a waveform if it is the `traced` one."""
         build = self._builds[name]
         if not build.done():
             print(f"building the simulator of the {name} (once; kept by content)", flush=True)
-        command, _ = build.result()
         waves = self._waves if traced else None
-        return _Board(SimTransport(f"sim://{name}", command, waves=waves))
+        return _Board(SimTransport(f"sim://{name}", build.result(), waves=waves))
 
 
 def _heading(title: str) -> None:

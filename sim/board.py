@@ -19,16 +19,14 @@ from urllib.parse import parse_qsl, urlsplit
 from gateware.emit import emit
 from gateware.top import Top
 from host.errors import PortError
+from host.session import CLOCK_HZ, Parameters
 from model.baseline import BaselineParameters
 from model.engine import EngineParameters
 from sim.harness import HarnessError, build
 from sim.simulator import Simulator, SimulatorError, find_simulator
 
-CLOCK_HZ = 100_000_000
 LARGEST_LANES = 4096
 LARGEST_STORE_BITS = 1 << 30
-
-Parameters = EngineParameters | BaselineParameters
 
 BOARDS: Mapping[str, Parameters] = {
     "array": EngineParameters(),

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from host.bench import BenchRow, bench_layer
+from host.commands import InputError
+from host.commands.weights import finite_fp32, read_weights
 from host.driver import Driver
 from host.report import Progress
-from model.image import ImageError, ImageLayer
+from model.groups import to_rows
+from model.image import ImageLayer
 from model.networks.digits import TABLE_SIX_SETTINGS, TableSixNet, digits, table_six_case
 from model.quantizer.exact import quantize
 from model.training import build_net, train
@@ -53,16 +54,13 @@ def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
 
 
 def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
-    """The two largest matrices of a safetensors file that the engines hold, quantized exactly to 4
-    bits per row, with Gaussian vectors; `ImageError` if there is none."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ImageError(f"{path}: cannot be read: {error}") from error
+    """The two largest matrices of a file of weights that the engines hold, quantized exactly to 4
+    bits per row, with Gaussian vectors; `InputError` if there is none."""
+    tensors = read_weights(path)
     matrices = {
-        name: np.asarray(tensor, np.float32).reshape(len(tensor), -1)
+        name: to_rows(finite_fp32(name, tensor)).numpy()
         for name, tensor in tensors.items()
-        if tensor.ndim >= 2 and tensor.dtype.kind == "f" and tensor.size
+        if tensor.ndim >= 2 and tensor.is_floating_point() and tensor.numel()
     }
     fitting = {
         name: matrix
@@ -70,7 +68,7 @@ def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
         if matrix.shape[0] <= 1000 and matrix.shape[1] <= 2048 and matrix.size <= 1 << 20
     }
     if not fitting:
-        raise ImageError(
+        raise InputError(
             f"{path}: no matrix of at most 1000 rows, 2048 columns and 2^20 weights among its "
             f"{len(tensors)} tensors"
         )
@@ -79,15 +77,12 @@ def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
     cases = []
     for name in chosen:
         matrix = fitting[name]
-        try:
-            rows = quantize(matrix, K)
-        except ValueError as error:
-            raise ImageError(f"{path}: tensor {name}: {error}") from error
+        rows = quantize(matrix, K)
         layer = ImageLayer(
             name=name, shape=tuple(tensors[name].shape), indices=rows.indices, k=K,
             codebook=rows.codebook.astype(np.float32),
         )  # fmt: skip
-        cases.append((layer, rng.standard_normal(matrix.shape[1]).astype(np.float32)))
+        cases.append((layer, rng.standard_normal((layer.columns,)).astype(np.float32)))
     return cases, f"matrices of {path}, quantized exactly to 4 bits; Gaussian vectors, seed {seed}"
 
 

@@ -201,7 +201,7 @@ class Endpoint(wiring.Component):
             m.next = "COUNT"
         with m.State("COUNT"):
             region, low = address[REGION_SHIFT - 2:], address[:REGION_SHIFT - 2]
-            last = Mux(committing, Region.IMAGE_LAST, Region.RESULTS)
+            last = Mux(committing, Region.IMAGE_LAST, Region.RESULT)
             with m.If(
                 (region < Region.IMAGE_FIRST) | (region > last)
                 | (receiver.word == 0) | (low + receiver.word > REGION_WORDS)

@@ -85,7 +85,7 @@ class Verdict(wiring.Component):
         return (
             offset[:2].any() | length[:2].any() | (length == 0) | (length > MAX_PAYLOAD)
             | (offset[:REGION_SHIFT] + length > 1 << REGION_SHIFT)
-            | (offset[REGION_SHIFT:] > Region.RESULTS)
+            | (offset[REGION_SHIFT:] > Region.RESULT)
         )
 
     def _judge_begin(self, m):
