@@ -114,7 +114,8 @@ def run_network(
         accuracy_quantized=result.accuracy_quantized, accuracy_golden=result.accuracy_engine,
         accuracy_engine=100.0 * int((guessed == labels).sum()) / len(labels),
         ratio_eq1=result.ratio_eq1, ratio_bytes=result.ratio_bytes, file_bytes=result.file_bytes,
-        pictures=len(inputs), outputs=outputs, mismatches=mismatches, cycles_per_picture=cycles.pop(),
+        pictures=len(inputs), outputs=outputs, mismatches=mismatches,
+        cycles_per_picture=cycles.pop(),
         predicted_cycles=session.predicted_cycles(0, len(result.image.layers) - 1),
     )  # fmt: skip
     return row, guessed
