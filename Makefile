@@ -15,34 +15,70 @@ SIM_OPTIONS = $(if $(STAGES),--stages $(STAGES)) $(if $(COLUMNS),--columns $(COL
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup sim test lint types check test-the-tests clean bitstream
+.PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
+	bitstream
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests, cocotb benches, system test"
+	@echo "make arrays [NAMES=…] [SEED=0]"
+	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
+	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
+	@echo "make faults [SEED=0]"
+	@echo "               bits turned over in stores and adders of a running engine; build/faults.json"
+	@echo "make resources [NAMES=…] [MODULES=1]"
+	@echo "               what the engines take of the XC7Z045 (Yosys), module by module; build/resources.json"
+	@echo "make fmax [NAMES=…] [SEED=1] [SEEDS=1]"
+	@echo "               the clock they reach on an ECP5 (Yosys, nextpnr), and what limits it; build/fmax.json"
+	@echo "make setup-synthesis   adds Yosys and nextpnr to .venv (make setup has them too)"
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
 	@echo "make bitstream BOARD=zc706   writes the Verilog; there is no bitstream yet"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
 
-$(READY): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || { echo "setting up $(VENV) (once)"; $(PYTHON) -c \
+INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --editable
+
+$(BIN)/python:
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -c \
 	  'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] \
-	  + "; give another one: make PYTHON=/path/to/python3") if sys.version_info < (3, 11) else 0' \
-	  && $(PYTHON) -m venv $(VENV); }
+	  + "; give another one: make PYTHON=/path/to/python3") if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the packages of pyproject.toml into $(VENV)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[sim,test]'
+	@$(INSTALL) '.[sim,test]'
 	@touch $(READY)
 
 setup: $(READY)
+
+# make setup has them too; this adds them to a .venv that was set up for something else.
+setup-synthesis: | $(BIN)/python
+	@echo "adding Yosys and nextpnr (47 MB) to $(VENV)"
+	@$(INSTALL) '.[synthesis]'
 
 sim: $(READY)
 	@$(BIN)/python -m sim $(SIM_OPTIONS)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+arrays: $(READY)
+	@$(BIN)/python -m sim.arrays $(NAMES) $(if $(SEED),--seed $(SEED))
+
+baselines: $(READY)
+	@$(BIN)/python -m sim.baselines $(if $(SEED),--seed $(SEED))
+
+faults: $(READY)
+	@$(BIN)/python -m sim.faults $(if $(SEED),--seed $(SEED))
+
+resources: $(READY)
+	@$(BIN)/python -m boards.resources $(NAMES) $(if $(filter-out 0,$(MODULES)),--modules)
+
+fmax: $(READY)
+	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateware.emit import emit
 from gateware.top import DOORS, Top
-from model.engine import EngineParameters
+from model.engine import EDGES, EngineParameters
 
 
 def main(arguments=None):
@@ -20,12 +20,12 @@ def main(arguments=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--door", choices=DOORS, default="axi", help="front door (axi)")
-    for name in ("stages", "columns", "segments", "index_depth", "slots", "max_columns"):
-        value = getattr(default, name)
+    choices = {"edges": EDGES, "storage": ("block", "distributed")}
+    for name, value in vars(default).items():
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=value, help=f"{name} ({value})"
-        )
-    parser.add_argument("--storage", choices=("block", "distributed"), default="block")
+            f"--{name.replace('_', '-')}", type=type(value), choices=choices.get(name),
+            default=value, help=f"{name} ({value})",
+        )  # fmt: skip
     parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = vars(parser.parse_args(arguments))

@@ -5,10 +5,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gateware.adder_tree import AdderTree
-from gateware.column import Column
+from gateware.column import Column, accumulator_widths
 from gateware.emit import place
+from gateware.select import select
 from gateware.stage import BeatLayout, Stage
-from model.engine import ceil_log2
+from model.engine import SEGMENT_LATENCY, ceil_log2
+
+PRODUCTS = 16
+"""Products whose results may be on their way at once; a result carries its product's number."""
 
 
 class Strobe(wiring.Signature):
@@ -21,15 +25,27 @@ class Strobe(wiring.Signature):
 
 
 class ResultLayout(data.StructLayout):
-    """One row's result as a bank sends it on: the exact accumulator, and which row it is."""
+    """One row's result as a bank sends it on: `high` · 2^17 + `low` (see `Column`)."""
+
+    def __init__(self, engine):
+        low, high = accumulator_widths(engine)
+        super().__init__({"low": signed(low), "high": signed(high), "mismatch": 1})
+
+
+class PlaceLayout(data.StructLayout):
+    """Which row all banks are sending: its slot and column in the bank, and the product that it
+    belongs to, counted modulo `PRODUCTS`.
+    """
 
     def __init__(self, engine):
         super().__init__({
-            "accumulator": signed(engine.accumulator_bits),
             "slot": ceil_log2(engine.slots) or 1,
             "column": ceil_log2(engine.bank_columns) or 1,
-            "mismatch": 1,
+            "product": ceil_log2(PRODUCTS),
         })
+
+
+CONTROL = data.StructLayout({"drain": 1, "first": 1, "last": 1, "start": 1})
 
 
 class Array(wiring.Component):
@@ -41,76 +57,71 @@ class Array(wiring.Component):
     `EngineParameters.tile_cycles` cycles, not sooner: the stages then never drain at the same time
     and share the columns' multipliers.
 
-    `result[b]` sends the rows of bank b, one per cycle, first column first: `latency` cycles from
-    the beat of a tile's last drain cycle to the first row of stage 0, `slot_cycles` more for each
-    later stage.  There is no back-pressure: each row has its place in the result buffer.  Slots
-    count the groups of M rows of a product from `slot_base`, which must be steady while it
-    computes.
+    In a cycle with `result.valid`, `result.payload` names a row of every bank, `rows[b]` is it:
+    first column first, `latency` cycles from the beat of a tile's last drain cycle to the first row
+    of stage 0, `slot_cycles` more for each later stage.  There is no back-pressure: each row has
+    its place in the result buffer.  Slots count the groups of M rows of a product from
+    `slot_base`, which must be steady while it computes; products count on.
 
     `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k of column
-    `book_column`; `index_*` to the index stores.  Reads answer in the next cycle (`*_data[n]`
-    for each column or stage) and must not happen while the array works.
+    `book_column`, read in the next cycle as `book_data` of all columns; `index_*` to the index
+    stores, where `index_word` shows the word that `index_pick` names 3 cycles later.  Nothing may
+    be read while the array works.  `corrupt` strobes when an
+    index word or an entry of odd parity was used.
     """
 
     def __init__(self, *, engine):
         self.engine = engine
-        self._levels = ceil_log2(engine.segments)
-        self.latency = 8 + self._levels
-        stage = Stage(engine=engine)
-        stage._MustUse__silence = True
-        column = self._column()
-        column._MustUse__silence = True
-        index = stage.signature.members
-        book = column.signature.members
+        self.latency = SEGMENT_LATENCY + engine.segments - 1 + engine.column_cycles + 1
+        self._stage = Stage(engine=engine)
+        self._column = Column(engine=engine)
+        index = self._stage.signature.members
+        book = self._column.signature.members
         super().__init__({
             "beat": In(Strobe(BeatLayout(engine))),
             "slot_base": In(ceil_log2(engine.slots) or 1),
-            "result": Out(Strobe(ResultLayout(engine))).array(engine.banks),
+            "result": Out(Strobe(PlaceLayout(engine))),
+            "rows": Out(ResultLayout(engine)).array(engine.banks),
+            "corrupt": Out(1),
             "w_data": In(32),
             "index_address": In(index["w_address"].shape),
-            "index_write": In(engine.index_words).array(engine.stages),
+            "index_write": In(index["w_enable"].shape).array(engine.stages),
             "index_read": In(1),
-            "index_data": Out(index["r_data"].shape).array(engine.stages),
+            "index_pick": In(index["r_pick"].shape).array(engine.stages),
+            "index_word": Out(32),
             "book_address": In(book["w_address"].shape),
             "book_write": In(engine.columns),
             "book_read": In(1),
             "book_data": Out(engine.entry_bits).array(engine.columns),
         })  # fmt: skip
 
-    def _column(self):
-        engine = self.engine
-        return Column(
-            stages=engine.stages, segments=engine.segments, bucket_bits=engine.bucket_bits,
-            sum_bits=engine.sum_bits, entry_bits=engine.entry_bits,
-            accumulator_bits=engine.accumulator_bits, depth=engine.slots * engine.buckets,
-        )  # fmt: skip
-
     def elaborate(self, platform):
         m = Module()
-        beat = Signal(BeatLayout(self.engine))
+        beat, word = Signal(BeatLayout(self.engine)), 0
         with m.If(self.beat.valid):
             m.d.comb += beat.eq(self.beat.payload)
-        beats, stages = self._stages(m, beat)
-        # Only stage 0 knows where a product starts; the others follow it.
-        marks = [Cat(b.drain, b.first, b.last, b.start & (g == 0)) for g, b in enumerate(beats)]
-        at_lanes = self._delayed(m, marks, 1)
-        control = Signal(data.StructLayout({"drain": 1, "first": 1, "last": 1, "start": 1}))
-        flags = 0
-        for stage_flags in at_lanes:  # at most one stage drains at a time
-            flags = flags | Mux(stage_flags[0], stage_flags, 0)
-        # Registered, so that it is in step with the buckets' phase 0.
-        m.d.sync += control.eq(flags)
-        columns, last, slot = self._columns(m, stages, control, self._expected(m, beat))
-        self._serialize(m, columns, last, slot)
+        stages, control, stage_number = self._stages(m, beat)
+        columns, last, where = self._columns(
+            m, stages, control, stage_number, self._owed(m, beat)
+        )
+        self._serialize(m, columns, last, where)
+        for stage in stages:
+            word = word | stage.r_word
+        m.d.comb += self.index_word.eq(word)
+        corrupt = Cat(*[s.corrupt for s in stages], *[c.corrupt for c in columns])
+        m.d.sync += self.corrupt.eq(corrupt.any())
         return m
 
     def _stages(self, m, beat):
-        """The vector enters stage 0 and reaches the next one `slot_cycles` later."""
-        beats, stages = [], []
-        for g in range(self.engine.stages):
+        """The vector enters stage 0 and reaches the next one `slot_cycles` later.  Returns the
+        stages, and whose drain it is when their buckets show."""
+        engine = self.engine
+        beat = self._skewed(m, beat)
+        stages, marks = [], []
+        for g in range(engine.stages):
             if g:
-                [beat] = self._delayed(m, [beat], self.engine.slot_cycles)
-            stage = place(m, Stage(engine=self.engine), f"stage_{g}")
+                [beat] = self._delayed(m, [beat], engine.slot_cycles)
+            stage = place(m, self._stage, f"stage_{g}")
             m.d.comb += [
                 stage.beat.eq(beat),
                 stage.w_address.eq(self.index_address),
@@ -118,11 +129,30 @@ class Array(wiring.Component):
                 stage.w_enable.eq(self.index_write[g]),
                 stage.r_address.eq(self.index_address),
                 stage.r_enable.eq(self.index_read),
-                self.index_data[g].eq(stage.r_data),
+                stage.r_pick.eq(self.index_pick[g]),
             ]
-            beats.append(beat)
+            # Only stage 0 knows where a product starts; the others follow it.
+            marks.append(Cat(beat.drain, beat.first, beat.last, beat.start & (g == 0)))
             stages.append(stage)
-        return beats, stages
+        control, number = Signal(CONTROL), Signal(range(engine.stages))
+        flags = 0
+        for mark in marks:  # at most one stage drains at a time
+            flags = flags | Mux(mark[0], mark, 0)
+        for g, mark in enumerate(marks):
+            with m.If(mark[0]):
+                m.d.sync += number.eq(g)
+        m.d.sync += control.eq(flags)
+        return stages, *self._delayed(m, [control, number], self._stage.latency - 1)
+
+    def _skewed(self, m, beat):
+        """The beat with x[s] delayed by s cycles, as the segments work one after the other."""
+        skewed = Signal.like(beat)
+        m.d.comb += skewed.eq(beat)
+        late = list(beat.x)
+        for s in range(1, len(late)):
+            late[s:] = self._delayed(m, late[s:], 1)
+            m.d.comb += skewed.x[s].eq(late[s])
+        return skewed
 
     def _delayed(self, m, values, cycles):
         for _ in range(cycles):
@@ -131,86 +161,85 @@ class Array(wiring.Component):
             values = following
         return values
 
-    def _expected(self, m, beat):
-        """Σ of the tile's inputs, steady from phase L + 2 of the first drained bucket on."""
+    def _owed(self, m, beat):
+        """-Σ of the tile's inputs, there for phase 3 of every stage's first bucket: it comes for
+        stage 0's and stays until the next tile's, when the last stage has had it."""
         engine = self.engine
         m.submodules.inputs = tree = AdderTree(inputs=engine.segments, bits=engine.activation_bits)
         m.d.sync += [tree.i[s].eq(beat.x[s]) for s in range(engine.segments)]
-        [ending] = self._delayed(m, [beat.drain & beat.first], 1 + self._levels)
-        running = Signal(signed(engine.sum_bits))
-        held = Signal.like(running)
-        expected = Signal.like(running)
-        m.d.sync += running.eq(Mux(ending, 0, running) + tree.o)
-        with m.If(ending):
-            m.d.sync += held.eq(running)
-        # Two more cycles, so that the last stage still compares with the sum of its own tile.
-        [copy] = self._delayed(m, [ending], 2)
+        [ending] = self._delayed(m, [beat.drain & beat.first], 1 + tree.latency)
+        running = Signal(signed(engine.sum_bits), reset_less=True)
+        owed = Signal.like(running)
+        m.d.sync += running.eq(Mux(ending, 0, running) - tree.o)
+        before_phase_3 = self._stage.latency + 2
+        # Short tiles end sooner than their columns compare: several sums may be on their way.
+        [copy, total] = self._delayed(
+            m, [ending, running], before_phase_3 - (1 + tree.latency)
+        )
         with m.If(copy):
-            m.d.sync += expected.eq(held)
-        return expected
+            m.d.sync += owed.eq(total)
+        return owed
 
-    def _columns(self, m, stages, control, expected):
-        """Place the columns; return them with (results show, slot number) of phase L + 5."""
+    def _columns(self, m, stages, control, number, owed):
+        """Place the columns; return them with (results show, place) of the last phase."""
         engine = self.engine
-        [control] = self._delayed(m, [control], self._levels + 1)
-        slot = Signal(ceil_log2(engine.slots) or 1)
+        slot, product = Signal(ceil_log2(engine.slots) or 1), Signal(range(PRODUCTS))
         k = Signal(engine.index_bits)
-        now_slot, now_k = Signal.like(slot), Signal.like(k)
-        with m.If(control.first):
-            m.d.comb += now_slot.eq(Mux(control.start, self.slot_base, slot + 1))
-        with m.Else():
-            m.d.comb += [now_slot.eq(slot), now_k.eq(k)]
+        now_slot, now_k, now_product = Signal.like(slot), Signal.like(k), Signal.like(product)
+        m.d.comb += [
+            now_slot.eq(Mux(
+                control.first, Mux(control.start, self.slot_base, slot + 1), slot
+            )),
+            now_k.eq(Mux(control.first, 0, k)),
+            now_product.eq(product + (control.start & control.first)),
+        ]  # fmt: skip
         with m.If(control.drain):
-            m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1)]
+            m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
+        [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
+        [first, last] = self._delayed(m, [control.first, control.last & control.drain], 3)
         columns = []
         for n in range(engine.columns):
-            column = place(m, self._column(), f"column_{n}")
-            for g, stage in enumerate(stages):
-                for s in range(engine.segments):
-                    m.d.comb += column.bucket[g * engine.segments + s].eq(
-                        stage.bucket[n * engine.segments + s]
-                    )
+            column = place(m, self._column, f"column_{n}")
             m.d.comb += [
-                column.first.eq(control.first),
-                column.expected.eq(expected),
+                *(column.bucket[g].eq(stage.bucket[n]) for g, stage in enumerate(stages)),
+                column.drain.eq(control.drain),
+                column.k_address.eq(Cat(now_k, number)),
+                column.first.eq(first),
+                column.last.eq(last),
+                column.owed.eq(owed),
                 column.w_address.eq(self.book_address),
                 column.w_data.eq(self.w_data),
                 column.w_enable.eq(self.book_write[n]),
-                column.r_address.eq(Mux(self.book_read, self.book_address, Cat(now_k, now_slot))),
+                column.r_address.eq(Mux(self.book_read, self.book_address, entry)),
+                column.r_use.eq(used & ~self.book_read),
                 self.book_data[n].eq(column.r_data),
             ]
             columns.append(column)
-        last, number = self._delayed(m, [control.drain & control.last, now_slot], 4)
-        return columns, last, number
+        show, slot, product = self._delayed(
+            m, [control.last & control.drain, now_slot, now_product], engine.column_cycles
+        )
+        return columns, show, (slot, product)
 
-    def _serialize(self, m, columns, last, slot):
-        """Take a slot's results from all columns at once and send them one per cycle."""
+    def _serialize(self, m, columns, last, where):
+        """Columns hold a slot's results for `slot_cycles`; send them on, one a cycle and bank."""
         engine = self.engine
+        slot, product = where
+        # Back at 0 when the next slot's results show: the multiplexers see nothing but a register.
+        position, sending = Signal(range(engine.bank_columns)), Signal()
+        number, tag = Signal.like(slot), Signal.like(product)
+        result = self.result.payload
+        with m.If(last):
+            m.d.sync += [number.eq(slot), tag.eq(product)]
+        with m.If(last | sending):
+            more = position != engine.bank_columns - 1
+            m.d.sync += [sending.eq(more), position.eq(Mux(more, position + 1, 0))]
+        m.d.sync += [
+            self.result.valid.eq(last | sending),
+            result.slot.eq(Mux(last, slot, number)),
+            result.product.eq(Mux(last, product, tag)),
+            result.column.eq(position),
+        ]
         for b in range(engine.banks):
             bank = columns[b * engine.bank_columns : (b + 1) * engine.bank_columns]
-            width = engine.accumulator_bits + 1
-            held = Signal(width * len(bank), name=f"held_{b}")
-            left = Signal(range(len(bank) + 1), name=f"left_{b}")
-            result = self.result[b].payload
-            number = Signal.like(result.slot, name=f"slot_{b}")
-            position = Signal.like(result.column, name=f"position_{b}")
-            with m.If(last):
-                m.d.sync += [
-                    held.eq(Cat(*[Cat(c.o, c.mismatch) for c in bank])),
-                    left.eq(len(bank)),
-                    number.eq(slot),
-                    position.eq(0),
-                ]
-            with m.Elif(left != 0):
-                m.d.sync += [
-                    held.eq(held >> width),
-                    left.eq(left - 1),
-                    position.eq(position + 1),
-                ]
-            m.d.comb += [
-                self.result[b].valid.eq(left != 0),
-                result.accumulator.eq(held),
-                result.slot.eq(number),
-                result.column.eq(position),
-                result.mismatch.eq(held[engine.accumulator_bits]),
-            ]
+            rows = [Cat(c.low, c.high, c.mismatch) for c in bank]
+            m.d.sync += self.rows[b].eq(select(rows, position))

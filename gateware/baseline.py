@@ -1,6 +1,4 @@
-"""The paper's baseline as a core: an fp32 matrix-vector product, one multiply-add after the
-other.
-"""
+"""The fp32 baselines as a core: a matrix-vector product with one multiply-add unit."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -9,20 +7,22 @@ from amaranth.lib.wiring import Out
 from gateware.bus import CoreSignature
 from gateware.bus_decoder import BusDecoder
 from gateware.emit import place
+from gateware.interleaved import InterleavedMultiplyAdd
 from gateware.multiply_add import MultiplyAdd
 from gateware.ram import Ram
 from gateware.sequencer import DESCRIPTOR
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.engine import ceil_log2
 from model.layout import LAYER_WORDS, Region
 
 
 class BaselineCore(wiring.Component):
-    """y = W x in fp32, row by row, 6 cycles per weight (`MultiplyAdd`), as the link uses it.
+    """y = W x in fp32, row by row, as the link uses it: 6 cycles per weight (`MultiplyAdd`), or one
+    with `InterleavedParameters` (`InterleavedMultiplyAdd`).
 
     Regions: INDEX holds the weights, row after row from `index_row` of the descriptor on; VECTOR
     the columns (`beats` of the descriptor) in order; RESULT the `rows` sums in order.  A run takes
-    `BaselineParameters.cycles` cycles for one layer.  A NaN or infinity in a pair strobes
+    `params.cycles` cycles for one layer.  A NaN or infinity in a pair strobes
     `nonfinite`, an infinite sum `overflow`.
 
     The weights of the paper's matrices (32.8 Mb and 21.2 Mb) do not fit the XC7Z045's block RAM:
@@ -38,7 +38,8 @@ class BaselineCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params, link = self.params, self.link
-        m.submodules.unit = unit = MultiplyAdd()
+        is_interleaved = isinstance(params, InterleavedParameters)
+        unit = place(m, InterleavedMultiplyAdd() if is_interleaved else MultiplyAdd(), "unit")
         weights = place(m, Ram(width=32, depth=params.weights), "weights")
         vector = place(m, Ram(width=32, depth=params.columns), "vector")
         results = place(m, Ram(width=32, depth=params.rows), "results")
@@ -46,9 +47,10 @@ class BaselineCore(wiring.Component):
             m, Ram(width=32 * LAYER_WORDS, depth=params.layers, granularity=32), "layers"
         )
         layer, number, end = Signal(DESCRIPTOR), Signal(8), Signal(8)
-        address = Signal(range(params.weights + 1))
+        address, following = Signal(range(params.weights + 1)), Signal(range(params.weights + 1))
         row, column, stored = Signal(16), Signal(16), Signal(16)
-        final, running = column == layer.beats - 1, Signal()
+        column_following = Signal(16)
+        final, running, taken = column == layer.beats - 1, Signal(), Signal()
         m.d.comb += [
             unit.i.p.w.eq(weights.r_data),
             unit.i.p.x.eq(vector.r_data),
@@ -58,6 +60,10 @@ class BaselineCore(wiring.Component):
             results.w_data.eq(unit.o.p.word),
             results.w_enable.eq(unit.o.valid),
             running.eq(1),
+            taken.eq(unit.i.valid & unit.i.ready),
+            # The stores read ahead of the cycle in which a pair is taken: one pair a cycle.
+            following.eq(address + taken),
+            column_following.eq(Mux(taken, Mux(final, 0, column + 1), column)),
             # Errors come a cycle late; a host that sees the end of the run must see them too.
             link.busy.eq(running | link.errors.any()),
         ]
@@ -81,13 +87,11 @@ class BaselineCore(wiring.Component):
                 m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += unit.i.valid.eq(1)
-                with m.If(unit.i.ready):
-                    m.d.sync += [address.eq(address + 1), column.eq(Mux(final, 0, column + 1))]
-                    m.next = "READ"
-                    with m.If(final):
-                        m.d.sync += row.eq(row + 1)
-                        with m.If(row == layer.rows - 1):
-                            m.next = "WAIT"
+                m.d.sync += [address.eq(following), column.eq(column_following)]
+                with m.If(taken & final):
+                    m.d.sync += row.eq(row + 1)
+                    with m.If(row == layer.rows - 1):
+                        m.next = "WAIT"
             with m.State("WAIT"), m.If(unit.o.valid & (stored == layer.rows - 1)):
                 m.d.sync += number.eq(number + 1)
                 m.next = "FETCH"
@@ -97,13 +101,12 @@ class BaselineCore(wiring.Component):
             m.d.sync += link.cycles.eq(1)
         with m.Elif(running):
             m.d.sync += link.cycles.eq(link.cycles + 1)
-        self._errors(m, unit)
+        self._errors(m, unit, taken)
         self._stores(m, BusDecoder(m, link.bus), weights, vector, results, layers, (
-            address, column, number))  # fmt: skip
+            following, column_following, number))  # fmt: skip
         return m
 
-    def _errors(self, m, unit):
-        taken = unit.i.valid & unit.i.ready
+    def _errors(self, m, unit, taken):
         bad = unit.i.p.w[23:31].all() | unit.i.p.x[23:31].all()
         infinite = unit.o.valid & unit.o.p.word[23:31].all()
         m.d.sync += self.link.errors.eq(Cat(taken & bad, 0, 0, infinite))

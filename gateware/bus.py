@@ -6,7 +6,7 @@ A 32-bit word a cycle, never refused.  The upper four bits of the byte address n
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-BUS_LATENCY = 4
+BUS_LATENCY = 5
 """Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every
 cycle.
 """
@@ -31,20 +31,22 @@ class BusSignature(wiring.Signature):
         })
 
 
-ERRORS = ("nonfinite", "range", "sigma", "overflow")
+ERRORS = ("nonfinite", "range", "sigma", "overflow", "parity")
 """Error strobes of a core, lowest bit first: a NaN or infinity in a vector; an integer activation
 or a requantizer input beyond its width; a bucket sum that differs from the sum of the inputs; an
-fp32 result that overflowed to infinity.
+fp32 result that overflowed to infinity; a word of a store that was used with a wrong parity.
 """
 
 
 class CoreSignature(wiring.Signature):
     """What the link needs of a compute core, as the link sees it.
 
-    `start` for one cycle (never while `busy`) runs layers `first` to `last`; `busy` rises in the
+    `start` for one cycle (never while `busy`) runs layers `first` to `last`, a single one for
+    `last_vector` + 1 vectors back to back; `busy` rises in the
     next cycle and falls when every result is in the result buffer; `cycles` then holds the cycles
     from `start` (included) to the last result (included).  `errors` has one strobe for each of
-    `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.
+    `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.  Besides,
+    reading a result of wrong parity strobes `parity` (and `busy`) a few cycles later.
     """
 
     def __init__(self):
@@ -53,6 +55,7 @@ class CoreSignature(wiring.Signature):
             "start": Out(1),
             "first": Out(8),
             "last": Out(8),
+            "last_vector": Out(8),
             "busy": In(1),
             "cycles": In(48),
             "errors": In(len(ERRORS)),

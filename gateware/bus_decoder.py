@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 
 from gateware.bus import BUS_LATENCY
 from gateware.registers import REGION_SHIFT
+from gateware.select import select_sparse
+
+GROUP_BITS = 4
 
 
 @dataclass
@@ -62,16 +65,33 @@ class BusDecoder:
     def answer(self, m, store, words, *, bits, skip=0):
         """`words`, pairs of (selector, what the store shows): the one whose selector is in the
         address's `bits` bits above `skip` answers; where there is none, 0 does."""
-        found, inside = Signal(32, name=f"found_{int(store.region)}"), Signal()
-        m.d.sync += inside.eq(store.inside)
-        selector = self._late_address[skip : skip + bits]
-        with m.If(inside), m.Switch(selector):
-            for value, word in words:
-                with m.Case(value):
-                    m.d.comb += found.eq(word)
+        # In two steps, 16 words each and then one of those, as wide stores have hundreds.
+        selector, inside = Signal(bits, name=f"selector_{int(store.region)}"), Signal()
+        m.d.sync += [
+            selector.eq(self._late_address[skip : skip + bits]), inside.eq(self._late(m, store))
+        ]
+        groups = {}
+        for value, word in words:
+            groups.setdefault(value >> GROUP_BITS, {})[value % (1 << GROUP_BITS)] = word
+        firsts = {}
+        for group, members in groups.items():
+            firsts[group] = Signal(32, name=f"group_{int(store.region)}_{group}", reset_less=True)
+            low = self._late_address[skip : skip + min(bits, GROUP_BITS)]
+            m.d.sync += firsts[group].eq(select_sparse(members, low))
+        found = select_sparse(firsts, selector[GROUP_BITS:])
         picked = Signal(32, name=f"picked_{int(store.region)}")
-        m.d.sync += picked.eq(found)
+        m.d.sync += picked.eq(Mux(inside, found, 0))
         self._words.append(picked)
+
+    def answer_with(self, word):
+        """`word` is the answer 3 cycles after the request showed here, 0 if it was not asked."""
+        self._words.append(word)
+
+    def _late(self, m, store):
+        """Whether the store was asked, in the cycle in which it answers."""
+        late = Signal()
+        m.d.sync += late.eq(store.inside)
+        return late
 
     def finish(self, m):
         """Drive the answers: only the region asked has one, so they are ORed."""

@@ -13,14 +13,15 @@ class Copier(wiring.Component):
     The last beat is filled up with zeros, so that padding columns add nothing.  From `start` to the
     cycle of `done` it takes `EngineParameters.copy_cycles` cycles.
 
-    `r_slot`, `r_bank`, `r_column` name a result, `r_word` is it in the next cycle; `w_*` writes
+    `r_slot`, `r_bank`, `r_column` name a result (`r_use`: one that counts), `r_word` is it in the
+    next cycle; `w_*` writes
     word `w_segment` of beat `w_beat` of the vector store.
     """
 
     def __init__(self, *, engine):
         self.engine = engine
         beat_bits = ceil_log2(engine.vector_rows * engine.row_beats) or 1
-        slot_bits = ceil_log2(engine.slots) or 1
+        slot_bits = ceil_log2(engine.result_slots) or 1
         super().__init__({
             "start": In(1),
             "rows": In(16),
@@ -30,6 +31,7 @@ class Copier(wiring.Component):
             "r_slot": Out(slot_bits),
             "r_bank": Out(ceil_log2(engine.banks) or 1),
             "r_column": Out(ceil_log2(engine.bank_columns) or 1),
+            "r_use": Out(1),
             "r_word": In(32),
             "w_beat": Out(beat_bits),
             "w_segment": Out(ceil_log2(engine.segments) or 1),
@@ -75,6 +77,7 @@ class Copier(wiring.Component):
         ]  # fmt: skip
         m.d.comb += [
             self.w_word.eq(Mux(real, self.r_word, 0)),
+            self.r_use.eq(active & (left != 0)),
             self.done.eq(was_active & ~active),
         ]
         return m

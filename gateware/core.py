@@ -1,19 +1,20 @@
 """The compute core: stores on the bus, sequencer, feeder, array and what follows it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from gateware.array import Array
+from gateware.array import PRODUCTS, Array
 from gateware.bus import CoreSignature
 from gateware.bus_decoder import BusDecoder
+from gateware.checked_ram import CheckedRam
 from gateware.copier import Copier
 from gateware.emit import place
 from gateware.feeder import Feeder, Scanner
 from gateware.post import Post
-from gateware.ram import Ram
+from gateware.segment import weight_words
 from gateware.sequencer import Sequencer
-from gateware.stage import weight_words
 from model.engine import ceil_log2
 from model.golden.align import Align
 from model.layout import LAYER_WORDS, ROW_WORDS, Fields, Region
@@ -36,10 +37,10 @@ class ArrayCore(wiring.Component):
         words = engine.row_beats * engine.segments
         array = place(m, Array(engine=engine), "array")
         vectors = place(
-            m, Ram(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors"
+            m, CheckedRam(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors"
         )
         layers = place(
-            m, Ram(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers"
+            m, CheckedRam(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers"
         )
         scanner = place(m, Scanner(words=words), "scanner")
         feeder = place(m, Feeder(engine=engine), "feeder")
@@ -47,28 +48,32 @@ class ArrayCore(wiring.Component):
         sequencer = place(m, Sequencer(engine=engine), "sequencer")
         posts = [place(m, Post(engine=engine), f"post_{b}") for b in range(engine.banks)]
         bus = BusDecoder(m, link.bus)
-        self._control(m, sequencer, scanner, feeder, posts)
+        corrupt = Cat(array.corrupt, vectors.corrupt, layers.corrupt)
+        self._control(m, sequencer, scanner, feeder, posts, corrupt)
         self._data(m, sequencer, scanner, feeder, array, posts)
         self._array_stores(m, bus, array)
         self._row_stores(m, bus, posts, sequencer, copier)
         self._layer_store(m, bus, layers, sequencer)
         self._vector_store(m, bus, vectors, sequencer, copier)
-        m.d.comb += [scanner.row.eq(vectors.r_data), feeder.row.eq(vectors.r_data)]
+        m.d.comb += [scanner.row.eq(vectors.r_data), feeder.row.eq(vectors.late)]
         bus.finish(m)
         return m
 
-    def _control(self, m, sequencer, scanner, feeder, posts):
+    def _control(self, m, sequencer, scanner, feeder, posts, corrupt):
         link, layer = self.link, sequencer.layer
+        sigma = Cat(post.sigma for post in posts).any()
         m.d.comb += [
             sequencer.start.eq(link.start),
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
+            sequencer.last_vector.eq(link.last_vector),
             # Errors come a cycle late; a host that sees the end of the run must see them too.
             link.busy.eq(sequencer.busy | link.errors.any()),
             link.cycles.eq(sequencer.cycles),
             scanner.clear.eq(sequencer.scan_clear),
             scanner.take.eq(Cat(p.replicate(self.engine.segments) for p in sequencer.scan_take)),
             sequencer.nonfinite.eq(scanner.nonfinite),
+            sequencer.sigma.eq(sigma),
             sequencer.result_done.eq(posts[0].done),
             sequencer.result_slot.eq(posts[0].done_slot),
         ]
@@ -77,36 +82,64 @@ class ArrayCore(wiring.Component):
             Cat(
                 sequencer.refused | (feeder.invalid & layer.fp32_in),
                 out_of_range | (feeder.invalid & ~layer.fp32_in),
-                Cat(post.sigma for post in posts).any(),
+                sigma,
                 Cat(post.overflow for post in posts).any(),
+                Cat(corrupt, *[post.corrupt for post in posts]).any(),
             )
         )
 
     def _data(self, m, sequencer, scanner, feeder, array, posts):
         layer = sequencer.layer
-        unit = Align(bits=self.engine.activation_bits).scale(0)
+        scale, offset = self._products(m, sequencer, scanner, feeder, array)
         m.d.comb += [
             feeder.command.eq(sequencer.command),
             feeder.fp32.eq(layer.fp32_in),
-            feeder.exponent.eq(scanner.exponent),
             array.beat.payload.eq(feeder.beat.payload),
             array.beat.valid.eq(feeder.beat.valid),
             array.slot_base.eq(layer.slot),
         ]
-        for post, result in zip(posts, array.result, strict=True):
+        left = self.engine.columns
+        for post, row in zip(posts, array.rows, strict=True):
             m.d.comb += [
-                post.i.payload.eq(result.payload),
-                post.i.valid.eq(result.valid),
+                # The last bank may be short of columns.
+                post.valid.eq(array.result.valid & (array.result.payload.column < left)),
+                post.place.eq(array.result.payload),
+                post.row.eq(row),
                 post.fp32_out.eq(layer.fp32_out),
                 post.relu.eq(layer.relu),
                 post.out_bits.eq(layer.out_bits),
-                post.scale.eq(Mux(layer.fp32_in, scanner.exponent + unit, 0)),
-                post.slot_offset.eq(layer.result_slot - layer.slot),
+                post.scale.eq(scale),
+                post.slot_offset.eq(offset),
             ]
+            left -= self.engine.bank_columns
+
+    def _products(self, m, sequencer, scanner, feeder, array):
+        """What each product has of its own until its last result: the power of two of an fp32
+        product, and the way from its slots to its results.  Returns those of `array.result`."""
+        unit = Align(bits=self.engine.activation_bits).scale(0)
+        scales = Choice(Signal(signed(12), name=f"scale_{n}") for n in range(PRODUCTS))
+        offsets = Choice(
+            Signal.like(sequencer.slot_offset, name=f"offset_{n}") for n in range(PRODUCTS)
+        )
+        launched, product = Signal(), sequencer.product
+        # The sequencer's number and offset are the product's from the cycle after its launch on.
+        m.d.sync += launched.eq(sequencer.launch)
+        # The last beat of the product before is still on its way to the feeder when one starts.
+        exponent = Signal.like(feeder.exponent)
+        with m.If(sequencer.launch):
+            m.d.sync += exponent.eq(scanner.exponent)
+        with m.If(launched):
+            m.d.sync += [
+                feeder.exponent.eq(exponent),
+                scales[product].eq(Mux(sequencer.layer.fp32_in, exponent + unit, 0)),
+                offsets[product].eq(sequencer.slot_offset),
+            ]
+        number = array.result.payload.product
+        return scales[number], offsets[number]
 
     def _array_stores(self, m, bus, array):
         engine, fields = self.engine, Fields(self.engine)
-        low = fields.index_word + fields.stage
+        low = fields.index_word + fields.segment + fields.stage
         index = bus.store(Region.INDEX, low=low, depth=weight_words(engine))
         book = bus.store(Region.CODEBOOK, low=fields.column + fields.k, depth=engine.slots)
         m.d.comb += [
@@ -116,18 +149,20 @@ class ArrayCore(wiring.Component):
             array.book_address.eq(Cat(bus.address[: fields.k], book.row)),
             array.book_read.eq(bus.reading),
         ]
+        words = engine.segments * engine.index_words
+        picked = [bus.field(0, low - fields.stage) == fields.index(0, n) for n in range(words)]
         for g in range(engine.stages):
-            here = bus.field(fields.index_word, fields.stage) == g
-            for w in range(engine.index_words):
-                chosen = here & (bus.field(0, fields.index_word) == w)
-                m.d.comb += array.index_write[g][w].eq(index.write & chosen)
+            here = index.inside & (bus.field(low - fields.stage, fields.stage) == g)
+            pick = Signal(words, name=f"pick_{g}")
+            m.d.comb += [
+                pick.eq(Mux(here, Cat(picked), 0)),
+                array.index_write[g].eq(Mux(index.write, pick, 0)),
+                array.index_pick[g].eq(pick),
+            ]
+        bus.answer_with(array.index_word)
         for n in range(engine.columns):
             here = bus.field(fields.k, fields.column) == n
             m.d.comb += array.book_write[n].eq(book.write & here)
-        bus.answer(m, index, [
-            (g << fields.index_word | w, array.index_data[g].word_select(w, 32))
-            for g in range(engine.stages) for w in range(engine.index_words)
-        ], bits=low)  # fmt: skip
         bus.answer(m, book, [
             (n, array.book_data[n]) for n in range(engine.columns)
         ], skip=fields.k, bits=fields.column)  # fmt: skip
@@ -137,11 +172,12 @@ class ArrayCore(wiring.Component):
         word_bits = ceil_log2(ROW_WORDS)
         low = fields.bank_column + fields.bank
         rows = bus.store(Region.ROWS, low=low + word_bits, depth=engine.slots)
-        results = bus.store(Region.RESULT, low=low, depth=engine.slots)
+        results = bus.store(Region.RESULT, low=low, depth=engine.result_slots)
         bank = Signal.like(copier.r_bank)
         m.d.sync += bank.eq(copier.r_bank)
         copied = Cat(copier.r_column[: fields.bank_column], copier.r_slot)
         read = Cat(bus.address[: fields.bank_column], results.row)
+        asked = bus.field(fields.bank_column, fields.bank)
         for b, post in enumerate(posts):
             here = bus.field(word_bits + fields.bank_column, fields.bank) == b
             column = bus.field(word_bits, fields.bank_column)
@@ -151,6 +187,8 @@ class ArrayCore(wiring.Component):
                 post.row_write.eq(Mux(rows.write & here, 1 << bus.field(0, word_bits), 0)),
                 post.row_read.eq(bus.reading),
                 post.result_address.eq(Mux(sequencer.busy, copied, read)),
+                post.result_use.eq(Mux(sequencer.busy, copier.r_use, bus.reading & results.inside)
+                                   & (Mux(sequencer.busy, copier.r_bank, asked) == b)),
             ]
         bus.answer(m, rows, [
             (
@@ -178,9 +216,10 @@ class ArrayCore(wiring.Component):
         store = bus.store(Region.LAYERS, low=bits, depth=self.engine.layers)
         m.d.comb += [
             layers.w_address.eq(store.row),
-            layers.w_data.eq(Cat(*[bus.data] * LAYER_WORDS)),
+            layers.w_data.eq(bus.data),
             layers.w_enable.eq(Mux(store.write, 1 << bus.field(0, bits), 0)),
             layers.r_address.eq(Mux(sequencer.busy, sequencer.layer_address, store.row)),
+            layers.r_use.eq(sequencer.layer_use),
             sequencer.layer_data.eq(layers.r_data),
         ]
         bus.answer(
@@ -199,16 +238,19 @@ class ArrayCore(wiring.Component):
         segment = Mux(copier.w_enable, copier.w_segment, bus.field(0, fields.segment))
         data = Mux(copier.w_enable, copier.w_word, bus.data)
         writing = copier.w_enable | store.write
-        answers = []
+        hidden = []
         for p in range(engine.row_beats):
             for s in range(engine.segments):
                 n = p * engine.segments + s
                 here = (beat[: fields.row_beat] == p) & (segment == s)
                 m.d.comb += vectors.w_enable[n].eq(writing & here)
-                answers.append((p << fields.segment | s, vectors.r_data.word_select(n, 32)))
+                hidden.append(~(store.inside & here))
         m.d.comb += [
             vectors.w_address.eq(beat >> fields.row_beat),
-            vectors.w_data.eq(Cat(*[data] * (engine.row_beats * engine.segments))),
+            vectors.w_data.eq(data),
             vectors.r_address.eq(Mux(sequencer.busy, sequencer.row, store.row)),
+            vectors.r_use.eq(sequencer.row_use),
+            # Nothing hides while a run reads, or parity would not be seen.
+            vectors.r_hide.eq(Mux(bus.reading, Cat(hidden), 0)),
         ]
-        bus.answer(m, store, answers, bits=low)
+        bus.answer_with(vectors.r_word)

@@ -6,7 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from gateware.align import AlignUnit
 from gateware.array import Strobe
-from gateware.stage import BeatLayout, row_address_bits
+from gateware.emit import place
+from gateware.segment import row_address_bits
+from gateware.select import select
+from gateware.stage import BeatLayout
 from model.engine import ceil_log2
 from model.golden.align import Align
 
@@ -17,7 +20,7 @@ class CommandLayout(data.StructLayout):
     def __init__(self, engine):
         super().__init__({
             "beat": 1,
-            "part": ceil_log2(engine.row_beats) or 1,
+            "part": ceil_log2(engine.row_beats),
             "address": row_address_bits(engine),
             "drain": 1,
             "first": 1,
@@ -27,13 +30,14 @@ class CommandLayout(data.StructLayout):
 
 
 class Feeder(wiring.Component):
-    """Beats of the array, `latency` cycles after their commands, one per cycle.
+    """Beats of the array, `EngineParameters.feeder_cycles` cycles after their commands, one per
+    cycle.
 
-    `row` is what the vector store shows in the cycle after the command.  `fp32` and `exponent` (see
-    `AlignUnit`) must be steady.  `invalid` strobes for a beat with a word that cannot be aligned.
+    Two cycles after a beat's command with `part` 0, `row` is the vector store's row; the feeder
+    keeps it for the other parts.  `fp32` must be steady; `exponent` (see `AlignUnit`) belongs to
+    the second cycle after the command.  An engine without fp32 takes integers only.  `invalid`
+    strobes for a beat with a word that cannot be aligned.
     """
-
-    latency = 1 + AlignUnit.latency
 
     def __init__(self, *, engine):
         self.engine = engine
@@ -50,35 +54,49 @@ class Feeder(wiring.Component):
         m = Module()
         engine = self.engine
         taps = [self.command]
-        for n in range(self.latency):
+        for n in range(engine.feeder_cycles):
             taps.append(Signal(CommandLayout(engine), name=f"command_{n + 1}"))
             m.d.sync += taps[-1].eq(taps[-2])
-        words = self.row.word_select(taps[1].part, 32 * engine.segments)
-        command = taps[-1]
-        beat = self.beat.payload
+        kept = Signal(len(self.row) - 32 * engine.segments, reset_less=True)
+        with m.If(taps[2].beat & (taps[2].part == 0)):
+            m.d.sync += kept.eq(self.row[32 * engine.segments :])
+        beat_bits = 32 * engine.segments
+        parts = [self.row[:beat_bits]]
+        parts += [kept.word_select(n, beat_bits) for n in range(engine.row_beats - 1)]
+        words = select(parts, taps[2].part)
+        command, beat = taps[-1], self.beat.payload
         invalid = 0
         for s in range(engine.segments):
-            m.submodules[f"align_{s}"] = unit = AlignUnit(
-                params=Align(bits=engine.activation_bits)
-            )
-            m.d.comb += [
-                unit.i.valid.eq(taps[1].beat),
-                unit.i.p.word.eq(words.word_select(s, 32)),
-                unit.i.p.exponent.eq(self.exponent),
-                unit.i.p.fp32.eq(self.fp32),
-                unit.o.ready.eq(1),
-                beat.x[s].eq(Mux(command.beat, unit.o.p.x, 0)),
-            ]
-            invalid = invalid | unit.o.p.invalid
+            x, wrong = self._aligned(m, s, words.word_select(s, 32), taps[2])
+            m.d.comb += beat.x[s].eq(Mux(command.beat, x, 0))
+            invalid = invalid | wrong
         m.d.comb += [
             self.beat.valid.eq(command.beat | command.drain),
             beat.address.eq(command.address),
+            beat.use.eq(command.beat | command.drain),
             Cat(beat.drain, beat.first, beat.last, beat.start).eq(
                 Cat(command.drain, command.first, command.last, command.start)
             ),
             self.invalid.eq(command.beat & invalid),
         ]
         return m
+
+    def _aligned(self, m, s, word, command):
+        """(activation, whether it is none) of a word, in step with the last tap."""
+        bits = self.engine.activation_bits
+        if not self.engine.fp32:
+            x, wrong, above = Signal(bits), Signal(), word[bits - 1 :]
+            m.d.sync += [x.eq(word), wrong.eq(~(above.all() | ~above.any()))]
+            return x.as_signed(), wrong
+        unit = place(m, AlignUnit(params=Align(bits=bits)), f"align_{s}")
+        m.d.comb += [
+            unit.i.valid.eq(command.beat),
+            unit.i.p.word.eq(word),
+            unit.i.p.exponent.eq(self.exponent),
+            unit.i.p.fp32.eq(self.fp32),
+            unit.o.ready.eq(1),
+        ]
+        return unit.o.p.x, unit.o.p.invalid
 
 
 class Scanner(wiring.Component):

@@ -1,13 +1,14 @@
 """After a bank of columns: row parameters, then normalize or requantize, then the result buffer."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.array import ResultLayout, Strobe
+from gateware.array import PlaceLayout, ResultLayout
+from gateware.checked_ram import CheckedRam
+from gateware.column import limb_widths
 from gateware.emit import place
 from gateware.normalize import NormalizeUnit
-from gateware.ram import Ram
 from gateware.requantize import RequantizeUnit
 from model.engine import ceil_log2
 from model.golden.normalize import Normalize
@@ -21,12 +22,15 @@ class Post(wiring.Component):
     """Turns each result of a bank into one 32-bit word of the result buffer.
 
     With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the row's exponent)), else the row's
-    requantization with `relu` and `out_bits`, sign-extended.  The word lands at the result's slot +
-    `slot_offset`; `done` strobes for every result written, with its slot in `done_slot`.
-    Takes one result per cycle; all settings must be steady while it works.
+    requantization with `relu` and `out_bits`, sign-extended; an engine has one of the two units, or
+    both (`EngineParameters.edges`).  The word lands at the result's slot + `slot_offset`; `done`
+    strobes for every result written, with its slot before the offset in `done_slot`.  Takes one
+    result per cycle; `scale` and `slot_offset` belong to the cycle of `valid`, the other settings
+    must be steady while it works.
 
     Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
-    infinity; `sigma`, a result whose buckets did not add up.
+    infinity; `sigma`, a result whose buckets did not add up; `corrupt`, row parameters of odd
+    parity, or a result of odd parity that was read with `result_use`.
 
     `row_*` are the link's write port to the row parameters (word address = slot, column, word) and
     its read port; `result_address` reads the buffer; both reads answer in the next cycle.
@@ -35,81 +39,107 @@ class Post(wiring.Component):
     def __init__(self, *, engine):
         self.engine = engine
         slot, column = ceil_log2(engine.slots) or 1, ceil_log2(engine.bank_columns)
-        self._where = ceil_log2(engine.slots) + column or 1
+        result_slot = ceil_log2(engine.result_slots) or 1
+        self._rows = ceil_log2(engine.slots) + column or 1
+        self._results = ceil_log2(engine.result_slots) + column or 1
         super().__init__({
-            "i": In(Strobe(ResultLayout(engine))),
+            "valid": In(1),
+            "place": In(PlaceLayout(engine)),
+            "row": In(ResultLayout(engine)),
             "fp32_out": In(1),
             "relu": In(1),
             "out_bits": In(5),
             "scale": In(signed(12)),
-            "slot_offset": In(slot),
+            "slot_offset": In(result_slot),
             "done": Out(1),
             "done_slot": Out(slot),
             "range": Out(1),
             "overflow": Out(1),
             "sigma": Out(1),
-            "row_address": In(self._where),
+            "corrupt": Out(1),
+            "row_address": In(self._rows),
             "row_data": In(32),
             "row_write": In(ROW_WORDS),
             "row_read": In(1),
             "row_words": Out(32 * ROW_WORDS),
-            "result_address": In(self._where),
+            "result_address": In(self._results),
+            "result_use": In(1),
             "result_word": Out(32),
         })
 
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
-        depth = engine.slots << ceil_log2(engine.bank_columns)
-        rows = place(m, Ram(width=32 * ROW_WORDS, depth=depth, granularity=32), "rows")
-        buffer = place(m, Ram(width=32, depth=depth), "buffer")
         column_bits = ceil_log2(engine.bank_columns)
-        where = Cat(self.i.payload.column[:column_bits], self.i.payload.slot)[: self._where]
+        rows = place(m, CheckedRam(
+            width=32 * ROW_WORDS, depth=engine.slots << column_bits, granularity=32
+        ), "rows")  # fmt: skip
+        buffer = place(m, CheckedRam(width=32, depth=engine.result_slots << column_bits), "buffer")
+        where = Cat(self.place.column[:column_bits], self.place.slot)
+        offset = Cat(Const(0, column_bits), self.slot_offset)
         m.d.comb += [
             rows.w_address.eq(self.row_address),
-            rows.w_data.eq(Cat(*[self.row_data] * ROW_WORDS)),
+            rows.w_data.eq(self.row_data),
             rows.w_enable.eq(self.row_write),
             rows.r_address.eq(Mux(self.row_read, self.row_address, where)),
+            rows.r_use.eq(self.valid & ~self.row_read),
             self.row_words.eq(rows.r_data),
             buffer.r_address.eq(self.result_address),
+            buffer.r_use.eq(self.result_use),
             self.result_word.eq(buffer.r_data),
+            self.corrupt.eq(rows.corrupt | buffer.corrupt),
         ]
-        valid, accumulator = Signal(), Signal(signed(engine.accumulator_bits))
+        # Two cycles, because the row parameters come with a register behind their store.
+        added = Signal(signed(engine.accumulator_bits), reset_less=True)
+        accumulator = Signal.like(added, reset_less=True)
+        valid, scale = Signal(2), Signal(2 * len(self.scale))
         m.d.sync += [
-            valid.eq(self.i.valid),
-            accumulator.eq(self.i.payload.accumulator),
-            self.sigma.eq(self.i.valid & self.i.payload.mismatch),
+            valid.eq(Cat(self.valid, valid)),
+            added.eq((self.row.high << limb_widths(engine)[0]) + self.row.low),
+            accumulator.eq(added),
+            self.sigma.eq(self.valid & self.row.mismatch),
+            scale.eq(Cat(self.scale, scale)),
         ]
-        normalize = self._normalize(m, valid, accumulator, rows.r_data)
-        requantize = self._requantize(m, valid, accumulator, rows.r_data)
-        taps = self._delayed(m, where, 1 + max(normalize.latency, requantize.latency))
-        target = Mux(self.fp32_out, taps[1 + normalize.latency], taps[1 + requantize.latency])
-        written = Mux(self.fp32_out, normalize.o.valid, requantize.o.valid)
+        valid, scale = valid[1], scale[len(self.scale) :].as_signed()
+        words = []
+        if engine.fp32:
+            words.append(self._normalize(m, valid, accumulator, scale, rows.late))
+        if engine.integer:
+            words.append(self._requantize(m, valid, accumulator, rows.late))
+        longest = max(latency for latency, *_ in words)
+        targets = self._delayed(m, Cat(where, (where + offset)[: self._results]), 2 + longest)
+        taps = [targets[2 + latency] for latency, *_ in words]
+        _, written, word = words[0]
+        target = taps[0]
+        if len(words) > 1:
+            target = Mux(self.fp32_out, *taps)
+            written = Mux(self.fp32_out, words[0][1], words[1][1])
+            word = Mux(self.fp32_out, words[0][2], words[1][2])
         m.d.comb += [
-            buffer.w_address.eq(target + (self.slot_offset << column_bits)),
-            buffer.w_data.eq(
-                Mux(self.fp32_out, normalize.o.p.word, requantize.o.p.value.as_signed())
-            ),
+            buffer.w_address.eq(target[len(where) :]),
+            buffer.w_data.eq(word),
             buffer.w_enable.eq(written),
             self.done.eq(written),
-            self.done_slot.eq(target >> column_bits),
-            self.overflow.eq(self.fp32_out & normalize.o.valid & normalize.o.p.overflow),
+            self.done_slot.eq(target[column_bits : len(where)]),
         ]
         return m
 
-    def _normalize(self, m, valid, accumulator, row):
+    def _normalize(self, m, valid, accumulator, scale, row):
+        """(latency, whether a word is there, the word)"""
         m.submodules.normalize = unit = NormalizeUnit(
             params=Normalize(width=self.engine.accumulator_bits)
         )
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.value.eq(accumulator),
-            unit.i.p.scale.eq(self.scale + row[96:108].as_signed()),
+            unit.i.p.scale.eq(scale + row[96:108].as_signed()),
             unit.o.ready.eq(1),
+            self.overflow.eq(self.fp32_out & unit.o.valid & unit.o.p.overflow),
         ]
-        return unit
+        return unit.latency, unit.o.valid, unit.o.p.word
 
     def _requantize(self, m, valid, accumulator, row):
+        """(latency, whether a word is there, the word)"""
         m.submodules.requantize = unit = RequantizeUnit(params=REQUANTIZE)
         bits = REQUANTIZE.acc_bits
         above = accumulator[bits - 1 :]
@@ -124,7 +154,9 @@ class Post(wiring.Component):
             unit.o.ready.eq(1),
             self.range.eq(valid & ~self.fp32_out & ~(above.all() | ~above.any())),
         ]
-        return unit
+        word = Signal(signed(32))
+        m.d.comb += word.eq(unit.o.p.value.as_signed())
+        return unit.latency, unit.o.valid, word
 
     def _delayed(self, m, value, cycles):
         taps = [value]

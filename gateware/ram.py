@@ -15,7 +15,7 @@ class Ram(wiring.Component):
 
     One write a cycle, enabled per `granularity` bits; reading a word while it is written gives the
     old one.  The last words start as `tail` (integers), which no write should reach; the others
-    are undefined until written.  `storage` is "block" or "distributed" (both with a registered
+    start as 0.  `storage` is "block" or "distributed" (both with a registered
     output).
     """
 
@@ -50,7 +50,13 @@ class Ram(wiring.Component):
         tail = "".join(
             f"    mem[{first + i}] = {self.width}'h{word:x};\n" for i, word in enumerate(self.tail)
         )
-        initial = f"  initial begin\n{tail}  end\n" if tail else ""
+        initial = f"""  integer n;
+  initial begin
+`ifndef SYNTHESIS  // FPGAs start with zeros; spelled out it takes synthesis minutes
+    for (n = 0; n < {first}; n = n + 1) mem[n] = 0;
+`endif
+{tail}  end
+"""
         return f"""module {name}(clk, w_address, w_data, w_enable, r_address, r_data);
   input clk;
   input [{self.address_bits - 1}:0] w_address;

@@ -16,17 +16,17 @@ from model.regions import REGION_SHIFT, Region
 
 __all__ = [
     "BY_NAME", "CRC_BYTES", "FIRST", "GATEWARE", "HEADER_BYTES", "HISTORY", "IDENTITY", "MAGIC",
-    "MAX_PAYLOAD", "MAX_RANGES", "REGION_SHIFT", "REGISTERS", "RESPONSE", "RUN_ERRORS", "VERSION",
-    "Field", "Kind", "Operation", "Region", "Register", "State", "Status",
+    "MAX_PAYLOAD", "MAX_RANGES", "MAX_VECTORS", "REGION_SHIFT", "REGISTERS", "RESPONSE",
+    "RUN_ERRORS", "VERSION", "Field", "Kind", "Operation", "Region", "Register", "State", "Status",
 ]  # fmt: skip
 
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 1
+VERSION = 2
 """Version of frames and registers; an engine and a host of two versions do not talk."""
 
-GATEWARE = 1
+GATEWARE = 2
 """Version of the gateware, for the user's information."""
 
 HEADER_BYTES = 10
@@ -72,6 +72,7 @@ class Status(IntEnum):
     BUSY = 4
     NOT_VALID = 5
     CHECK_FAILED = 6
+    BAD_VALUE = 7
 
 
 class State(IntEnum):
@@ -83,10 +84,12 @@ class State(IntEnum):
 
 
 class Kind(IntEnum):
-    """What computes behind the link, register KIND."""
+    """What computes behind the link, register KIND.  The paper's baseline takes 6 cycles for a
+    weight, the interleaved one a single cycle."""
 
     ARRAY = 0
     BASELINE = 1
+    INTERLEAVED = 2
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ class Field:
 class Register:
     """A 32-bit register at byte `offset`.
 
-    `access` is "constant" (fixed when the engine is built), "read" or "start" (written once for
-    every run, reads 0).
+    `access` is "constant" (fixed when the engine is built), "read", "write" (keeps what was written
+    last) or "start" (written once for every run, reads 0).
     """
 
     name: str
@@ -126,7 +129,7 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("MAGIC", "constant", "0x44504E54", ()),
     ("PROTOCOL", "constant", "version of frames and registers", ()),
     ("GATEWARE", "constant", "version of the gateware", ()),
-    ("KIND", "constant", "0: array of lanes, 1: the paper's baseline", ()),
+    ("KIND", "constant", "0: array of lanes, 1: the paper's baseline, 2: interleaved baseline", ()),
     ("STAGES", "constant", "stages of the array", ()),
     ("COLUMNS", "constant", "columns (multipliers) of the array", ()),
     ("SEGMENTS", "constant", "segments of the array", ()),
@@ -136,10 +139,14 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("ACCUMULATOR_BITS", "constant", "bits of a result before it is normalized or requantized", ()),
     ("INDEX_DEPTH", "constant", "words of an index store", ()),
     ("SLOTS", "constant", "groups of COLUMNS rows whose codebooks fit", ()),
+    ("RESULT_SLOTS", "constant", "groups of COLUMNS results that fit", ()),
     ("VECTOR_WORDS", "constant", "32-bit words of the vector buffer", ()),
     ("MAX_COLUMNS", "constant", "columns of a matrix, at most", ()),
     ("LAYERS", "constant", "layer descriptors that fit", ()),
     ("SLOT_CYCLES", "constant", "cycles that a stage starts after the one before it", ()),
+    ("BANK", "constant", "columns that share one unit for results, at most", ()),
+    ("SCAN_WORDS", "constant", "words of a vector that are read at once, at least", ()),
+    ("EDGES", "constant", "results may be 0: fp32 or integers, 1: fp32, 2: integers", ()),
     ("BOOT_NONCE", "read", "differs from one reset to the next; 0 only before the first frame", ()),
     ("EPOCH", "read", "epoch of the image; 0 after reset", ()),
     ("STATUS", "read", "what the engine is doing", (
@@ -149,6 +156,7 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
         Field("range", 9, 1, "last run: an activation or a requantizer input beyond its width"),
         Field("sigma", 10, 1, "last run: a bucket sum that differs from the sum of the inputs"),
         Field("overflow", 11, 1, "last run: an fp32 result overflowed to infinity"),
+        Field("parity", 12, 1, "last run, or results read since: a stored word changed"),
     )),
     ("IMAGE_CRC", "read", "CRC-32 of the words of the valid image", ()),
     ("IMAGE_WORDS", "read", "words of the valid image", ()),
@@ -161,6 +169,8 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("RANGE", "read", "cycles with this error since reset; stops at 65535", ()),
     ("SIGMA", "read", "cycles with this error since reset; stops at 65535", ()),
     ("OVERFLOW", "read", "cycles with this error since reset; stops at 65535", ()),
+    ("PARITY", "read", "cycles with this error since reset; stops at 65535", ()),
+    ("VECTORS", "write", "1 to 256: vectors of the next runs of a single layer; 1 after reset", ()),
     ("START", "start", "run layers first to last, once for each new run number", (
         Field("run", 0, 16, "number of the run; one equal to RUN starts nothing"),
         Field("first", 16, 8, "first layer"),
@@ -175,6 +185,9 @@ REGISTERS = tuple(
 """All registers in the order of their addresses, without holes."""
 
 BY_NAME = {register.name: register for register in REGISTERS}
+
+MAX_VECTORS = 256
+"""Vectors that a run of a single layer takes at most, register VECTORS."""
 
 RUN_ERRORS = tuple(field.name for field in BY_NAME["STATUS"].fields if field.offset >= 8)
 """Names of the errors of a run, in the order of their bits."""

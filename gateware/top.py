@@ -11,8 +11,8 @@ from gateware.emit import place
 from gateware.link.endpoint import Endpoint
 from gateware.registers import Kind
 from gateware.uart import UartDoor
-from model.baseline import BaselineParameters
-from model.engine import EngineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
+from model.engine import EDGES, EngineParameters
 
 DOORS = ("bytes", "uart", "axi")
 
@@ -20,18 +20,25 @@ DOORS = ("bytes", "uart", "axi")
 def identity(params):
     """The identity registers of an engine built from `params`."""
     if isinstance(params, BaselineParameters):
+        is_interleaved = isinstance(params, InterleavedParameters)
         return {
-            "KIND": Kind.BASELINE, "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0,
-            "ENTRY_BITS": 32, "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
-            "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "VECTOR_WORDS": params.columns,
-            "MAX_COLUMNS": params.columns, "LAYERS": params.layers, "SLOT_CYCLES": 0,
+            "KIND": Kind.INTERLEAVED if is_interleaved else Kind.BASELINE,
+            "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0, "ENTRY_BITS": 32,
+            "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
+            "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "RESULT_SLOTS": params.rows,
+            "VECTOR_WORDS": params.columns, "MAX_COLUMNS": params.columns,
+            "LAYERS": params.layers, "SLOT_CYCLES": 0, "BANK": 1, "SCAN_WORDS": 1,
+            "EDGES": EDGES.index("fp32"),
         }  # fmt: skip
     names = (
         "stages", "columns", "segments", "index_bits", "entry_bits", "activation_bits",
-        "accumulator_bits", "index_depth", "slots", "vector_words", "max_columns", "layers",
-        "slot_cycles",
+        "accumulator_bits", "index_depth", "slots", "result_slots", "vector_words", "max_columns",
+        "layers", "slot_cycles", "bank", "scan_words",
     )  # fmt: skip
-    return {"KIND": Kind.ARRAY} | {name.upper(): getattr(params, name) for name in names}
+    return {
+        "KIND": Kind.ARRAY, **{name.upper(): getattr(params, name) for name in names},
+        "EDGES": EDGES.index(params.edges),
+    }  # fmt: skip
 
 
 class Top(wiring.Component):

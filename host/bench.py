@@ -4,7 +4,7 @@ matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from host.driver import Driver, Progress
 from host.report import table
 from host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.engine import EngineParameters
 from model.golden.bound import error_bound
 from model.golden.fp32 import SequentialFp32
@@ -25,17 +25,23 @@ PAPER_MS = {
 }
 """Table VI at 100 MHz: (baseline, DP-Net) in milliseconds, behavioral simulation of an XC7Z045."""
 
-ENGINES = ("paper-baseline", "lane", "array")
+VECTORS = 8
+"""Vectors back to back, at most."""
+
+ENGINES = ("paper-baseline", "interleaved-baseline", "lane", "array")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow:
     """One product on one engine.
 
-    `cycles` as the engine counted them, `predicted_cycles` by formula; `mismatches` counts results
-    that differ from the golden model in any bit; errors are against float64 with the same fp32
-    weights, `*_fp32` those of a sequential fp32 dot product; `within_bound`, whether no error is
-    above `error_bound`. `paper_ms` is the paper's figure for this kind of engine, where it has one.
+    `cycles` as the engine counted them, `predicted_cycles` by formula.  `interval_cycles` are those
+    of each further vector of a run that takes several back to back, `predicted_interval` by
+    formula; None where no second vector fits the engine.  `mismatches` counts results that differ
+    from the golden model in any bit, of `compared`, those of further vectors among them; errors are
+    the first vector's against float64 with the same fp32 weights, `*_fp32` those of a sequential
+    fp32 dot product; `within_bound`, whether no error is above `error_bound`. `paper_ms` is the
+    paper's figure for this kind of engine, where it has one.
     """
 
     name: str
@@ -46,8 +52,11 @@ class BenchRow:
     lanes: int
     cycles: int
     predicted_cycles: int
+    interval_cycles: float | None
+    predicted_interval: int | None
     ms_at_100_mhz: float
     paper_ms: float | None
+    compared: int
     mismatches: int
     max_error: float
     rms_error: float
@@ -69,7 +78,8 @@ def bench_layer(
     *,
     progress: Progress | None = None,
 ) -> BenchRow:
-    """Load the fp32 `layer` into the engine behind `driver`, run x (C,) once, and compare.
+    """Load the fp32 `layer` into the engine behind `driver`, run x (C,) once, then as many as fit
+    of `VECTORS` vectors back to back, and compare.
 
     On the baseline the layer's dense matrix runs, so that both compute the same product.
     """
@@ -79,17 +89,46 @@ def bench_layer(
         baseline = BaselineSession(driver, weights)
         baseline.load(progress)
         y, cycles = baseline.run(x)
-        golden = SequentialFp32().compute(weights, x)
-        predicted = BaselineParameters.cycles(layer.rows, layer.columns)
-    else:
-        session = Session(driver, Image(layers=(layer,)))
-        session.load(progress)
-        y, cycles = session.run_layer(0, x)
-        golden = fp32_layer(
-            layer, x, bits=engine.activation_bits, entry_bits=engine.entry_bits
-        )
-        predicted = session.predicted_cycles(0, 0)
-    return _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
+        golden = engine.compute(weights, x)
+        predicted = engine.cycles(layer.rows, layer.columns)
+        return _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
+    session = Session(driver, Image(layers=(layer,)))
+    session.load(progress)
+    y, cycles = session.run_layer(0, x)
+    golden = _golden(layer, x, engine)
+    row = _row(
+        layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0)
+    )
+    return _back_to_back(session, layer, x, row)
+
+
+def _golden(
+    layer: ImageLayer, x: NDArray[np.float32], engine: EngineParameters
+) -> NDArray[np.float32]:
+    return fp32_layer(layer, x, bits=engine.activation_bits, entry_bits=engine.entry_bits)
+
+
+def _back_to_back(
+    session: Session, layer: ImageLayer, x: NDArray[np.float32], row: BenchRow
+) -> BenchRow:
+    """The row with the interval of vectors back to back: x, and x turned by 1, 2, …"""
+    engine, count = session.engine, min(VECTORS, session.most_vectors(0))
+    if count < 2:
+        return row
+    vectors = np.stack([np.roll(x, n) for n in range(count)])
+    found, cycles = session.run_batch(0, vectors)
+    golden = np.stack([_golden(layer, vector, engine) for vector in vectors])
+    return replace(
+        row, interval_cycles=(cycles - row.cycles) / (count - 1),
+        predicted_interval=engine.interval_cycles(
+            layer.rows, layer.columns, layer.k, fp32_in=True
+        ),
+        compared=row.compared + found.size, mismatches=row.mismatches + _differing(found, golden),
+    )  # fmt: skip
+
+
+def _differing(found: NDArray[np.float32], golden: NDArray[np.float32]) -> int:
+    return int((found.view(np.uint32) != golden.view(np.uint32)).sum())
 
 
 def _row(
@@ -106,7 +145,8 @@ def _row(
     exact = weights.astype(np.float64) @ x.astype(np.float64)
     error = y.astype(np.float64) - exact
     sequential = SequentialFp32().compute(weights, x).astype(np.float64) - exact
-    name, lanes, within = "paper-baseline", 1, True
+    interleaved = isinstance(engine, InterleavedParameters)
+    name, lanes, within = "interleaved-baseline" if interleaved else "paper-baseline", 1, True
     if isinstance(engine, EngineParameters):
         name, lanes = "lane" if engine.lanes == 1 else "array", engine.lanes
         assert layer.codebook is not None
@@ -119,9 +159,9 @@ def _row(
     return BenchRow(
         name=layer.name, rows=layer.rows, columns=layer.columns, bits=(layer.k - 1).bit_length(),
         engine=name, lanes=lanes, cycles=cycles, predicted_cycles=predicted,
-        ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
-        paper_ms=None if paper is None else paper[0 if name == "paper-baseline" else 1],
-        mismatches=int((y.view(np.uint32) != golden.view(np.uint32)).sum()),
+        interval_cycles=None, predicted_interval=None, ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
+        paper_ms=None if paper is None or interleaved else paper[name != "paper-baseline"],
+        compared=y.size, mismatches=_differing(y, golden),
         max_error=float(np.abs(error).max()), rms_error=float(np.sqrt((error**2).mean())),
         max_error_fp32=float(np.abs(sequential).max()),
         rms_error_fp32=float(np.sqrt((sequential**2).mean())), within_bound=within,
@@ -129,12 +169,15 @@ def _row(
 
 
 def bench_table(rows: list[BenchRow]) -> str:
-    """The rows as a table for the terminal, speed-ups over the baseline row of the same matrix."""
+    """The rows as a table for the terminal, speed-ups over the first baseline of the same
+    matrix."""
     head = (
-        "matrix", "engine", "lanes", "cycles", "ms @ 100 MHz", "speed-up", "paper ms", "differ",
-        "max error", "fp32's", "rms error", "fp32's",
+        "matrix", "engine", "lanes", "cycles", "next vector", "ms @ 100 MHz", "speed-up",
+        "paper ms", "differ", "max error", "fp32's", "rms error", "fp32's",
     )  # fmt: skip
-    slow = {(r.rows, r.columns): r.cycles for r in rows if r.engine == "paper-baseline"}
+    slow = {
+        (r.rows, r.columns): r.cycles for r in reversed(rows) if r.engine.endswith("baseline")
+    }
 
     def speed_up(row: BenchRow) -> str:
         base = slow.get((row.rows, row.columns))
@@ -143,6 +186,7 @@ def bench_table(rows: list[BenchRow]) -> str:
     return table(head, [
         (
             f"{r.name} {r.rows} × {r.columns}", r.engine, r.lanes, f"{r.cycles:,}",
+            "–" if r.interval_cycles is None else f"{r.interval_cycles:,.0f}",
             f"{r.ms_at_100_mhz:.4f}", speed_up(r),
             "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", r.mismatches,
             f"{r.max_error:.2e}", f"{r.max_error_fp32:.2e}", f"{r.rms_error:.2e}",

@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "train a network on the digits with DP-Net and compile it to an image",
     "compress": "quantize the weights in a .safetensors or .pt file to an image",
     "info": "show what an image, or an engine, is",
+    "plan": "propose engines for a network and a board: cycles, resources, what binds",
     "run": "load an image into an engine and run it",
     "bench": "time one matrix-vector product against the paper's baseline",
 }

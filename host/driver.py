@@ -14,6 +14,7 @@ from gateware.registers import (
     BY_NAME,
     IDENTITY,
     MAGIC,
+    MAX_VECTORS,
     REGISTERS,
     RUN_ERRORS,
     VERSION,
@@ -36,6 +37,7 @@ _RUN_MEANINGS = {
     "range": "an activation or an accumulator is beyond its width; was the image made for this?",
     "sigma": "a bucket sum differs from the sum of the inputs (an upset): run again",
     "overflow": "a result is too large for fp32",
+    "parity": "a stored word changed (an upset): load the image again, which sends all of it",
 }
 
 
@@ -55,10 +57,14 @@ class Identity:
     accumulator_bits: int
     index_depth: int
     slots: int
+    result_slots: int
     vector_words: int
     max_columns: int
     layers: int
     slot_cycles: int
+    bank: int
+    scan_words: int
+    edges: int
 
     @property
     def lanes(self) -> int:
@@ -119,6 +125,7 @@ class Driver:
     def load(self, segments: Sequence[Segment], progress: Progress | None = None) -> bool:
         """Make the engine hold the image that `segments` (address, words) are; False if it did.
 
+        After a parity error everything is sent, even if the engine holds the image.
         The engine reads back every word before it takes the image for valid.  A load of the same
         image that was interrupted goes on: only what is missing is sent.  `progress` is called
         with the words done and all words.  At most 31 separate address ranges.
@@ -128,7 +135,8 @@ class Driver:
         values = self.registers()
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         epoch = values["EPOCH"]
-        if state == State.VALID and image.is_held(values):
+        whole = "parity" not in _run_report(values).errors
+        if state == State.VALID and whole and image.is_held(values):
             return False
         report = Reporter(progress, image.count)
         if state == State.LOADING and epoch in image.epochs:
@@ -160,28 +168,42 @@ class Driver:
         """`count` words from `address`."""
         return np.frombuffer(self.link.read(address, 4 * count), "<u4").astype(np.uint32)
 
-    def run(self, first: int, last: int, timeout_s: float = 10.0) -> RunReport:
-        """Run layers `first` to `last` and wait for the end.
+    def run(
+        self, first: int, last: int, timeout_s: float = 10.0, *, vectors: int = 1
+    ) -> RunReport:
+        """Run layers `first` to `last` and wait for the end; a single layer may take `vectors` (1
+        to 256) back to back.
 
         `DeadlineError` if it is not done after `timeout_s` (of the transport's time); `EngineError`
         if the engine reports an error of the run, with the `RunReport` as its `report`.
         """
-        number = (self.registers()["RUN"] + 1) & 0xFFFF
-        fields_of = {field.name: field for field in BY_NAME["START"].fields}
-        values = {"run": number, "first": first, "last": last}
-        word = 0
-        for name, value in values.items():
-            most = (1 << fields_of[name].bits) - 1
-            if not 0 <= value <= most:
-                raise ValueError(f"{name} must be 0 to {most}, not {value!r}")
-            word |= value << fields_of[name].offset
-        self.link.request(Operation.WRITE, BY_NAME["START"].offset, word.to_bytes(4, "little"))
+        if not 1 <= vectors <= (MAX_VECTORS if first == last else 1):
+            most = f"1 to {MAX_VECTORS}" if first == last else "1 for a run of several layers"
+            raise ValueError(f"vectors must be {most}, not {vectors!r}")
+        held = self.registers()
+        number = (held["RUN"] + 1) & 0xFFFF
+        word = _start_word(run=number, first=first, last=last)
+        if held["VECTORS"] != vectors:
+            self._write_register("VECTORS", vectors)
+        self._write_register("START", word)
         final = self._wait(number, f"run {number} (layers {first} to {last})", timeout_s)
         report = _run_report(final)
         if report.errors:
             reasons = "; ".join(f"{name}: {_RUN_MEANINGS[name]}" for name in report.errors)
             raise EngineError(f"layers {first} to {last}: {reasons}", report)
         return report
+
+    def check_results(self) -> None:
+        """Raise `EngineError` if a result that was read since the last run had a wrong parity."""
+        status = int.from_bytes(self.link.read(BY_NAME["STATUS"].offset, 4), "little")
+        if BY_NAME["STATUS"].field("parity").of(status):
+            raise EngineError(
+                "results: parity: a word changed after it was stored (an upset): run again",
+                _run_report(self.registers()),
+            )
+
+    def _write_register(self, name: str, value: int) -> None:
+        self.link.request(Operation.WRITE, BY_NAME[name].offset, value.to_bytes(4, "little"))
 
     def _wait(self, number: int, what: str, timeout_s: float) -> dict[str, int]:
         transport = self.link.transport
@@ -241,6 +263,18 @@ class Driver:
             accept=(Status.CHECK_FAILED,),
         )
         return response.flags == Status.OK
+
+
+def _start_word(**values: int) -> int:
+    """The value of START; `ValueError` for a field out of range."""
+    word = 0
+    for name, value in values.items():
+        field = BY_NAME["START"].field(name)
+        most = (1 << field.bits) - 1
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} must be 0 to {most}, not {value!r}")
+        word |= value << field.offset
+    return word
 
 
 def _run_report(values: dict[str, int]) -> RunReport:

@@ -16,6 +16,7 @@ _MEANINGS = {
     Status.BUSY: "is computing; wait for the end of the run",
     Status.NOT_VALID: "holds no valid image; load one first",
     Status.CHECK_FAILED: "reads back another image than was sent",
+    Status.BAD_VALUE: "has a register there that does not take this value",
 }
 
 

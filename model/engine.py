@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BANK = 16
-"""Columns that share one serializer and one normalize/requantize unit (one result a cycle)."""
-
-SCAN_WORDS = 16
-"""Least number of words that the vector store reads at once when the shared exponent is looked
-for.
-"""
-
 MAX_K = 16
+
+SEGMENT_LATENCY = 3
+"""Cycles from a beat at a segment to its lanes' outputs: index store, index register, lane."""
+
+MULTIPLIERS = ("25x18", "18x18")
+"""Signed multipliers of a chip's DSP slices, in bits: DSP48E1, ECP5."""
+
+LEAST_INTERVAL = 8
+"""Fewest cycles from one product to the next; then at most 16 of them are on their way at once."""
+
+EDGES = ("both", "fp32", "integer")
+"""What an engine's results may become: fp32 words, requantized integers, or either."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -35,8 +39,12 @@ class EngineParameters:
 
     A row of a matrix is computed by the `segments` lanes of one stage and one column; segment s has
     the matrix columns j with j mod `segments` = s.  `index_depth` counts index words per lane,
-    `slots` groups of `columns` rows (one codebook per row), `vector_words` 32-bit activations,
-    `layers` descriptors.  `max_columns` is the longest row; with it no bucket can overflow.
+    `slots` groups of `columns` rows (one codebook per row), `result_slots` such groups in the
+    result buffer, `vector_words` 32-bit activations, `layers` descriptors.  `max_columns` is the
+    longest row; with it no bucket can overflow.  `bank` columns share one unit that makes words of
+    results, one a cycle; `scan_words` is the least number of words that the vector store reads at
+    once.  The first lane of each row has its adder in a DSP slice in `dsp_columns` columns;
+    `multiplier` is the size of the chip's multipliers.
     Raises `ValueError` for sizes that cannot be built.
     """
 
@@ -49,16 +57,23 @@ class EngineParameters:
     max_columns: int = 2048
     index_depth: int = 4096
     slots: int = 64
+    result_slots: int = 64
     vector_words: int = 4096
     layers: int = 16
+    bank: int = 16
+    scan_words: int = 16
+    dsp_columns: int = 0
+    edges: str = "both"
+    multiplier: str = "25x18"
     storage: str = "block"
 
     def __post_init__(self) -> None:
         limits = {
-            "stages": (1, 1024), "columns": (1, 256), "segments": (1, 64), "index_bits": (1, 4),
+            "stages": (1, 1024), "columns": (1, 1024), "segments": (1, 64), "index_bits": (1, 4),
             "activation_bits": (2, 25), "entry_bits": (2, 25), "max_columns": (1, 4096),
-            "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "vector_words": (1, 1 << 20),
-            "layers": (1, 256),
+            "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "result_slots": (1, 1 << 16),
+            "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16),
+            "scan_words": (1, 1024), "dsp_columns": (0, self.columns),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -66,6 +81,12 @@ class EngineParameters:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
         if self.storage not in ("block", "distributed"):
             raise ValueError(f"storage must be 'block' or 'distributed', not {self.storage!r}")
+        if self.edges not in EDGES:
+            raise ValueError(f"edges must be one of {', '.join(EDGES)}, not {self.edges!r}")
+        if self.multiplier not in MULTIPLIERS:
+            raise ValueError(
+                f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}"
+            )
         if self.accumulator_bits > 62:
             raise ValueError(f"accumulators must have at most 62 bits, not {self.accumulator_bits}")
 
@@ -85,11 +106,11 @@ class EngineParameters:
 
     @property
     def banks(self) -> int:
-        return ceil_div(self.columns, BANK)
+        return ceil_div(self.columns, self.bank)
 
     @property
     def bank_columns(self) -> int:
-        return min(self.columns, BANK)
+        return min(self.columns, self.bank)
 
     @property
     def slot_cycles(self) -> int:
@@ -97,12 +118,9 @@ class EngineParameters:
         return max(self.buckets, self.bank_columns)
 
     @property
-    def bucket_bits(self) -> int:
-        return self.activation_bits + ceil_log2(ceil_div(self.max_columns, self.segments))
-
-    @property
     def sum_bits(self) -> int:
-        """Width of a bucket added up over the segments, and of the sum of a whole vector."""
+        """Width of a bucket.  Buckets count on without ever being emptied, modulo 2^sum_bits; what
+        a tile added, over all segments of a row, and the sum of a whole vector, fit it."""
         return self.activation_bits + ceil_log2(self.max_columns)
 
     @property
@@ -113,8 +131,9 @@ class EngineParameters:
 
     @property
     def row_beats(self) -> int:
-        """Beats in one row of the vector store, a power of two."""
-        return 1 << ceil_log2(ceil_div(SCAN_WORDS, self.segments))
+        """Beats in one row of the vector store, a power of two, at least 2: in the second one the
+        store has time for the next vector's scan."""
+        return max(2, 1 << ceil_log2(ceil_div(self.scan_words, self.segments)))
 
     @property
     def vector_rows(self) -> int:
@@ -122,8 +141,8 @@ class EngineParameters:
 
     @property
     def row_bits(self) -> int:
-        """Index bits that a stage reads at once."""
-        return self.columns * self.segments * self.index_bits
+        """Index bits that a segment of a stage reads at once."""
+        return self.columns * self.index_bits
 
     @property
     def fold(self) -> int:
@@ -132,8 +151,29 @@ class EngineParameters:
 
     @property
     def index_words(self) -> int:
-        """32-bit bus words in one word of a stage's index store."""
+        """32-bit bus words in one word of a segment's index store."""
         return ceil_div(self.row_bits, 32)
+
+    @property
+    def column_cycles(self) -> int:
+        """Cycles from a drained bucket at a column to the row's result: OR, two for the difference,
+        the multiplier's two (and one where an entry takes two multipliers), hold."""
+        return 7 if self.split_entries else 6
+
+    @property
+    def split_entries(self) -> bool:
+        """Whether an entry is multiplied in two parts, which are added in a cycle of their own."""
+        return self.multiplier == "18x18" and self.entry_bits > 18
+
+    @property
+    def fp32(self) -> bool:
+        """Whether results may leave as fp32."""
+        return self.edges != "integer"
+
+    @property
+    def integer(self) -> bool:
+        """Whether results may leave as requantized integers."""
+        return self.edges != "fp32"
 
     def tiles(self, rows: int) -> int:
         """Tiles of a matrix of `rows` rows."""
@@ -151,14 +191,22 @@ class EngineParameters:
         hidden = (self.stages - 1) * self.slot_cycles + max(k, self.bank_columns)
         return max(self.beats(columns) + k, hidden)
 
+    def interval_cycles(self, rows: int, columns: int, k: int, *, fp32_in: bool) -> int:
+        """Cycles from one product to the next of the same layer, vectors back to back: its tiles;
+        more only where a vector is too short to hide the scan of the next one, and never less than
+        `LEAST_INTERVAL`."""
+        product = self.tiles(rows) * self.tile_cycles(columns, k)
+        last_row = (ceil_div(self.beats(columns), self.row_beats) - 1) * self.row_beats
+        return max(product, LEAST_INTERVAL, last_row + self.scan_latency + 3 if fp32_in else 0)
+
     def array_cycles(self, rows: int, columns: int, k: int) -> int:
         """Cycles from the first beat of a product into the array to its last result out of it, both
-        included: the tiles, (G-1) · slot_cycles until the last stage drains, the pipeline of
-        9 + ceil(log2 S) cycles, and the other results of the bank."""
+        included: the tiles, (G-1) · slot_cycles until the last stage drains, the way through S
+        segments and a column, and the other results of the bank."""
         return (
             (self.tiles(rows) - 1) * self.tile_cycles(columns, k)
             + self.beats(columns) + k + (self.stages - 1) * self.slot_cycles
-            + 8 + ceil_log2(self.segments) + self.bank_columns - 1
+            + SEGMENT_LATENCY + self.segments - 1 + self.column_cycles + 1 + self.bank_columns - 1
         )  # fmt: skip
 
     def scan_cycles(self, columns: int) -> int:
@@ -170,6 +218,18 @@ class EngineParameters:
     @property
     def scan_latency(self) -> int:
         return 2 + ceil_log2(self.row_beats * self.segments)
+
+    @property
+    def feeder_cycles(self) -> int:
+        """Cycles from a command to its beat: 2 for the vector store and the register behind it, and
+        5 to align an fp32 word or 1 to check an integer."""
+        return 7 if self.fp32 else 3
+
+    @property
+    def flush_cycles(self) -> int:
+        """Cycles after which a drain of every stage has reached the columns."""
+        lanes = SEGMENT_LATENCY + self.segments + self.column_cycles
+        return self.stages * self.slot_cycles + self.feeder_cycles + lanes
 
     def copy_cycles(self, rows: int) -> int:
         """Cycles in which `rows` results become the next layer's input."""
@@ -189,15 +249,18 @@ class EngineParameters:
         fp32_in: bool,
         fp32_out: bool,
         forward: bool = False,
+        vectors: int = 1,
     ) -> int:
         """Cycles of one layer, exactly: 3 for its descriptor, the scan of an fp32 vector,
-        `array_cycles`, 6 from a command to its beat, 1 + 10 to requantize a result or 1 +
-        `normalize_cycles`, and the copy to the next layer.  A run adds 1."""
+        `feeder_cycles`, `array_cycles`, 2 + 10 to requantize a result or 2 + `normalize_cycles`,
+        and the copy to the next layer; `interval_cycles` more for each further vector.  A run adds
+        1."""
         return (
             3
             + (self.scan_cycles(columns) if fp32_in else 0)
-            + 6
+            + self.feeder_cycles
             + self.array_cycles(rows, columns, k)
-            + 1 + (self.normalize_cycles if fp32_out else 10)
+            + 2 + (self.normalize_cycles if fp32_out else 10)
             + (self.copy_cycles(rows) if forward else 0)
+            + (vectors - 1) * self.interval_cycles(rows, columns, k, fp32_in=fp32_in)
         )  # fmt: skip

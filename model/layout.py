@@ -40,6 +40,13 @@ class Fields:
         self.bank_column = ceil_log2(engine.bank_columns)
         self.segment = ceil_log2(engine.segments)
         self.row_beat = ceil_log2(engine.row_beats)
+        self._index_words = engine.index_words
+
+    def index(self, stage: int, n: int) -> int:
+        """The fields below the row in an INDEX word address: word n of a stage, segment by
+        segment."""
+        segment, word = divmod(n, self._index_words)
+        return (stage << self.segment | segment) << self.index_word | word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,8 @@ class Descriptor:
     word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out,
     relu, forward (results become the input of the layer at `out_row`);  2: first index row;
     3: first slot, first result slot;  4: row of the vector store with the input, and with the
-    output; 5: out_bits (8).
+    output;  5: out_bits (8), and in the upper 16 bits rows of the vector store from one vector to
+    the next, where a run takes several; their results follow each other, tiles · stages slots each.
     """
 
     beats: int
@@ -62,6 +70,7 @@ class Descriptor:
     in_row: int
     out_row: int = 0
     out_bits: int = 8
+    vector_rows: int = 0
     fp32_in: bool = False
     fp32_out: bool = False
     relu: bool = False
@@ -76,16 +85,16 @@ class Descriptor:
                 self.index_row,
                 self.slot | self.result_slot << 16,
                 self.in_row | self.out_row << 16,
-                self.out_bits, 0, 0,
+                self.out_bits | self.vector_rows << 16, 0, 0,
             ],
             np.uint32,
         )  # fmt: skip
 
 
 def index_rows(engine: EngineParameters, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """indices (R, C) -> index rows (tiles · beats, stages, columns · segments), padded with 0.
+    """indices (R, C) -> index rows (tiles · beats, stages, segments, columns), padded with 0.
 
-    Lane n = m · segments + s of stage g has, in row t · beats + b, the index of matrix row
+    Lane m of segment s of stage g has, in row t · beats + b, the index of matrix row
     (t · stages + g) · columns + m and matrix column b · segments + s.
     """
     rows, columns = indices.shape
@@ -93,17 +102,20 @@ def index_rows(engine: EngineParameters, indices: NDArray[np.integer]) -> NDArra
     padded = np.zeros((tiles * engine.tile_rows, beats * engine.segments), np.uint8)
     padded[:rows, :columns] = indices
     split = padded.reshape(tiles, engine.stages, engine.columns, beats, engine.segments)
-    return split.transpose(0, 3, 1, 2, 4).reshape(tiles * beats, engine.stages, -1)
+    return split.transpose(0, 3, 1, 4, 2).reshape(
+        tiles * beats, engine.stages, engine.segments, engine.columns
+    )
 
 
 def index_store(engine: EngineParameters, rows: NDArray[np.uint8]) -> Words:
-    """Index rows (n, stages, lanes of a stage) -> words of the INDEX region from its base on."""
+    """Index rows (n, stages, segments, columns) -> words of the INDEX region from its base on."""
     bits = np.unpackbits(rows[..., None], axis=-1, bitorder="little")[..., : engine.index_bits]
-    bits = bits.reshape(len(rows), engine.stages, -1)
+    bits = bits.reshape(len(rows), engine.stages, engine.segments, -1)
     pitch = 32 * engine.index_words // engine.fold
     count = ceil_div(len(rows), engine.fold)
-    full = np.zeros((count * engine.fold, 1 << ceil_log2(engine.stages), pitch), np.uint8)
-    full[: len(rows), : engine.stages, : bits.shape[-1]] = bits
+    parts = engine.stages, engine.segments
+    full = np.zeros((count * engine.fold, *(1 << ceil_log2(n) for n in parts), pitch), np.uint8)
+    full[: len(rows), : engine.stages, : engine.segments, : bits.shape[-1]] = bits
     folded = full.reshape(count, engine.fold, -1, pitch).transpose(0, 2, 1, 3)
     words = np.packbits(folded.reshape(count, -1, 32 * engine.index_words), -1, bitorder="little")
     # packbits keeps the order of its input's axes, which a view of other width does not take.

@@ -1,8 +1,8 @@
 """The simulated board: an engine's Verilog behind a transport, and behind a socket.
 
-`sim://array`, `sim://lane` and `sim://baseline` are boards in this process's care; sizes may follow
-(`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it stands still while the
-host thinks, so that the cycles of a run do not depend on the machine.
+`sim://array`, `sim://lane`, `sim://baseline` and `sim://interleaved` are boards in this process's
+care; sizes may follow (`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it
+stands still while the host thinks, so that the cycles of a run do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateware.emit import emit
 from gateware.top import Top
 from host.errors import PortError
 from host.session import CLOCK_HZ, Parameters
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.engine import EngineParameters
 from sim.harness import HarnessError, build
 from sim.simulator import Simulator, SimulatorError, find_simulator
@@ -30,8 +30,11 @@ LARGEST_STORE_BITS = 1 << 30
 
 BOARDS: Mapping[str, Parameters] = {
     "array": EngineParameters(),
-    "lane": EngineParameters(stages=1, columns=1, segments=1, index_depth=1 << 20, slots=1024),
+    "lane": EngineParameters(
+        stages=1, columns=1, segments=1, index_depth=1 << 20, slots=1024, result_slots=1024
+    ),
     "baseline": BaselineParameters(),
+    "interleaved": InterleavedParameters(),
 }
 """What `sim://NAME` builds; the stores hold both matrices of the paper's Table VI."""
 
@@ -83,7 +86,7 @@ def check_size(params: Parameters) -> None:
             f"an array of {params.lanes:,} lanes is too large to simulate here; stages × columns × "
             f"segments must be at most {LARGEST_LANES:,}"
         )
-    bits = params.stages * params.index_depth * params.row_bits
+    bits = params.stages * params.segments * params.index_depth * params.row_bits
     if bits > LARGEST_STORE_BITS:
         raise ValueError(
             f"index stores of {bits / 8e6:,.0f} MB are too large to simulate here; there may be "

@@ -69,12 +69,14 @@ class Conversation:
             )
             assert response.flags == Status.OK, f"write to {address + n:#x}: {response}"
 
-    async def start(self, run: int, first: int, last: int) -> Status:
-        word = run | first << 16 | last << 24
+    async def set(self, name: str, value: int) -> Status:
         response = await self.request(
-            Operation.WRITE, offset=BY_NAME["START"].offset, payload=word.to_bytes(4, "little")
+            Operation.WRITE, offset=BY_NAME[name].offset, payload=value.to_bytes(4, "little")
         )
         return Status(response.flags)
+
+    async def start(self, run: int, first: int, last: int) -> Status:
+        return await self.set("START", run | first << 16 | last << 24)
 
     async def state(self) -> State:
         return State(BY_NAME["STATUS"].field("state").of(await self.register("STATUS")))
@@ -86,7 +88,9 @@ async def identify(host: Conversation, engine: EngineParameters) -> None:
     assert await host.register("PROTOCOL") == VERSION
     for name in IDENTITY:
         wanted = 0 if name == "KIND" else getattr(engine, name.lower())
+        wanted = ("both", "fp32", "integer").index(wanted) if name == "EDGES" else wanted
         assert await host.register(name) == wanted, name
+    assert await host.register("VECTORS") == 1
     assert await host.state() == State.EMPTY
 
 
@@ -113,10 +117,12 @@ async def load(host: Conversation, network: Network) -> None:
 
 
 async def run(host: Conversation, network: Network, number: int, first: int, last: int) -> int:
-    """One chain with a random vector: results and cycles; how many results there were."""
+    """One chain with a random vector: results and cycles; how many results there were.  VECTORS
+    is 1 for a single layer, else any: it must not matter."""
     layers = network.layers[first : last + 1]
     words = network.vector(layers[0])
     await host.write(*network.input(layers[0], words))
+    assert await host.set("VECTORS", 1 if first == last else 256) == Status.OK
     assert await host.start(number, first, last) == Status.OK
     status = BY_NAME["STATUS"]
     value = await host.register("STATUS")
@@ -149,7 +155,8 @@ async def prove(host: Conversation, engine: EngineParameters, seed: int) -> int:
         checked += await run(host, network, number, first, last)
     # An old run number starts nothing, and vectors do not need the image's epoch.
     assert await host.start(len(network.chains), 0, 0) == Status.OK
-    assert await host.register("REJECTED") == 6
+    assert await host.set("VECTORS", 0) == Status.BAD_VALUE
+    assert await host.register("REJECTED") == 7
     address = Region.LAYERS.base
     response = await host.request(Operation.WRITE, offset=address, payload=bytes(4), epoch=EPOCH)
     assert response.flags == Status.STALE, f"a valid image was written over: {response}"

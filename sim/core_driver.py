@@ -29,7 +29,7 @@ class CoreDriver:
         self.pause = pause
         self.errors = 0
         self.board = Scoreboard(f"{name} bus", show=hex)
-        for port in ("bus__read", "bus__write", "start", "first", "last"):
+        for port in ("bus__read", "bus__write", "start", "first", "last", "last_vector"):
             self._port(port).value = 0
 
     def _port(self, name: str) -> Any:
@@ -99,21 +99,22 @@ class CoreDriver:
         for _ in range(BUS_LATENCY + 1):
             await RisingEdge(self.dut.clk)
 
-    async def start(self, first: int, last: int) -> None:
+    async def start(self, first: int, last: int, vectors: int = 1) -> None:
         """Start layers `first` to `last`, in a cycle in which the core is not busy."""
         self.errors = 0
-        for port, value in (("start", 1), ("first", first), ("last", last)):
+        values = {"start": 1, "first": first, "last": last, "last_vector": vectors - 1}
+        for port, value in values.items():
             self._port(port).value = value
         await RisingEdge(self.dut.clk)
-        for port in ("start", "first", "last"):
+        for port in values:
             self._port(port).value = 0
         await FallingEdge(self.dut.clk)
         assert self.busy, f"{self.board.name}: not busy in the cycle after a start"
         await RisingEdge(self.dut.clk)
 
-    async def run(self, first: int, last: int) -> int:
+    async def run(self, first: int, last: int, vectors: int = 1) -> int:
         """Start, wait for the end, and return the cycles that the core counted."""
-        await self.start(first, last)
+        await self.start(first, last, vectors)
         await self.idle()
         return int(self._port("cycles").value)
 

@@ -17,14 +17,15 @@ class CoreModel:
     """Drives the ports `core__*` of `dut`; start `run()` as a task.
 
     `words` says how many words each region has.  Members: `memory` (word address to word), `starts`
-    ((first, last) of every run), `busy` (set by a start, cleared by `finish`).
+    ((first, last, vectors) of every run; of several layers it takes one vector), `busy` (set by a
+    start, cleared by `finish`).
     """
 
     def __init__(self, dut: Any, words: dict[int, int]) -> None:
         self.dut = dut
         self.words = words
         self.memory: dict[int, int] = {}
-        self.starts: list[tuple[int, int]] = []
+        self.starts: list[tuple[int, int, int]] = []
         self.busy = False
         dut.core__bus__r_valid.value = 0
         dut.core__bus__r_data.value = 0
@@ -48,7 +49,9 @@ class CoreModel:
             answers.append(self.memory.get(address, 0) if read else None)
             if int(dut.core__start.value):
                 assert not self.busy, "the link started a run during a run"
-                self.starts.append((int(dut.core__first.value), int(dut.core__last.value)))
+                first, last = int(dut.core__first.value), int(dut.core__last.value)
+                vectors = int(dut.core__last_vector.value) + 1 if first == last else 1
+                self.starts.append((first, last, vectors))
                 self.busy = True
             await RisingEdge(dut.clk)
             answer = answers[0] if len(answers) == BUS_LATENCY else None
@@ -58,6 +61,14 @@ class CoreModel:
             valid = answer is not None
             if self.busy:
                 dut.core__busy.value = 1
+
+    async def strobe(self, errors: int) -> None:
+        """Errors for one cycle outside a run, `busy` with them: a result of wrong parity was
+        read."""
+        assert not self.busy
+        self.dut.core__errors.value, self.dut.core__busy.value = errors, 1
+        await RisingEdge(self.dut.clk)
+        self.dut.core__errors.value, self.dut.core__busy.value = 0, 0
 
     async def finish(self, cycles: int, errors: list[int]) -> None:
         """End the run: first the strobes `errors`, a cycle each, then `busy` falls."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 EMPTY, LOADING, VALID = 0, 1, 2
-OK, BAD_OPERATION, BAD_ADDRESS, STALE, BUSY, NOT_VALID, CHECK_FAILED = range(7)
+OK, BAD_OPERATION, BAD_ADDRESS, STALE, BUSY, NOT_VALID, CHECK_FAILED, BAD_VALUE = range(8)
 
 
 def stuff(raw: bytes) -> bytes:
@@ -54,25 +54,26 @@ class EngineModel:
 
     `identity` gives the constant registers in order, from KIND on.  `words` says how many words
     each region 1 to 6 has: beyond them writes vanish and reads give 0.  While `busy` is true a
-    run is on; `on_start(run, first, last)` is called when one starts.
+    run is on; `on_start(run, first, last, vectors)` is called when one starts.
     """
 
-    identity: tuple[int, ...] = (0,) * 14
+    identity: tuple[int, ...] = (0,) * 18
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     memory: dict[int, int] = field(default_factory=dict)
-    on_start: Callable[[int, int, int], None] = lambda run, first, last: None
+    on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
     state: int = EMPTY
     epoch: int = 0
     image_crc: int = 0
     image_words: int = 0
     run: int = 0
+    vectors: int = 1
     busy: bool = False
     cycles: int = 0
     errors: int = 0
     nonce: int = 12345
     frame_errors: int = 0
     rejected: int = 0
-    counters: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    counters: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
     done: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,14 +105,14 @@ class EngineModel:
             return b""
         bitmap = self._bitmap(txid, flags)
         status, answer = BAD_OPERATION, b""
-        if first // 16 == 1:
+        if first // 16 == 2:
             status, answer = self._carry_out(operation, epoch, offset, length, payload)
         if status == OK:
             self.done.append(txid)
         else:
             self.rejected += 1
         head = struct.pack(
-            "<BBBBIH", 16 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
+            "<BBBBIH", 32 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
         )
         body = head + answer
         return b"\0" + stuff(body + struct.pack("<I", binascii.crc32(body))) + b"\0"
@@ -168,10 +169,13 @@ class EngineModel:
 
     def _write(self, region: int, offset: int, payload: bytes, own: bool) -> int:
         if region == 0:
-            # START is the last register.
-            if offset != 4 * (len(self.registers()) - 1) or len(payload) != 4:
+            # START is the last register, VECTORS the one before it.
+            last = 4 * (len(self.registers()) - 1)
+            if offset not in (last - 4, last) or len(payload) != 4:
                 return BAD_ADDRESS
-            return self._start(*struct.unpack("<HBB", payload))
+            if offset == last:
+                return self._start(*struct.unpack("<HBB", payload))
+            return self._set_vectors(_little(payload))
         if 1 <= region <= 4 and not (own and self.state == LOADING):
             return STALE
         if self.busy:
@@ -182,6 +186,12 @@ class EngineModel:
                 self.memory[address] = _little(payload[k:k + 4])
         return OK
 
+    def _set_vectors(self, vectors: int) -> int:
+        if not 1 <= vectors <= 256:
+            return BAD_VALUE
+        self.vectors = vectors
+        return OK
+
     def _start(self, run: int, first: int, last: int) -> int:
         if self.state != VALID:
             return NOT_VALID
@@ -190,7 +200,7 @@ class EngineModel:
         if self.busy:
             return BUSY
         self.run, self.busy, self.errors = run, True, 0
-        self.on_start(run, first, last)
+        self.on_start(run, first, last, self.vectors if first == last else 1)
         return OK
 
     def _begin(self, epoch: int, length: int) -> int:
@@ -237,10 +247,10 @@ class EngineModel:
         """All registers in the order of their offsets."""
         status = self.state | self.busy << 2 | self.errors << 8
         cycles = [self.cycles % (1 << 32), self.cycles >> 32]
-        constants = [0x44504E54, 1, 1, *self.identity]
+        constants = [0x44504E54, 2, 2, *self.identity]
         kept = [self.nonce, self.epoch, status, self.image_crc, self.image_words, self.run]
         counted = [self.frame_errors, self.rejected, *self.counters]
-        return [*constants, *kept, *cycles, *counted, 0]
+        return [*constants, *kept, *cycles, *counted, self.vectors, 0]
 
 
 def _little(data: bytes) -> int:

@@ -29,7 +29,7 @@ class ModelTransport:
         self._arrivals: list[tuple[float, bytes]] = []
         self.engine.on_start = self._started
 
-    def _started(self, run: int, first: int, last: int) -> None:
+    def _started(self, run: int, first: int, last: int, vectors: int) -> None:
         self._busy_until = self._now + self.run_s
 
     def _tick(self) -> None:

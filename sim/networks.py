@@ -53,11 +53,24 @@ class Layer:
 
     @property
     def cycles(self) -> int:
-        """What the formula says."""
+        """What the formula says of one vector."""
+        return self.cycles_of(1)
+
+    def cycles_of(self, vectors: int) -> int:
+        """What the formula says of so many vectors back to back."""
         d = self.descriptor
         return self.engine.layer_cycles(
-            d.rows, self.columns, d.k, fp32_in=d.fp32_in, fp32_out=d.fp32_out, forward=d.forward
-        )
+            d.rows, self.columns, d.k, fp32_in=d.fp32_in, fp32_out=d.fp32_out, forward=d.forward,
+            vectors=vectors,
+        )  # fmt: skip
+
+    @property
+    def most_vectors(self) -> int:
+        """Vectors for which there is room behind the first, and for their results."""
+        d, engine = self.descriptor, self.engine
+        own = ceil_div(d.beats, engine.row_beats)
+        rows = (engine.vector_rows - d.in_row - own) // d.vector_rows + 1
+        return min(rows, (engine.result_slots - d.result_slot) // (d.tiles * engine.stages))
 
     def aligned(self, words: Words) -> tuple[Integers, int]:
         """The input as integers of the array, and the power of two that one step is worth."""
@@ -85,18 +98,19 @@ class Layer:
         )
         return (values & 0xFFFFFFFF).astype(np.uint32)
 
-    def stored(self, results: Words) -> dict[int, int]:
-        """Word address to word of all its result slots; rows that pad a tile give 0."""
+    def stored(self, results: Words, vector: int = 0) -> dict[int, int]:
+        """Word address to word of all result slots of a vector; rows that pad a tile give 0."""
         engine = self.engine
         count = engine.tiles(self.rows) * engine.tile_rows
         padded = np.zeros(count, np.uint32)
         padded[: self.rows] = results
         base = Region.RESULT.base // 4
+        first = self.descriptor.result_slot + vector * count // engine.columns
         found = {}
         for row, word in enumerate(padded.tolist()):
             slot, column = divmod(row, engine.columns)
             bank, rest = divmod(column, engine.bank_columns)
-            place = (self.descriptor.result_slot + slot) * slot_words(engine)
+            place = (first + slot) * slot_words(engine)
             found[base + place + (bank << ceil_log2(engine.bank_columns)) + rest] = word
         return found
 
@@ -134,18 +148,26 @@ class Network:
         )
         vector = sum(self._vector_rows(size) for size in sizes)
         fits = (
-            self._slot + slots <= engine.slots and self._row + index <= engine.index_depth
+            self._slot + slots <= min(engine.slots, engine.result_slots)
+            and self._row + index <= engine.index_depth
             and self._vector_row + vector <= engine.vector_rows
             and len(self.layers) + length <= engine.layers
         )  # fmt: skip
         if fits:
             first = len(self.layers)
-            formats = rng.random(length + 1) < 0.5
+            formats = self._formats(length + 1)
             for n in range(length):
-                self._layer(sizes[n], sizes[n + 1], formats[n : n + 2].tolist(), n < length - 1)
+                self._layer(sizes[n], sizes[n + 1], formats[n : n + 2], n < length - 1)
             self._vector_row += self._vector_rows(sizes[-1])
             self.chains.append((first, len(self.layers) - 1))
         return fits
+
+    def _formats(self, count: int) -> list[bool]:
+        """Whether input, hidden vectors and output are fp32: what the engine's edges allow."""
+        formats = (self.rng.random(count) < 0.5).tolist()
+        if self.engine.edges == "fp32":
+            return [formats[0], *[True] * (count - 1)]
+        return formats if self.engine.edges == "both" else [False] * count
 
     def _vector_rows(self, size: int) -> int:
         return ceil_div(self.engine.beats(size), self.engine.row_beats)
@@ -160,6 +182,7 @@ class Network:
         descriptor = Descriptor(
             beats=beats, tiles=tiles, rows=rows, k=k, index_row=self._row, slot=self._slot,
             result_slot=0, in_row=in_row, out_row=in_row + self._vector_rows(columns),
+            vector_rows=self._vector_rows(columns),
             out_bits=int(rng.integers(2, engine.activation_bits + 1)),
             fp32_in=fp32[0], fp32_out=fp32[1], relu=bool(rng.integers(2)), forward=forward,
         )  # fmt: skip
@@ -188,7 +211,7 @@ class Network:
 
     def _place_results(self) -> None:
         """Result slots in another order than the slots of the rows."""
-        slot = self.engine.slots
+        slot = self.engine.result_slots
         for n in self.rng.permutation(len(self.layers)):
             layer = self.layers[n]
             slot -= self.engine.tiles(layer.rows) * self.engine.stages
@@ -207,9 +230,9 @@ class Network:
             integers = rng.choice([low, -low - 1], layer.columns)
         return (integers & 0xFFFFFFFF).astype(np.uint32)
 
-    def input(self, layer: Layer, words: Words) -> tuple[int, Words]:
-        """Byte address and words of a layer's input."""
-        row = layer.descriptor.in_row
+    def input(self, layer: Layer, words: Words, vector: int = 0) -> tuple[int, Words]:
+        """Byte address and words of a layer's input, the first one or a later one of a run."""
+        row = layer.descriptor.in_row + vector * layer.descriptor.vector_rows
         address = Region.VECTOR.base + row * vector_row_bytes(self.engine)
         return address, vector_store(self.engine, words)
 
@@ -228,3 +251,43 @@ class Network:
                 row_store(engine, layer.bias, layer.multiplier, layer.shift, layer.exponent),
             )
             yield Region.LAYERS.base + 4 * LAYER_WORDS * n, d.words()
+
+
+class Batches(Network):
+    """Layers that each run on their own, for several vectors: short and long, of few rows.
+
+    Their vectors and results share the stores, so that only one layer's can be there at a time.
+    """
+
+    def __post_init__(self) -> None:
+        while len(self.layers) < self.engine.layers and self._single():
+            pass
+
+    def _single(self) -> bool:
+        """Add a layer if there is room for it."""
+        engine, rng = self.engine, self.rng
+        longest = engine.max_columns if rng.random() < 0.5 else 3 * engine.segments
+        columns = int(rng.integers(1, min(longest, engine.max_columns) + 1))
+        rows = int(rng.integers(1, rng.integers(1, 3) * engine.tile_rows + 1))
+        slots, beats = engine.tiles(rows) * engine.stages, engine.beats(columns)
+        fits = (
+            self._slot + slots <= engine.slots and slots <= engine.result_slots
+            and self._row + engine.tiles(rows) * beats <= engine.index_depth
+        )  # fmt: skip
+        if fits:
+            self._vector_row = 0
+            self._layer(columns, rows, self._formats(2), False)
+            self._place(self.layers[-1])
+        return fits
+
+    def _place(self, layer: Layer) -> None:
+        """Room for as many vectors as possible up to 6, some with rows between them, anywhere."""
+        engine, rng, d = self.engine, self.rng, layer.descriptor
+        own, slots = self._vector_rows(layer.columns), d.tiles * engine.stages
+        pitch = min(own + int(rng.integers(0, 3)), engine.vector_rows)
+        count = min(6, engine.vector_rows // pitch, engine.result_slots // slots)
+        layer.descriptor = Descriptor(**{
+            **vars(d), "vector_rows": pitch,
+            "in_row": int(rng.integers(0, engine.vector_rows - count * pitch + 1)),
+            "result_slot": int(rng.integers(0, engine.result_slots - count * slots + 1)),
+        })  # fmt: skip

@@ -35,7 +35,7 @@ class Requests:
         self._txid = (self._txid + step) % 256
         kinds = {
             self._write: 6, self._read: 5, self._read_registers: 2, self._begin: 1, self._commit: 3,
-            self._check: 2, self._start: 2, self._odd: 2, self._damaged: 3,
+            self._check: 2, self._start: 2, self._vectors: 1, self._odd: 2, self._damaged: 3,
         }
         return self.source.choices(list(kinds), list(kinds.values()))[0]()
 
@@ -122,8 +122,17 @@ class Requests:
     def _start(self) -> bytes:
         self._number += self.source.choice([0, 1, 1])
         first = self.source.randrange(256)
-        word = struct.pack("<HBB", self._number % 65536, first, self.source.randint(first, 255))
+        last = self.source.choice([first, self.source.randint(first, 255)])
+        word = struct.pack("<HBB", self._number % 65536, first, last)
         return self.frame(Operation.WRITE, offset=BY_NAME["START"].offset, payload=word)
+
+    def _vectors(self) -> bytes:
+        source = self.source
+        count = source.choice([
+            source.randint(1, 256), source.randint(1, 256), 1, 256, 0, 257, 1 << 31,
+        ])
+        payload = struct.pack("<I", count)
+        return self.frame(Operation.WRITE, offset=BY_NAME["VECTORS"].offset, payload=payload)
 
     def _odd(self) -> bytes:
         """Good frames that ask for what there is not."""
@@ -131,7 +140,7 @@ class Requests:
         operation = source.choice([0, 1, 2, 3, 4, 5, 6, 7])
         begin = BY_NAME["START"].offset
         offset = source.choice([
-            0, 2, begin - 4, begin, begin + 4,
+            0, 2, begin - 8, begin - 4, begin - 2, begin, begin + 4,
             1 << 28 | 1, (2 << 28) - 8, 7 << 28, 15 << 28, 5 << 28,
         ])
         size = source.choice([0, 1, 3, 4, 8, 12, 20, 28, 252, 256])
@@ -147,7 +156,7 @@ class Requests:
         payload = self._payload(source.choice([0, 4, 256]))
         head = struct.pack(
             "<BBBBIH",
-            source.choice([0x12, 0x1A, 0x02, 0x25, 0x12]), self._txid, self.model.epoch, 0, 5 << 28,
+            source.choice([0x22, 0x2A, 0x02, 0x15, 0x22]), self._txid, self.model.epoch, 0, 5 << 28,
             len(payload) + source.choice([0, 0, 0, 4, -4 if payload else 1, 256]),
         )
         body = head + payload

@@ -36,12 +36,12 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "lane", "a drain leaves the bucket as it was", "gateware/lane.py",
-        "kept = Mux(self.drain, 0, read.data)", "kept = read.data", ("test_gateware_lane",),
+        "lane", "a drain writes the bucket too", "gateware/lane.py",
+        "write.en.eq(self.add)", "write.en.eq(1)", ("test_gateware_lane",),
     ),
     Fault(
         "lane-system", "the same, seen by the whole system", "gateware/lane.py",
-        "kept = Mux(self.drain, 0, read.data)", "kept = read.data", ("test_system",),
+        "write.en.eq(self.add)", "write.en.eq(1)", ("test_system",),
     ),
     Fault(
         "drain", "the sequencer drains one bucket too few", "gateware/sequencer.py",
@@ -50,16 +50,53 @@ FAULTS = (
     ),
     Fault(
         "column", "the accumulator never starts afresh", "gateware/column.py",
-        "Mux(first[2], 0, self.o)", "self.o", ("test_gateware_column",),
+        "Mux(afresh, 0, total) + product", "total + product", ("test_gateware_column",),
     ),
     Fault(
-        "sigma", "the Σ-check compares with itself", "gateware/column.py",
-        "total != self.expected", "total != total", ("test_gateware_column",),
+        "sigma", "the Σ-check is always content", "gateware/column.py",
+        "wrong.eq(left.any())", "wrong.eq(0)", ("test_gateware_column",),
     ),
     Fault(
-        "stage", "drain words can be overwritten", "gateware/stage.py",
-        "Mux(self.w_address < weight_words(engine), self.w_enable, 0)", "self.w_enable",
-        ("test_gateware_stage",),
+        "gain", "a column forgets what its buckets held before", "gateware/column.py",
+        "written.eq(self.drain)", "written.eq(0)", ("test_gateware_column",),
+    ),
+    Fault(
+        "stage", "a segment starts with its neighbor instead of a cycle later",
+        "gateware/segment.py", "m.d.sync += [\n            self.next_address.eq",
+        "m.d.comb += [\n            self.next_address.eq", ("test_gateware_stage",),
+    ),
+    Fault(
+        "drain-words", "drain words can be overwritten", "gateware/core.py",
+        "bus.store(Region.INDEX, low=low, depth=weight_words(engine))",
+        "bus.store(Region.INDEX, low=low, depth=weight_words(engine) + engine.buckets)",
+        ("test_gateware_core",),
+    ),
+    Fault(
+        "array", "the sum of a short tile's inputs is lost to the next one's", "gateware/array.py",
+        "owed.eq(total)", "owed.eq(running)", ("test_gateware_array",),
+    ),
+    Fault(
+        "parity", "no upset is seen", "gateware/checked_ram.py",
+        "self.corrupt.eq(odd & used[2])", "self.corrupt.eq(0)", ("test_gateware_checked_ram",),
+    ),
+    Fault(
+        "parity-core", "parity of the vectors is not looked at", "gateware/core.py",
+        "vectors.r_use.eq(sequencer.row_use)", "vectors.r_use.eq(0)", ("test_gateware_core",),
+    ),
+    Fault(
+        "feeder", "later beats of a row come from the row shown now", "gateware/feeder.py",
+        "with m.If(taps[1].beat & (taps[1].part == 0)):", "with m.If(taps[1].beat):",
+        ("test_gateware_feeder",),
+    ),
+    Fault(
+        "flush", "what a sigma error left in the buckets stays there", "gateware/sequencer.py",
+        "        with m.If(self.sigma):\n            m.d.sync += dirty.eq(1)\n", "",
+        ("test_gateware_core",),
+    ),
+    Fault(
+        "vectors", "the next vector does not wait for its scan", "gateware/sequencer.py",
+        "with m.Elif((self._settle != 0) | (self._pace != 0)):", "with m.Elif(self._pace != 0):",
+        ("test_gateware_core",),
     ),
     Fault(
         "copier", "padding of the next layer's input is not zeroed", "gateware/copier.py",
@@ -95,8 +132,13 @@ FAULTS = (
     ),
     Fault(
         "layout", "a stage gets its neighbor's rows", "model/layout.py",
-        "split.transpose(0, 3, 1, 2, 4)", "split[:, ::-1].transpose(0, 3, 1, 2, 4)",
+        "split.transpose(0, 3, 1, 4, 2)", "split[:, ::-1].transpose(0, 3, 1, 4, 2)",
         ("test_model_layout",),
+    ),
+    Fault(
+        "cycles", "the second stage's delay is forgotten", "model/engine.py",
+        "+ self.beats(columns) + k + (self.stages - 1) * self.slot_cycles",
+        "+ self.beats(columns) + k", ("test_model_engine",),
     ),
     Fault(
         "quantizer", "breaks are looked for from one too high", "model/quantizer/program.py",

@@ -13,6 +13,7 @@ from gateware.registers import (
     REGION_SHIFT,
     REGISTERS,
     RESPONSE,
+    VERSION,
     Operation,
     Region,
     Status,
@@ -94,6 +95,7 @@ def test_sizes_in_the_text():
     assert f"at most {MAX_PAYLOAD} bytes" in TEXT
     assert f"up to {MAX_RANGES} pairs" in TEXT
     assert f"the request's operation + {RESPONSE}" in TEXT
+    assert f"version (high nibble, {VERSION})" in TEXT
 
 
 def test_the_example_is_what_goes_over_the_line():

@@ -1,28 +1,37 @@
-"""The baseline core: bench against sequential fp32; what it refuses."""
+"""The fp32 baseline cores: bench against their golden models; what they refuse."""
 
 import pytest
 
 from gateware.baseline import BaselineCore
 from gateware.emit import emit
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from sim.bench import run_bench
 
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
 
-def test_baseline_bench():
-    core = BaselineCore(params=BaselineParameters(**SIZES))
-    assert run_bench(emit(core), "baseline_core", values={"sizes": SIZES, "runs": 25}) == 6
+@pytest.mark.parametrize("kind", [BaselineParameters, InterleavedParameters])
+def test_baseline_bench(kind):
+    core = BaselineCore(params=kind(**SIZES))
+    values = {"sizes": SIZES, "runs": 25, "interleaved": kind is InterleavedParameters}
+    assert run_bench(emit(core), "baseline_core", values=values) == 6
 
 
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("value", [0, (1 << 24) + 1, 1.5])
-def test_sizes_refuse(name, value):
+@pytest.mark.parametrize("kind", [BaselineParameters, InterleavedParameters])
+def test_sizes_refuse(kind, name, value):
     with pytest.raises(ValueError) as caught:
-        BaselineParameters(**{name: value})
+        kind(**{name: value})
     assert str(caught.value) == f"{name} must be an integer from 1 to 2^24, not {value!r}"
 
 
 @pytest.mark.parametrize("rows, columns, milliseconds", [(1000, 1024, 61.5), (384, 1728, 39.8)])
 def test_cycles_are_the_papers(rows, columns, milliseconds):
     assert BaselineParameters.cycles(rows, columns) / 1e5 == pytest.approx(milliseconds, abs=0.1)
+
+
+def test_interleaved_cycles_are_the_weights_and_a_constant():
+    assert InterleavedParameters.cycles(1000, 1024) == 1_024_050
+    assert InterleavedParameters.cycles(384, 1728) == 663_602
+    assert InterleavedParameters.cycles(7, 3) == 21 + 3 + 42

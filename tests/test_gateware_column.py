@@ -1,36 +1,74 @@
-"""The column: bench against Python integers, with upsets for the Σ-check."""
+"""The column: bench against Python integers, with upsets for the Σ-check and the parity."""
 
-from gateware.column import Column
+import pytest
+
+from gateware.column import Column, accumulator_widths, limb_widths
 from gateware.emit import emit
 from model.engine import EngineParameters
 from sim.bench import run_bench
+from sim.benches.column import KINDS
 from sim.bundle import Bundle
+from sim.upsets import open_memories
 
 ENGINES = {
-    "full": EngineParameters(stages=3, segments=3, max_columns=60, slots=5),
-    "single": EngineParameters(
-        stages=1, segments=1, index_bits=2, max_columns=33, slots=3, activation_bits=8,
-        entry_bits=9,
-    ),
-    "many": EngineParameters(
-        stages=2, segments=5, index_bits=3, max_columns=64, slots=4, entry_bits=18
-    ),
+    # Two limbs: buckets of 31, 26 and 25 + 12 bits.
+    "full": {"stages": 3, "segments": 3, "max_columns": 60, "slots": 5},
+    "least": {"stages": 2, "segments": 1, "index_bits": 1, "max_columns": 2, "slots": 3,
+              "entry_bits": 2},
+    "long": {"stages": 1, "segments": 2, "max_columns": 4096, "slots": 2, "index_bits": 3},
+    # One limb: 14 × 9, 25 × 18 and 18 × 25 bits.
+    "single": {"stages": 1, "segments": 1, "index_bits": 2, "max_columns": 33, "slots": 3,
+               "activation_bits": 8, "entry_bits": 9},
+    "bucket25": {"stages": 5, "segments": 5, "index_bits": 3, "max_columns": 64, "slots": 4,
+                 "activation_bits": 19, "entry_bits": 18},
+    "bucket18": {"stages": 2, "segments": 5, "index_bits": 3, "max_columns": 64, "slots": 4,
+                 "activation_bits": 12},
 }  # fmt: skip
 
 
+def limbs(engine):
+    """Bits of the two accumulators' ports that the bench reads; 0 for one that is not there."""
+    low, high = accumulator_widths(engine)
+    return {"low_bits": low if limb_widths(engine)[0] else 0, "high_bits": high}
+
+
 def test_column_bench():
-    columns, values = {}, {}
-    for name, engine in ENGINES.items():
-        sizes = {
-            field: getattr(engine, field)
-            for field in ("stages", "segments", "bucket_bits", "sum_bits", "entry_bits",
-                          "accumulator_bits")
-        }  # fmt: skip
-        sizes["depth"] = engine.slots * engine.buckets
-        columns[name] = Column(**sizes)
-        values[name] = {
-            **sizes, "buckets": engine.buckets, "max_columns": engine.max_columns,
-            "activation_bits": engine.activation_bits,
-        }  # fmt: skip
-    bundle = Bundle(**columns)
-    assert run_bench(emit(bundle), "column", values={"columns": values, "rows": 200}) == 5
+    engines = {name: EngineParameters(**sizes) for name, sizes in ENGINES.items()}
+    columns = {
+        name: {"engine": ENGINES[name], **limbs(engine)} for name, engine in engines.items()
+    }
+    bundle = Bundle(**{name: Column(engine=engine) for name, engine in engines.items()})
+    values = {"columns": columns, "rows": 150}
+    count = run_bench(open_memories(emit(bundle)), "column", values=values)
+    assert count == 3 * len(KINDS) + 1
+
+
+@pytest.mark.parametrize("activation_bits, max_columns, entry_bits, limbs", [
+    (25, 1, 18, (0, 25)), (25, 2, 18, (17, 9)), (25, 1, 19, (17, 8)), (18, 1, 25, (0, 18)),
+    (18, 2, 25, (17, 2)), (25, 1024, 25, (17, 18)), (8, 2048, 9, (0, 19)), (8, 2048, 18, (0, 19)),
+    (8, 2048, 19, (17, 2)),
+])  # fmt: skip
+def test_a_bucket_takes_two_multipliers_when_one_is_too_narrow(
+    activation_bits, max_columns, entry_bits, limbs
+):
+    """A DSP slice multiplies 25 by 18 signed bits; each limb then fits one, with either entry."""
+    engine = EngineParameters(
+        activation_bits=activation_bits, max_columns=max_columns, entry_bits=entry_bits
+    )
+    assert limb_widths(engine) == limbs
+    low, high = limbs
+    assert low + high == engine.sum_bits
+    for bits in (high, low + 1 if low else 1):
+        assert sorted([bits, entry_bits]) <= [18, 25] and max(bits, entry_bits) <= 25
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_accumulators_hold_any_row(name):
+    """All buckets at a limb's extremes times the largest entry."""
+    engine = EngineParameters(**ENGINES[name])
+    low, high = limb_widths(engine)
+    largest = engine.buckets << engine.entry_bits - 1
+    least_low, least_high = accumulator_widths(engine)
+    assert largest * (1 << high - 1) <= 1 << least_high - 1
+    if low:
+        assert largest * ((1 << low) - 1) <= 1 << least_low - 1

@@ -7,11 +7,15 @@ from sim.bench import run_bench
 from sim.bundle import Bundle
 
 ENGINES = {
-    "one": {"stages": 1, "columns": 1, "segments": 1, "slots": 9, "vector_words": 16},
-    "odd": {"stages": 3, "columns": 5, "segments": 3, "slots": 7, "vector_words": 40},
-    "banks": {"stages": 2, "columns": 37, "segments": 2, "slots": 3, "vector_words": 128},
-    "full": {"stages": 2, "columns": 16, "segments": 4, "slots": 4, "vector_words": 64},
-}
+    "one": {"stages": 1, "columns": 1, "segments": 1, "result_slots": 9, "vector_words": 16},
+    "odd": {"stages": 3, "columns": 5, "segments": 3, "result_slots": 7, "vector_words": 40},
+    "banks": {"stages": 2, "columns": 37, "segments": 2, "result_slots": 3, "vector_words": 128},
+    "eights": {"stages": 2, "columns": 21, "segments": 5, "bank": 8, "result_slots": 6,
+               "vector_words": 100, "scan_words": 40},
+    "fours": {"stages": 1, "columns": 16, "segments": 1, "bank": 4, "result_slots": 5,
+              "vector_words": 64, "slots": 2},
+    "full": {"stages": 2, "columns": 16, "segments": 4, "result_slots": 4, "vector_words": 64},
+}  # fmt: skip
 
 
 def test_copier_bench():

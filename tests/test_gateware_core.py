@@ -1,25 +1,35 @@
-"""The array core: bench with random networks, errors, resets, and its address map."""
+"""The array core: bench with random networks, vectors back to back, errors, resets, upsets, and
+its address map."""
 
 from gateware.core import ArrayCore
 from gateware.emit import emit
 from model.engine import EngineParameters
 from sim.bench import run_bench
+from sim.benches.core import FLOATS, KINDS, NAMES
 from sim.bundle import Bundle
+from sim.upsets import open_memories
 
 ENGINES = {
-    "full": {"stages": 2, "columns": 3, "segments": 3, "max_columns": 45, "index_depth": 500,
-             "slots": 70, "vector_words": 700, "layers": 12},
-    "int8": {"stages": 2, "columns": 18, "segments": 2, "index_bits": 3, "activation_bits": 8,
-             "entry_bits": 9, "max_columns": 45, "index_depth": 300, "slots": 30,
-             "vector_words": 600, "layers": 12, "storage": "distributed"},
-    "lane": {"stages": 1, "columns": 1, "segments": 1, "max_columns": 30, "index_depth": 1500,
-             "slots": 60, "vector_words": 500, "layers": 12},
+    "full": {"stages": 2, "columns": 5, "segments": 3, "max_columns": 45, "index_depth": 500,
+             "slots": 70, "result_slots": 70, "vector_words": 800, "layers": 12, "bank": 4,
+             "dsp_columns": 2},
+    "int8": {"stages": 2, "columns": 11, "segments": 2, "index_bits": 3, "activation_bits": 8,
+             "entry_bits": 9, "max_columns": 45, "index_depth": 300, "slots": 40,
+             "result_slots": 43, "vector_words": 600, "layers": 12, "bank": 8, "scan_words": 4,
+             "storage": "distributed", "edges": "integer"},
+    "lane": {"stages": 1, "columns": 1, "segments": 1, "activation_bits": 16, "entry_bits": 11,
+             "max_columns": 30, "index_depth": 1500, "slots": 60, "result_slots": 60,
+             "vector_words": 900, "layers": 24, "scan_words": 32, "edges": "fp32"},
 }  # fmt: skip
+"""Both kinds of results, integers alone, fp32 alone with accumulators of 32 bits; one bank, and
+banks that do not divide the columns."""
 
 
 def test_core_bench():
+    assert tuple(ENGINES) == NAMES
     bundle = Bundle(
         **{name: ArrayCore(engine=EngineParameters(**sizes)) for name, sizes in ENGINES.items()}
     )
-    values = {"engines": ENGINES, "networks": 3}
-    assert run_bench(emit(bundle), "core", values=values) == 3 * (3 + 6) + 2
+    values = {"engines": ENGINES, "networks": 3, "batches": 2}
+    count = run_bench(open_memories(emit(bundle)), "core", values=values)
+    assert count == len(NAMES) * (2 * len(KINDS) + 6) + len(FLOATS) * 3 + 1

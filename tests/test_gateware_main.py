@@ -12,12 +12,17 @@ SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", 
 
 
 @pytest.mark.parametrize(
-    "door, ports",
-    [("uart", {"rx", "tx"}), ("axi", {"s_axi_awaddr", "s_axi_rdata"}), ("bytes", {"i__payload"})],
-)
-def test_the_file_stands_alone(tmp_path, capsys, door, ports):
+    "door, options, ports",
+    [
+        ("uart", [], {"rx", "tx"}),
+        ("axi", ["--edges", "integer", "--dsp-columns", "2"], {"s_axi_awaddr", "s_axi_rdata"}),
+        ("bytes", ["--edges", "fp32", "--bank", "2", "--scan-words", "4", "--result-slots", "9",
+                   "--storage", "distributed"], {"i__payload"}),
+    ],
+)  # fmt: skip
+def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     path = tmp_path / "deep" / "engine.sv"
-    assert main([*SMALL, "--door", door, "--out", str(path)]) == 0
+    assert main([*SMALL, *options, "--door", door, "--out", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: module dpnet, ")
     text = path.read_text()
     header = text[text.index("module dpnet(") :].split(";", 1)[0]

@@ -5,7 +5,7 @@ import pytest
 from gateware.emit import emit
 from gateware.registers import IDENTITY
 from gateware.top import Top, identity
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.engine import EngineParameters
 from sim.bench import run_bench
 
@@ -24,7 +24,9 @@ def test_axi_top():
     assert run_bench(emit(top), "top_axi", values={"engine": ENGINE}) == 3
 
 
-@pytest.mark.parametrize("params", [EngineParameters(), BaselineParameters()])
+@pytest.mark.parametrize(
+    "params", [EngineParameters(), BaselineParameters(), InterleavedParameters()]
+)
 def test_identity_has_every_register(params):
     assert set(identity(params)) == set(IDENTITY)
 

@@ -35,8 +35,8 @@ from sim.engine_model import LOADING, VALID, EngineModel
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
-IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 4096, 2048, 16, 16)
-LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 4096, 2048, 16, 16)
+IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
+LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
 
 TRAIN = ["train", "--bits", "2", "--epochs-float", "4", "--epochs-cluster", "60", "--seed", "3"]
 
@@ -462,6 +462,9 @@ def test_bench(dpnet: Call) -> None:
         assert row["cycles"] == row["predicted_cycles"] and row["within_bound"] is True
         assert row["ms_at_100_mhz"] == row["cycles"] / 1e5
     assert found[0]["cycles"] == 6 * 12 * 30 + 19
+    # One vector after the other: nothing for the baseline, 2 tiles of 15 beats and 8 drains.
+    assert [row["interval_cycles"] for row in found] == [None, 2 * 24]
+    assert [row["compared"] for row in found] == [12, 12 + 8 * 12]
     text = dpnet(*command, "--baseline", "none").out
     assert text.count("random 12 × 30") == 1
 
@@ -525,7 +528,8 @@ PORTS = [
     ("/dev/there-is-no-such-port", "/dev/there-is-no-such-port cannot be opened: "),
     ("socket://127.0.0.1:1", "socket://127.0.0.1:1 cannot be opened: "),
     ("sim://nonsense",
-     "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline"),
+     "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline, "
+     "interleaved"),
     ("sim://array?stages=x", "sim://array?stages=x: stages must be a whole number, not 'x'"),
 ]
 
@@ -580,7 +584,7 @@ def test_an_engine_that_computes_something_else(dpnet: Call, boards: Callable[..
     result = dpnet("run", "digits.dpnet", "--port", board.url, "--pictures", 4)
     assert result.code == 1 and re.search(r"dpnet: \d+ of 40 outputs differ", result.err)
     result = dpnet("bench", "--port", board.url, "--baseline", "none", "--rows", 8, "--columns", 50)
-    assert result.code == 1 and "dpnet: 8 of 8 results differ" in result.err
+    assert result.code == 1 and "dpnet: 72 of 72 results differ" in result.err  # 8, and 8 times 8
 
 
 # Ctrl-C, and output that nobody takes

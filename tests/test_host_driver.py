@@ -37,7 +37,9 @@ def driver_of(**values):
 
 
 def test_identity():
-    driver, _ = driver_of(identity=(0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 2048, 1728, 32, 16))
+    driver, _ = driver_of(identity=(
+        0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2
+    ))  # fmt: skip
     found = driver.identify()
     assert (found.kind, found.stages, found.columns, found.segments) == (0, 8, 4, 2)
     assert found.lanes == 64
@@ -45,7 +47,8 @@ def test_identity():
     assert (found.accumulator_bits, found.index_depth, found.slots) == (60, 4096, 64)
     assert (found.vector_words, found.max_columns) == (2048, 1728)
     assert (found.layers, found.slot_cycles) == (32, 16)
-    assert (found.protocol, found.gateware) == (1, 1)
+    assert (found.result_slots, found.bank, found.scan_words, found.edges) == (512, 4, 8, 2)
+    assert (found.protocol, found.gateware) == (2, 2)
 
 
 def test_registers_by_name():
@@ -59,7 +62,8 @@ def test_registers_by_name():
 
 def test_register_addresses_have_no_holes():
     assert [register.offset for register in REGISTERS] == list(range(0, 4 * len(REGISTERS), 4))
-    assert BY_NAME["START"] == REGISTERS[-1] and len(REGISTERS) <= 64
+    assert [register.name for register in REGISTERS[-2:]] == ["VECTORS", "START"]
+    assert len(REGISTERS) <= 64, "all registers are one READ"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_register_addresses_have_no_holes():
     [
         (0, 0xDEAD, "the device is no DP-Net engine: its magic is 0x0000dead instead of "
                     "0x44504e54; check the port and the bitstream"),
-        (1, 2, "the engine speaks protocol 2, this host 1; use the host software and the bitstream "
+        (1, 1, "the engine speaks protocol 1, this host 2; use the host software and the bitstream "
                "of one release"),
     ],
 )
@@ -269,7 +273,53 @@ def test_runs_are_numbered():
     line.engine.on_start = on_start
     for _ in range(3):
         assert driver.run(2, 7) == RunReport(4321, ())
-    assert started == [(65535, 2, 7), (0, 2, 7), (1, 2, 7)]
+    assert started == [(65535, 2, 7, 1), (0, 2, 7, 1), (1, 2, 7, 1)]
+
+
+def test_vectors_of_a_run_do_not_stay_for_the_next():
+    driver, line = driver_of(vectors=200)  # as a program before this one left it
+    driver.load(image())
+    started = []
+    inner = line.engine.on_start
+
+    def on_start(run, *what):
+        started.append(what)
+        inner(run, *what)
+
+    line.engine.on_start = on_start
+    for first, last, vectors in ((3, 3, 1), (3, 3, 256), (3, 3, 256), (3, 4, 1), (5, 5, 2)):
+        driver.run(first, last, vectors=vectors)
+        assert line.engine.vectors == vectors
+    assert started == [(3, 3, 1), (3, 3, 256), (3, 3, 256), (3, 4, 1), (5, 5, 2)]
+    driver.run(3, 3)
+    assert started[-1] == (3, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "last, vectors, message",
+    [
+        (0, 0, "vectors must be 1 to 256, not 0"),
+        (0, 257, "vectors must be 1 to 256, not 257"),
+        (1, 2, "vectors must be 1 for a run of several layers, not 2"),
+    ],
+)
+def test_vectors_have_a_range(last, vectors, message):
+    driver, line = driver_of()
+    with pytest.raises(ValueError) as caught:
+        driver.run(0, last, vectors=vectors)
+    assert str(caught.value) == message
+    assert not line.traffic
+
+
+def test_a_register_refuses_a_value():
+    driver, line = driver_of()
+    with pytest.raises(EngineError) as caught:
+        driver._write_register("VECTORS", 257)
+    assert str(caught.value) == (
+        f"the engine refused WRITE at 0x{BY_NAME['VECTORS'].offset:08x} (BAD_VALUE): it has a "
+        "register there that does not take this value"
+    )
+    assert line.engine.vectors == 1
 
 
 def test_run_needs_an_image():
@@ -302,6 +352,56 @@ def test_errors_of_a_run():
         "differs from the sum of the inputs (an upset): run again"
     )
     assert caught.value.report == RunReport(4321, ("nonfinite", "sigma"))
+
+
+PARITY = 1 << 4
+
+
+def test_a_stored_word_that_changed_and_the_load_that_repairs_it():
+    driver, line = driver_of()
+    segments = image()
+    driver.load(segments)
+    engine, inner = line.engine, line.engine.on_start
+
+    def on_start(*what):
+        inner(*what)
+        # The parity bit itself, as it were: the word that reads back is right.
+        engine.errors = PARITY
+
+    engine.on_start = on_start
+    with pytest.raises(EngineError) as caught:
+        driver.run(0, 0)
+    assert str(caught.value) == (
+        "layers 0 to 0: parity: a stored word changed (an upset): load the image again, which "
+        "sends all of it"
+    )
+    assert caught.value.report == RunReport(4321, ("parity",))
+    engine.on_start = inner
+    line.traffic.clear()
+    assert driver.load(segments) is True
+    assert len(line.traffic) > 4 * 5065, "not everything was sent"
+    assert engine.state == VALID and holds(engine, segments)
+    driver.run(0, 0)
+    assert driver.load(segments) is False
+
+
+def test_a_result_that_changed_before_it_was_read():
+    driver, line = driver_of()
+    driver.load(image())
+    driver.run(0, 0)
+    sent = len(line.traffic)
+    driver.check_results()
+    assert len(line.traffic) - sent < 20, "more than one register"
+    for errors in (0b01111, 1 << 5):
+        line.engine.errors = errors
+        driver.check_results()
+    line.engine.errors = PARITY
+    with pytest.raises(EngineError) as caught:
+        driver.check_results()
+    assert str(caught.value) == (
+        "results: parity: a word changed after it was stored (an upset): run again"
+    )
+    assert caught.value.report == RunReport(4321, ("parity",))
 
 
 def test_a_run_that_does_not_end():

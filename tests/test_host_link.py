@@ -244,7 +244,7 @@ def test_answers_to_others_are_not_ours():
         def write(self, data):
             super().write(data)
             for raw in [unstuff(part) for part in data.split(b"\0") if part]:
-                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x1B, raw[1])):
+                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x2B, raw[1])):
                     body = bytes([first, txid, 0, 0, 0, 0, 0, 0, 4, 0]) + b"evil"
                     line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
                     self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))

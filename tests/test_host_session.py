@@ -177,6 +177,20 @@ def test_an_image_with_too_many_codebooks() -> None:
     assert len(place_layers(image, replace(ENGINE, slots=10))) == 2
 
 
+def test_an_image_with_too_many_results() -> None:
+    # A chain keeps every layer's results: 8, 4 and 4 slots.
+    assert too_large(network(), replace(ENGINE, result_slots=15)) == LARGER.format(
+        "fc2 (10 × 13, K = 2) needs 16 result slots, there are 15"
+    )
+    assert len(place_layers(network(), replace(ENGINE, result_slots=16))) == 3
+    # Matrices stand alone and share their result slots: 3 tiles of 2, then 2.
+    image = matrices((17, 2), (16, 2))
+    assert too_large(image, replace(ENGINE, result_slots=5)) == LARGER.format(
+        "m0 (17 × 2, K = 16) needs 6 result slots, there are 5"
+    )
+    assert len(place_layers(image, replace(ENGINE, result_slots=6))) == 2
+
+
 def test_rows_that_are_too_long() -> None:
     image = matrices((2, 65))
     assert too_large(image, replace(ENGINE, max_columns=64)) == LARGER.format(
@@ -210,6 +224,19 @@ def test_more_values_than_buckets() -> None:
     assert len(place_layers(matrices((3, 20), k=4), replace(ENGINE, index_bits=2))) == 1
 
 
+def test_engines_of_one_kind_of_numbers() -> None:
+    assert too_large(matrices((2, 3)), replace(ENGINE, edges="integer")) == (
+        "layer m0 computes with fp32, the engine only with integers (edges integer); use an engine "
+        "with edges both, or another image"
+    )
+    assert too_large(network(), replace(ENGINE, edges="fp32")) == (
+        "layer fc0 computes with integers, the engine only with fp32 (edges fp32); use an engine "
+        "with edges both, or another image"
+    )
+    assert len(place_layers(matrices((2, 3)), replace(ENGINE, edges="fp32"))) == 1
+    assert len(place_layers(network(), replace(ENGINE, edges="integer"))) == 3
+
+
 def test_entries_that_are_too_wide() -> None:
     with pytest.raises(CapacityError) as caught:
         segments(network(), replace(ENGINE, entry_bits=12))
@@ -232,11 +259,13 @@ def test_segments_hold_every_layer_in_its_place() -> None:
     assert (words[:, 1] >> 16 & 0xFF).tolist() == [15, 4, 1]
     assert words[:, 2].tolist() == [0, 28, 56]  # index rows: 4 · 7, then 2 · 14
     assert (words[:, 3] & 0xFFFF).tolist() == [0, 8, 12]  # slots: 2 a tile
-    # A nibble per lane, 8 lanes in a stage's word: row 0 is lanes 0 and 1 of stage 0.
+    assert (words[:, 3] >> 16).tolist() == [0, 8, 12]  # the results of each layer stay
+    assert (words[:, 5] >> 16).tolist() == [1, 2, 1]  # rows of 16 activations of a vector
+    # A nibble per lane, 4 lanes in a segment, two beats in a word: stage 0, segments 0 and 1.
     layer: ImageLayer = image.layers[0]
-    first = int(found[Region.INDEX << 28][0])
-    nibbles = [first >> 4 * lane & 15 for lane in range(8)]
-    assert nibbles == [int(layer.indices[lane // 2, lane % 2]) for lane in range(8)]
+    for segment, word in enumerate(found[Region.INDEX << 28][:2].tolist()):
+        nibbles = [word >> 4 * n & 15 for n in range(8)]
+        assert nibbles == [int(layer.indices[n % 4, n // 4 * 2 + segment]) for n in range(8)]
     assert layer.entries is not None
     books = found[Region.CODEBOOK << 28][:64].reshape(4, 16).astype(np.int64)
     signed = (books + (1 << 24) & (1 << 25) - 1) - (1 << 24)
@@ -250,8 +279,8 @@ def model_of(*identity: int) -> Driver:
     return Driver(Link(ModelTransport(EngineModel(identity=identity))))
 
 
-BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 128, 100, 1, 0)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 4096, 2048, 16, 16)
+BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 64, 128, 100, 1, 0, 1, 1, 1)
+ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
 
 
 def test_engines_are_told_apart() -> None:

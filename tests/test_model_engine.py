@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from model.engine import EngineParameters, ceil_div, ceil_log2
 
 LIMITS = {
-    "stages": (1, 1024), "columns": (1, 256), "segments": (1, 64), "index_bits": (1, 4),
+    "stages": (1, 1024), "columns": (1, 1024), "segments": (1, 64), "index_bits": (1, 4),
     "activation_bits": (2, 25), "entry_bits": (2, 25), "max_columns": (1, 4096),
-    "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "vector_words": (1, 1 << 20),
-    "layers": (1, 256),
+    "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "result_slots": (1, 1 << 16),
+    "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16), "scan_words": (1, 1024),
+    "dsp_columns": (0, 16),
 }  # fmt: skip
 
 
@@ -32,6 +33,22 @@ def test_storage_is_one_of_two():
     assert str(caught.value) == "storage must be 'block' or 'distributed', not 'ultra'"
 
 
+def test_dsp_columns_are_columns():
+    assert EngineParameters(columns=3, dsp_columns=3).dsp_columns == 3
+    with pytest.raises(ValueError) as caught:
+        EngineParameters(columns=3, dsp_columns=4)
+    assert str(caught.value) == "dsp_columns must be an integer from 0 to 3, not 4"
+
+
+def test_edges_are_one_of_three():
+    made = {edges: (EngineParameters(edges=edges).fp32, EngineParameters(edges=edges).integer)
+            for edges in ("both", "fp32", "integer")}  # fmt: skip
+    assert made == {"both": (True, True), "fp32": (True, False), "integer": (False, True)}
+    with pytest.raises(ValueError) as caught:
+        EngineParameters(edges="none")
+    assert str(caught.value) == "edges must be one of both, fp32, integer, not 'none'"
+
+
 def test_accumulators_are_limited():
     assert EngineParameters(max_columns=4096).accumulator_bits == 62
     with pytest.raises(TypeError):
@@ -49,16 +66,17 @@ SIZES = st.builds(
     EngineParameters,
     stages=st.integers(1, 20), columns=st.integers(1, 60), segments=st.integers(1, 20),
     index_bits=st.integers(1, 4), activation_bits=st.integers(2, 25),
-    entry_bits=st.integers(2, 25), max_columns=st.integers(1, 4096),
+    entry_bits=st.integers(2, 25), max_columns=st.integers(1, 4096), bank=st.integers(1, 16),
+    scan_words=st.integers(1, 99), edges=st.sampled_from(["both", "fp32", "integer"]),
 )  # fmt: skip
 
 
 @given(SIZES)
 def test_no_width_overflows_in_the_worst_case(engine):
     largest = 1 << engine.activation_bits - 1  # as a negative number
-    per_lane = -(-engine.max_columns // engine.segments)
-    assert per_lane * largest <= 1 << engine.bucket_bits - 1
+    # What one tile adds to a bucket, and the sum of a vector, over all segments.
     assert engine.max_columns * largest <= 1 << engine.sum_bits - 1
+    assert engine.max_columns == 1 or engine.max_columns * largest > 1 << engine.sum_bits - 2
     # Two most negative factors give a positive number: strictly below the limit.
     product = engine.max_columns * largest << engine.entry_bits - 1
     assert product < 1 << engine.accumulator_bits - 1
@@ -66,7 +84,7 @@ def test_no_width_overflows_in_the_worst_case(engine):
 
 @given(SIZES)
 def test_stores_have_room(engine):
-    bits = engine.columns * engine.segments * engine.index_bits
+    bits = engine.columns * engine.index_bits
     assert engine.row_bits == bits
     assert engine.fold * bits <= 32 * engine.index_words < bits + 32 or engine.fold > 1
     if engine.fold > 1:
@@ -74,25 +92,152 @@ def test_stores_have_room(engine):
     assert 32 % engine.fold == 0
     words = engine.vector_rows * engine.row_beats * engine.segments
     assert words >= engine.vector_words
-    assert engine.row_beats * engine.segments >= 16
     assert engine.lanes == engine.stages * engine.columns * engine.segments
-    assert (engine.banks - 1) * 16 < engine.columns <= engine.banks * 16
-    assert engine.slot_cycles >= engine.buckets and engine.slot_cycles >= engine.bank_columns
+    assert (engine.banks - 1) * engine.bank < engine.columns <= engine.banks * engine.bank
+    assert engine.bank_columns == (engine.columns if engine.banks == 1 else engine.bank)
+    assert engine.slot_cycles == max(engine.buckets, engine.bank_columns)
 
 
-@given(SIZES, st.integers(1, 2000), st.integers(1, 4096), st.integers(1, 16))
-def test_a_tile_takes_beats_and_k(engine, rows, columns, k):
+@given(SIZES)
+def test_a_row_of_the_vector_store_is_what_a_scan_reads(engine):
+    beats = 2  # the second one is the next vector's
+    while beats * engine.segments < engine.scan_words:
+        beats *= 2
+    assert engine.row_beats == beats
+
+
+def halvings(count):
+    """Levels of a tree that makes one of `count`."""
+    levels = 0
+    while count > 1:
+        count, levels = (count + 1) // 2, levels + 1
+    return levels
+
+
+def windows(engine, columns, k):
+    """(cycles in which a tile's stages drain, cycles in which their results are sent), from the
+    tile's first beat on, the way through lanes and columns left out.
+    """
+    drains, sends = [], []
+    for stage in range(engine.stages):
+        first = -(-columns // engine.segments) + stage * engine.slot_cycles
+        drains += range(first, first + k)
+        sends += range(first + k, first + k + engine.bank_columns)
+    return drains, sends
+
+
+COLUMNS = st.one_of(st.integers(1, 60), st.integers(1, 4096))
+
+
+@given(SIZES, COLUMNS, st.integers(1, 16))
+def test_tiles_follow_each_other_as_soon_as_nothing_collides(engine, columns, k):
     assume(k <= engine.buckets)
-    beats = -(-columns // engine.segments)
-    cycles = engine.tile_cycles(columns, k)
-    # The last stage of a tile must have drained and sent its results when the next one's does.
-    last = (engine.stages - 1) * engine.slot_cycles
-    if beats >= last + engine.bank_columns:
-        assert cycles == beats + k
-    assert cycles >= beats + k
-    tiles = -(-rows // (engine.stages * engine.columns))
-    one = engine.array_cycles(1, columns, k)
-    assert engine.array_cycles(rows, columns, k) == one + (tiles - 1) * cycles
+    drains, sends = windows(engine, columns, k)
+    assert len(set(drains)) == len(drains) and len(set(sends)) == len(sends)
+    # No beat while the first stage drains; and the next tile's after the last of this one's, as
+    # columns and multipliers are shared.
+    cycles = -(-columns // engine.segments) + k
+    while cycles + min(drains) <= max(drains) or cycles + min(sends) <= max(sends):
+        cycles += 1
+    assert engine.tile_cycles(columns, k) == cycles
+
+
+class Clock:
+    """A run of one layer, walked through event by event; `cycle` is the number of the present
+    one, 1 for `start`.
+    """
+
+    def __init__(self, engine, rows, columns, k):
+        self.engine, self.rows, self.columns, self.k = engine, rows, columns, k
+        self.beats = -(-columns // engine.segments)
+        self.tiles = -(-rows // (engine.stages * engine.columns))
+        self.cycle = 1
+
+    def scanned(self, reads):
+        """The cycle in which the exponent is known, the last row being read in `reads`: the words
+        show, their tree, and the largest so far."""
+        return reads + 1 + halvings(self.engine.row_beats * self.engine.segments) + 1
+
+    def first_command(self, fp32_in):
+        for _ in ("fetch", "decode", "prepare"):
+            self.cycle += 1
+        if fp32_in:
+            self.cycle += len(range(0, self.beats, self.engine.row_beats))
+            self.cycle = self.scanned(self.cycle) + 1  # looked at, and launched
+        return self.cycle + 1
+
+    def next_command(self, command, fp32_in):
+        """The first command of the next product, after one whose first was in `command`."""
+        following = command
+        for _ in range(self.tiles):
+            following += self.engine.tile_cycles(self.columns, self.k)
+        if fp32_in:
+            row = range(0, self.beats, self.engine.row_beats)[-1]
+            # The store is free in the second cycle of its last row.
+            following = max(following, self.scanned(command + row + 1) + 2)
+        return max(following, command + 8)
+
+    def last_result(self, command, fp32_out):
+        """When the last result of the product is in the buffer."""
+        engine = self.engine
+        beat = command + (6 if engine.fp32 else 2)
+        for _ in range(self.tiles - 1):
+            beat += engine.tile_cycles(self.columns, self.k)
+        beat += self.beats + self.k - 1  # the last drain of stage 0
+        beat += (engine.stages - 1) * engine.slot_cycles
+        bucket = beat + 3 + (engine.segments - 1)
+        row = bucket + 6 + 1 + (engine.bank_columns - 1)
+        accumulator = row + 1
+        wide = engine.entry_bits + engine.activation_bits + halvings(engine.max_columns) > 32
+        return accumulator + ((12 if wide else 11) if fp32_out else 10)
+
+    def copied(self, result):
+        """One word a cycle, whole beats, and a cycle to begin."""
+        return result + 1 + len(range(0, self.rows, self.engine.segments)) * self.engine.segments
+
+
+@given(SIZES, st.integers(1, 900), COLUMNS, st.integers(1, 16), st.integers(1, 6), st.data())
+def test_a_layer_takes_as_long_as_its_steps(engine, rows, columns, k, vectors, data):
+    assume(k <= engine.buckets)
+    fp32_in = data.draw(st.booleans()) and engine.fp32
+    fp32_out = engine.edges == "fp32" or (engine.fp32 and data.draw(st.booleans()))
+    forward = vectors == 1 and data.draw(st.booleans())
+    clock = Clock(engine, rows, columns, k)
+    command = clock.first_command(fp32_in)
+    for _ in range(vectors - 1):
+        following = clock.next_command(command, fp32_in)
+        interval = engine.interval_cycles(rows, columns, k, fp32_in=fp32_in)
+        assert following - command == interval
+        command = following
+    end = clock.last_result(command, fp32_out)
+    if forward:
+        end = clock.copied(end)
+        assert engine.copy_cycles(rows) == end - clock.last_result(command, fp32_out)
+    layer = engine.layer_cycles(
+        rows, columns, k, fp32_in=fp32_in, fp32_out=fp32_out, forward=forward, vectors=vectors
+    )
+    assert layer + 1 == end
+
+
+@given(SIZES, st.integers(1, 64), st.integers(1, 900), COLUMNS, st.booleans())
+def test_at_most_sixteen_products_are_on_their_way(engine, segments, rows, columns, fp32_out):
+    """Before a product's last result, fewer than 16 others are launched: numbers are modulo 16."""
+    engine = EngineParameters(**{**vars(engine), "segments": segments})
+    clock = Clock(engine, rows, columns, 1)
+    command, launches = 0, 0
+    while command <= clock.last_result(0, fp32_out):
+        command, launches = clock.next_command(command, False), launches + 1
+    assert launches <= 16
+
+
+@given(SIZES)
+def test_a_flush_reaches_the_columns(engine):
+    """Every bucket's value is kept in its column when the flush ends: last that of the last stage,
+    two cycles after it shows.
+    """
+    last_command = engine.buckets - 1 + (engine.stages - 1) * engine.slot_cycles
+    shows = last_command + (6 if engine.fp32 else 2) + 3 + engine.segments - 1
+    assert engine.flush_cycles >= shows + 2
 
 
 @pytest.mark.parametrize("rows, columns, most", [(1000, 1024, 4600), (384, 1728, 3000)])
@@ -108,9 +253,9 @@ def test_layer_cycles_counted_by_hand():
         stages=2, columns=3, segments=2, index_bits=2, activation_bits=8, entry_bits=9,
         max_columns=64,
     )  # fmt: skip
-    # Two tiles of 5 beats and 4 drain cycles, 4 more to the second stage, the pipeline of 9, and
+    # Two tiles of 5 beats and 4 drain cycles, 4 more to the second stage, the pipeline of 11, and
     # the two other columns of the bank.
-    array = 9 + 5 + 4 + 4 + 9 + 2
+    array = 9 + 5 + 4 + 4 + 11 + 2
     assert engine.array_cycles(12, 10, 4) == array
     # Descriptor 3, feeder 6, requantizer 10 and its input 1.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 6 + 11
@@ -123,5 +268,23 @@ def test_layer_cycles_counted_by_hand():
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
         array + 3 + 6 + 11 + 13
     )
+    # Two more vectors, 18 cycles each.
+    assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, vectors=3) == (
+        array + 3 + 6 + 11 + 36
+    )
     wide = EngineParameters(stages=2, columns=3, segments=2, index_bits=2, max_columns=64)
     assert wide.normalize_cycles == 12 and engine.normalize_cycles == 11
+    # Integers are not aligned.
+    integers = EngineParameters(**{**vars(engine), "edges": "integer"})
+    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 2 + 11
+
+
+def test_short_products_wait_for_the_next_scan():
+    """One lane, K = 1, 3 columns: 4 cycles of work, at least 8; a scan of 16 words takes longer."""
+    engine = EngineParameters(stages=1, columns=1, segments=1, bank=1)
+    assert engine.interval_cycles(1, 3, 1, fp32_in=False) == 8
+    # Cycle 1 reads the row, 2 shows it, 4 levels of comparators and the largest so far: known in
+    # cycle 7, looked at in 8, first beat in 9.
+    assert engine.interval_cycles(1, 3, 1, fp32_in=True) == 9
+    assert engine.interval_cycles(1, 17, 1, fp32_in=True) == 16 + 9
+    assert engine.interval_cycles(2, 17, 1, fp32_in=True) == 36

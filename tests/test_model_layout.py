@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from model.engine import EngineParameters
 from model.layout import (
     Descriptor,
+    Fields,
     Region,
     codebook_store,
     index_rows,
@@ -28,7 +29,8 @@ def engines(draw):
     return EngineParameters(
         stages=draw(st.integers(1, 6)), columns=draw(st.sampled_from([1, 2, 3, 5, 8, 16, 17, 37])),
         segments=draw(st.sampled_from([1, 2, 3, 4, 7])), index_bits=draw(st.integers(1, 4)),
-        entry_bits=draw(st.sampled_from([2, 9, 25])),
+        entry_bits=draw(st.sampled_from([2, 9, 25])), bank=draw(st.sampled_from([1, 4, 7, 8, 16])),
+        scan_words=draw(st.sampled_from([1, 4, 16, 40])),
     )  # fmt: skip
 
 
@@ -41,8 +43,8 @@ def power(n):
 
 
 def folds(engine):
-    """Index rows in a 32-bit word, and 32-bit words in an index row."""
-    bits = engine.columns * engine.segments * engine.index_bits
+    """Index rows of a segment in a 32-bit word, and 32-bit words in an index row."""
+    bits = engine.columns * engine.index_bits
     fold = 1
     while 2 * fold * bits <= 32:
         fold *= 2
@@ -62,20 +64,63 @@ def test_every_index_is_where_its_lane_looks(engine, rows, columns, source):
     beats = -(-columns // engine.segments)
     tile_rows = engine.stages * engine.columns
     tiles = -(-rows // tile_rows)
-    expected = [0] * (-(-tiles * beats // fold) * power(engine.stages) * power(words))
+    parts = power(engine.stages), power(engine.segments), power(words)
+    expected = [0] * (-(-tiles * beats // fold) * parts[0] * parts[1] * parts[2])
     for row in range(rows):
         for column in range(columns):
             tile, within = divmod(row, tile_rows)
             stage, m = divmod(within, engine.columns)
             beat, segment = divmod(column, engine.segments)
-            lane = m * engine.segments + segment
             address, part = divmod(tile * beats + beat, fold)
-            bit = part * (32 // fold) + lane * engine.index_bits
+            bit = part * (32 // fold) + m * engine.index_bits
             for n in range(engine.index_bits):
                 word, low = divmod(bit + n, 32)
-                place = (address * power(engine.stages) + stage) * power(words) + word
+                place = (address * parts[0] + stage) * parts[1] + segment
+                place = place * parts[2] + word
                 expected[place] |= (int(indices[row, column]) >> n & 1) << low
     assert store.tolist() == expected
+
+
+@SMALL
+@given(engines())
+def test_the_fields_below_a_row_number_every_word_once(engine):
+    """`Fields.index` of each word of each stage, as the loop above counts them."""
+    _, words = folds(engine)
+    fields, places = Fields(engine), []
+    for stage in range(engine.stages):
+        for segment in range(engine.segments):
+            for word in range(words):
+                place = (stage * power(engine.segments) + segment) * power(words) + word
+                assert fields.index(stage, segment * words + word) == place
+                places.append(place)
+    assert len(set(places)) == len(places)
+    assert max(places) < 1 << fields.stage + fields.segment + fields.index_word
+
+
+@SMALL
+@given(engines(), st.integers(1, 90), st.integers(1, 25), st.randoms(use_true_random=False))
+def test_indices_come_back_from_the_store(engine, rows, columns, source):
+    """Take the words apart by shifts alone: index (r, c) is where it was put, padding is 0."""
+    k = 1 << engine.index_bits
+    indices = np.array([[source.randrange(k) for _ in range(columns)] for _ in range(rows)])
+    split = index_rows(engine, indices)
+    tiles = -(-rows // (engine.stages * engine.columns))
+    beats = -(-columns // engine.segments)
+    assert split.shape == (tiles * beats, engine.stages, engine.segments, engine.columns)
+    fold, words = folds(engine)
+    store = index_store(engine, split).reshape(
+        -1, power(engine.stages), power(engine.segments), power(words)
+    )
+    seen = np.zeros((tiles * engine.stages * engine.columns, beats * engine.segments), int)
+    for row, stage, segment, m in np.ndindex(split.shape):
+        whole = sum(int(store[row // fold, stage, segment, n]) << 32 * n for n in range(words))
+        tile, beat = divmod(row, beats)
+        shift = row % fold * (32 // fold) + m * engine.index_bits
+        place = (tile * engine.stages + stage) * engine.columns + m
+        seen[place, beat * engine.segments + segment] = whole >> shift & k - 1
+    assert np.array_equal(seen[:rows, :columns], indices)
+    seen[:rows, :columns] = 0
+    assert not seen.any()
 
 
 @SMALL
@@ -99,8 +144,9 @@ def test_every_entry_is_where_its_column_looks(engine, rows, data):
 def bank_place(engine, row, words_per_column):
     """First word of a matrix row in a store by slot, bank and column of the bank."""
     slot, column = divmod(row, engine.columns)
-    banks, width = power(-(-engine.columns // 16)), power(min(engine.columns, 16))
-    return ((slot * banks + column // 16) * width + column % 16) * words_per_column
+    bank, rest = divmod(column, engine.bank)
+    banks, width = power(-(-engine.columns // engine.bank)), power(min(engine.columns, engine.bank))
+    return ((slot * banks + bank) * width + rest) * words_per_column
 
 
 @SMALL
@@ -114,8 +160,8 @@ def test_every_row_parameter_is_where_its_bank_looks(engine, rows, source):
     arrays = [np.array(values, np.int64) for values in (bias, multiplier, shift, exponent)]
     store = row_store(engine, *arrays).tolist()
     slots = -(-rows // (engine.stages * engine.columns)) * engine.stages
-    assert len(store) == slots * 4 * power(-(-engine.columns // 16)) * power(
-        min(engine.columns, 16)
+    assert len(store) == slots * 4 * power(-(-engine.columns // engine.bank)) * power(
+        min(engine.columns, engine.bank)
     )
     expected = [0] * len(store)
     for row in range(rows):
@@ -138,7 +184,8 @@ def test_every_activation_is_where_its_segment_looks(engine, vector):
         expected[beat * power(engine.segments) + segment] = value % 2**32
     assert store.tolist() == expected
     row_words = vector_row_bytes(engine) // 4
-    assert row_words == power(engine.segments) * power(-(-16 // engine.segments))
+    beats = max(2, power(-(-engine.scan_words // engine.segments)))
+    assert row_words == power(engine.segments) * beats
 
 
 @SMALL
@@ -155,13 +202,14 @@ def test_results_are_read_from_where_they_are_put(engine, rows, source):
 
 DESCRIPTOR = Descriptor(
     beats=0x1234, tiles=0x5678, rows=0x9ABC, k=16, index_row=0xDEADBEEF, slot=0x1111,
-    result_slot=0x2222, in_row=0x3333, out_row=0x4444, out_bits=25,
+    result_slot=0x2222, in_row=0x3333, out_row=0x4444, out_bits=25, vector_rows=0xABCD,
 )  # fmt: skip
 
 
 def test_descriptor_words():
     assert [hex(word) for word in DESCRIPTOR.words().tolist()] == [
-        "0x56781234", "0xf9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0x19", "0x0", "0x0",
+        "0x56781234", "0xf9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0019",
+        "0x0", "0x0",
     ]  # fmt: skip
 
 

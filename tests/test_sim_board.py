@@ -11,7 +11,7 @@ import serial
 
 from host.errors import PortError
 from host.session import Session, connect
-from model.baseline import BaselineParameters
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.compile import compile_fp32
 from model.engine import EngineParameters
 from model.golden.network import fp32_layer
@@ -27,20 +27,29 @@ def test_urls_name_boards_and_sizes():
     assert parse_url("sim://array?stages=3&storage=distributed")[0] == EngineParameters(
         stages=3, storage="distributed"
     )
+    assert parse_url("sim://?edges=fp32&result_slots=512&scan_words=32&bank=8&dsp_columns=3")[
+        0
+    ] == EngineParameters(edges="fp32", result_slots=512, scan_words=32, bank=8, dsp_columns=3)
     assert parse_url("sim://lane")[0].lanes == 1
     assert parse_url("sim://baseline?rows=5")[0] == BaselineParameters(rows=5)
+    assert parse_url("sim://interleaved?rows=5")[0] == InterleavedParameters(rows=5)
 
 
 @pytest.mark.parametrize(
     "url, message",
     [
-        ("sim://board", "no such simulated board; use sim:// with array, lane, baseline"),
+        (
+            "sim://board",
+            "no such simulated board; use sim:// with array, lane, baseline, interleaved",
+        ),
         ("sim://array?lanes=7", "unknown size 'lanes'"),
         ("sim://array?stages=many", "stages must be a whole number, not 'many'"),
         ("sim://array?stages=0", "stages must be an integer from 1 to 1024, not 0"),
         ("sim://array?stages=1024", "an array of 32,768 lanes is too large to simulate here"),
         ("sim://array?index_depth=16777216", "index stores of 2,147 MB are too large"),
         ("sim://array?storage=tape", "storage must be 'block' or 'distributed', not 'tape'"),
+        ("sim://array?edges=none", "edges must be one of both, fp32, integer, not 'none'"),
+        ("sim://array?dsp_columns=17", "dsp_columns must be an integer from 0 to 16, not 17"),
         ("sim://array?max_columns=99999", "max_columns must be an integer from 1 to 4096"),
     ],
 )
@@ -82,7 +91,7 @@ def port():
 
 def test_plain_pyserial_reads_the_magic_register(port):
     # A READ of four bytes at 0, built by hand: header, CRC-32, COBS between zeros.
-    header = bytes([0x11, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
+    header = bytes([0x21, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
     raw = header + zlib.crc32(header).to_bytes(4, "little")
     blocks = raw.split(b"\0")
     line = b"\0" + b"".join(bytes([len(block) + 1]) + block for block in blocks) + b"\0"
@@ -96,7 +105,7 @@ def test_plain_pyserial_reads_the_magic_register(port):
         decoded += answer[at + 1 : at + code] + (b"\0" if code < 255 else b"")
         at += code
     decoded = decoded[:-1]
-    assert decoded[:2] == bytes([0x19, 7])
+    assert decoded[:2] == bytes([0x29, 7])
     assert decoded[10:14] == (0x44504E54).to_bytes(4, "little")
     assert zlib.crc32(decoded[:-4]) == int.from_bytes(decoded[-4:], "little")
 

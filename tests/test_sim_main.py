@@ -107,6 +107,8 @@ def test_a_report_is_what_the_readme_says(tmp_path):
     for row in report["table6"]:
         assert (row["rows"], row["columns"], row["mismatches"]) == (20, 30, 0)
         assert row["cycles"] == row["predicted_cycles"]
+        assert row["interval_cycles"] == row["predicted_interval"]
+        assert (row["interval_cycles"] is None) == (row["engine"] == "paper-baseline")
         assert row["ms_at_100_mhz"] == pytest.approx(row["cycles"] / 1e5)
         assert {"lanes", "rms_error", "rms_error_fp32"} <= row.keys()
     assert (tmp_path / "sim" / "report.png").read_bytes().startswith(b"\x89PNG")

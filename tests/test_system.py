@@ -20,6 +20,7 @@ from sim.faulty import FaultyTransport
 
 SMALL = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 BASELINE = "sim://baseline?weights=4096&columns=128&rows=64"
+INTERLEAVED = "sim://interleaved?weights=4096&columns=128&rows=64"
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +61,18 @@ def test_a_network_through_the_file_and_the_link_equals_golden(rng, driver, tmp_
         assert cycles == session.predicted_cycles(0, 1)
 
 
-@pytest.mark.parametrize("url", [SMALL, BASELINE])
-def test_a_bench_row_is_exact_in_bits_and_cycles(rng, url):
+@pytest.mark.parametrize(
+    "url, engine",
+    [(SMALL, "array"), (BASELINE, "paper-baseline"), (INTERLEAVED, "interleaved-baseline")],
+)
+def test_a_bench_row_is_exact_in_bits_and_cycles(rng, url, engine):
     layer = compile_fp32({"w": (quantize(rng.standard_normal((37, 101)), 16), (37, 101))}).layers[0]
     driver = connect(url)
     row = bench_layer(driver, layer, rng.standard_normal(101).astype(np.float32))
     driver.link.transport.close()
     assert (row.mismatches, row.within_bound) == (0, True)
     assert row.cycles == row.predicted_cycles
-    assert row.engine == ("array" if url == SMALL else "paper-baseline")
+    assert row.engine == engine
 
 
 def test_an_engine_without_a_committed_image_refuses_to_compute(driver):

@@ -14,6 +14,7 @@ from gateware.link.verdict import Verdict
 from gateware.registers import (
     BY_NAME,
     FIRST,
+    MAX_VECTORS,
     REGION_SHIFT,
     RESPONSE,
     VERSION,
@@ -60,6 +61,7 @@ class Endpoint(wiring.Component):
 
         self._state = Signal(State)
         self._epoch, self._run = Signal(8), Signal(16)
+        self._vectors = Signal(range(MAX_VECTORS + 1), init=1)
         self._image_crc, self._image_words = Signal(32), Signal(32)
         self._status = Signal(Status)
         # The next payload word to fetch, or the next word to ask for; `word` is the one before.
@@ -83,6 +85,8 @@ class Endpoint(wiring.Component):
             registers.image_words.eq(self._image_words),
             registers.epoch.eq(self._epoch),
             registers.run.eq(self._run),
+            registers.vectors.eq(self._vectors),
+            core.last_vector.eq(self._vectors - 1),
             registers.started.eq(core.start),
             registers.dropped.eq(self._receiver.dropped),
             registers.busy.eq(core.busy),
@@ -154,7 +158,10 @@ class Endpoint(wiring.Component):
         request, bus, position = self._receiver.header, self.core.bus, self._position
         with m.State("WRITE"):
             with m.If(request.offset[REGION_SHIFT:] == Region.REGISTERS):
-                self._start(m)
+                with m.If(request.offset[:REGION_SHIFT] == BY_NAME["START"].offset):
+                    self._start(m)
+                with m.Else():
+                    self._set_vectors(m)
                 m.next = "RESPOND"
             with m.Else():
                 m.d.comb += [bus.write.eq(1), bus.address.eq(request.offset[2:] + position - 1)]
@@ -166,6 +173,13 @@ class Endpoint(wiring.Component):
                 m.d.sync += [self._state.eq(State.LOADING), self._epoch.eq(request.epoch)]
                 m.d.sync += [self._image_crc.eq(0), self._image_words.eq(0)]
             m.next = "RESPOND"
+
+    def _set_vectors(self, m):
+        word = self._receiver.word
+        with m.If((word == 0) | (word > MAX_VECTORS)):
+            m.d.sync += self._status.eq(Status.BAD_VALUE)
+        with m.Else():
+            m.d.sync += self._vectors.eq(word)
 
     def _start(self, m):
         word, core = self._receiver.word, self.core

@@ -5,7 +5,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gateware.bus import ERRORS
-from gateware.registers import GATEWARE, IDENTITY, MAGIC, REGISTERS, RUN_ERRORS, VERSION
+from gateware.registers import (
+    GATEWARE,
+    IDENTITY,
+    MAGIC,
+    MAX_VECTORS,
+    REGISTERS,
+    RUN_ERRORS,
+    VERSION,
+)
 
 COUNTER_BITS = 16
 
@@ -16,8 +24,8 @@ class RegisterFile(wiring.Component):
     Parameters: `identity`, the values of the registers `IDENTITY` by name, 32 bits unsigned.
     Members: `index` (byte address / 4), `value` one cycle later; `image_*`, `epoch`, `run` as kept
     by the endpoint; `started`, one cycle when a run starts, clears its sticky errors; `frame`, one
-    cycle for a good frame, `dropped` and `rejected` one for a bad and for a refused one; `busy`,
-    `cycles` and `errors` of the core.
+    cycle for a good frame, `dropped` and `rejected` one for a bad and for a refused one; `vectors`
+    as kept by the endpoint; `busy`, `cycles` and `errors` of the core.
     """
 
     def __init__(self, *, identity):
@@ -42,6 +50,7 @@ class RegisterFile(wiring.Component):
             "frame": In(1),
             "dropped": In(1),
             "rejected": In(1),
+            "vectors": In(range(MAX_VECTORS + 1)),
             "busy": In(1),
             "cycles": In(48),
             "errors": In(len(ERRORS)),
@@ -81,6 +90,7 @@ class RegisterFile(wiring.Component):
             **{
                 name.upper(): counter(self.errors[bit], name) for bit, name in enumerate(ERRORS)
             },
+            "VECTORS": self.vectors,
             "START": 0,
         }
         table = Array(Signal(32, name=register.name.lower()) for register in REGISTERS)

@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from gateware.link.receiver import HEADER
 from gateware.registers import (
-    BY_NAME,
     MAX_PAYLOAD,
     MAX_RANGES,
     REGION_SHIFT,
@@ -22,8 +21,8 @@ from gateware.registers import (
 class Verdict(wiring.Component):
     """Status of a request before it is carried out; combinational.
 
-    OK may still turn into a worse one: a START without an image or while another run is on, ranges
-    that are none, a CRC that is wrong.
+    OK may still turn into a worse one: a START without an image or while another run is on, a
+    number of vectors that no run takes, ranges that are none, a CRC that is wrong.
 
     Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `status`.
     """
@@ -41,7 +40,11 @@ class Verdict(wiring.Component):
         m.d.comb += self._own.eq(header.epoch == self.epoch)
         region, low = header.offset[REGION_SHIFT:], header.offset[:REGION_SHIFT]
         registers = region == Region.REGISTERS
-        start = BY_NAME["START"].offset
+        written = Signal()
+        for register in REGISTERS:
+            if register.access in ("write", "start"):
+                with m.If(low == register.offset):
+                    m.d.comb += written.eq(1)
         with m.If(header.version != VERSION):
             self._refuse(m, Status.BAD_OPERATION)
         with m.Else(), m.Switch(header.operation):
@@ -52,7 +55,7 @@ class Verdict(wiring.Component):
                 with m.Elif(~registers & self.busy):
                     self._refuse(m, Status.BUSY)
             with m.Case(Operation.WRITE):
-                wrong = registers & ((low != start) | (header.length != 4))
+                wrong = registers & (~written | (header.length != 4))
                 image = (region >= Region.IMAGE_FIRST) & (region <= Region.IMAGE_LAST)
                 with m.If(self._bad_span() | wrong):
                     self._refuse(m, Status.BAD_ADDRESS)

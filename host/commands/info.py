@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, State
+from gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
 from host.commands import FINE, InputError, engine
 from host.report import emit, table
 from model.compression import ratio_eq1
@@ -13,8 +13,11 @@ from model.image import Image, read_image
 
 EXAMPLE = "  dpnet info digits-4bit.dpnet\n  dpnet info --port /dev/ttyUSB0"
 
-KINDS = {0: "array of lanes", 1: "the paper's fp32 baseline"}
-COUNTERS = ("FRAME_ERRORS", "REJECTED", "NONFINITE", "RANGE", "SIGMA", "OVERFLOW")
+KINDS: dict[int, str] = {
+    Kind.ARRAY: "array of lanes", Kind.BASELINE: "the paper's fp32 baseline",
+    Kind.INTERLEAVED: "fp32 baseline at a weight a cycle",
+}  # fmt: skip
+COUNTERS = ("FRAME_ERRORS", "REJECTED", *(name.upper() for name in RUN_ERRORS))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +87,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
     cycles = values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
     document: dict[str, object] = {
         "port": url, "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
-        "lanes": identity.lanes if identity.kind == 0 else 1, "state": state,
+        "lanes": identity.lanes if identity.kind == Kind.ARRAY else 1, "state": state,
         "busy": bool(status.field("busy").of(values["STATUS"])), "errors": errors,
         "last_run_cycles": cycles if values["RUN"] else None,
         "registers": {name: value for name, value in values.items() if name != "START"},

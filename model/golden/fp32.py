@@ -49,17 +49,22 @@ class SequentialFp32:
 
         Raises `ValueError` if the shapes do not fit.
         """
-        rows, inputs = check_fp32("matrix", matrix), check_fp32("vector", vector)
-        if rows.ndim != 2 or inputs.shape != rows.shape[1:]:
-            raise ValueError(
-                "matrix and vector must be (R, C) and (C,), "
-                f"not {rows.shape!r} and {inputs.shape!r}"
-            )
+        rows, inputs = check_product(matrix, vector)
         multiply, add = Fp32Multiply(), Fp32Add()
         total = np.zeros(len(rows), dtype=np.float32)
         for weights, x in zip(rows.T, inputs, strict=True):
             total = add.compute(total, multiply.compute(weights, x))
         return total
+
+
+def check_product(matrix: ArrayLike, vector: ArrayLike) -> tuple[Fp32, Fp32]:
+    """`matrix` (R, C) and `vector` (C,), both float32; raises `ValueError` if they do not fit."""
+    rows, inputs = check_fp32("matrix", matrix), check_fp32("vector", vector)
+    if rows.ndim != 2 or inputs.shape != rows.shape[1:]:
+        raise ValueError(
+            f"matrix and vector must be (R, C) and (C,), not {rows.shape!r} and {inputs.shape!r}"
+        )
+    return rows, inputs
 
 
 def canonical(values: ArrayLike) -> Fp32:

@@ -1,6 +1,6 @@
-"""The baseline core through its bus against `SequentialFp32`, and its cycles.
+"""The baseline cores through their bus against their golden models, and their cycles.
 
-Values: `sizes` of `BaselineParameters`; `runs` per test.
+Values: `sizes` of the parameters; `interleaved`, which of the two they are; `runs` per test.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from model.baseline import BaselineParameters
-from model.golden.fp32 import SequentialFp32
+from model.baseline import BaselineParameters, InterleavedParameters
 from model.layout import Descriptor, Region
 from sim.bench import parameters
 from sim.core_driver import CoreDriver, attach
@@ -27,6 +26,7 @@ class Layer:
     """A random matrix and vector in fp32; `kind` says which extremes they have."""
 
     def __init__(self, rng: np.random.Generator, sizes: BaselineParameters, kind: str) -> None:
+        self.sizes = sizes
         self.columns = int(rng.integers(1, min(sizes.columns, 30) + 1))
         self.rows = int(rng.integers(1, min(sizes.rows, 9) + 1))
         scale = {"plain": 0, "tiny": -70, "huge": 62, "nonfinite": 0}[kind]
@@ -43,13 +43,23 @@ class Layer:
             target.flat[rng.integers(target.size)] = rng.choice([np.nan, np.inf, -np.inf])
 
     def results(self) -> np.ndarray:
-        return SequentialFp32().compute(self.weights, self.vector).view(np.uint32)
+        return self.sizes.compute(self.weights, self.vector).view(np.uint32)
+
+    def cycles(self) -> int:
+        return self.sizes.cycles(self.rows, self.columns)
 
     def errors(self) -> int:
         finite = np.isfinite(self.weights).all() and np.isfinite(self.vector).all()
         words = self.results()
         special = words >> 23 & 255 == 255
         return NONFINITE * (not finite) | OVERFLOW * bool(special.any())
+
+
+def sizes_here() -> BaselineParameters:
+    """The parameters of the core in this bench."""
+    values = parameters()
+    kind = InterleavedParameters if values["interleaved"] else BaselineParameters
+    return kind(**values["sizes"])
 
 
 async def give(driver: CoreDriver, layer: Layer, number: int, row: int) -> None:
@@ -65,9 +75,9 @@ async def give(driver: CoreDriver, layer: Layer, number: int, row: int) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(kind=KINDS)
-async def equals_sequential(dut: Any, kind: str) -> None:
+async def equals_golden(dut: Any, kind: str) -> None:
     """Random shapes, weights anywhere in the store: every sum bit for bit, and the exact cycles."""
-    sizes = BaselineParameters(**parameters()["sizes"])
+    sizes = sizes_here()
     source = random.Random(f"{cocotb.RANDOM_SEED} {kind}")
     rng = np.random.default_rng(source.getrandbits(64))
     pause = {"none": never, "idle": sometimes(source, 0.3), "bursts": bursts(source, 9)}[kind]
@@ -82,7 +92,7 @@ async def equals_sequential(dut: Any, kind: str) -> None:
         await give(driver, layer, place, row)
         cycles = await driver.run(place, place)
         shape = f"{layer.rows} x {layer.columns} ({case})"
-        assert cycles == BaselineParameters.cycles(layer.rows, layer.columns), shape
+        assert cycles == layer.cycles(), shape
         assert driver.errors == layer.errors(), f"errors {driver.errors}, {shape}"
         await driver.expect(Region.RESULT.base, layer.results(), shape)
     driver.finish()
@@ -91,7 +101,7 @@ async def equals_sequential(dut: Any, kind: str) -> None:
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def layers_follow_each_other(dut: Any) -> None:
     """Layers `first` to `last` in one run: the last one's sums are what is left."""
-    sizes = BaselineParameters(**parameters()["sizes"])
+    sizes = sizes_here()
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     driver = attach(dut, "baseline")
     await start(dut)
@@ -120,7 +130,7 @@ async def layers_follow_each_other(dut: Any) -> None:
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def a_reset_leaves_nothing_behind(dut: Any) -> None:
     """A reset in any cycle of a run: the next run's sums start from zero."""
-    sizes = BaselineParameters(**parameters()["sizes"])
+    sizes = sizes_here()
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     driver = attach(dut, "baseline")
     await start(dut)
@@ -128,13 +138,13 @@ async def a_reset_leaves_nothing_behind(dut: Any) -> None:
         layer = Layer(rng, sizes, "plain")
         await give(driver, layer, 0, 0)
         await driver.start(0, 0)
-        for _ in range(int(rng.integers(BaselineParameters.cycles(layer.rows, layer.columns)))):
+        for _ in range(int(rng.integers(layer.cycles()))):
             await RisingEdge(dut.clk)
         dut.rst.value = 1
         await RisingEdge(dut.clk)
         dut.rst.value = 0
         await driver.idle()
-        assert await driver.run(0, 0) == BaselineParameters.cycles(layer.rows, layer.columns)
+        assert await driver.run(0, 0) == layer.cycles()
         await driver.expect(Region.RESULT.base, layer.results())
     driver.finish()
 
@@ -142,7 +152,7 @@ async def a_reset_leaves_nothing_behind(dut: Any) -> None:
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def address_map_ends(dut: Any) -> None:
     """Every store keeps its words; behind its end reads are 0 and writes vanish."""
-    sizes = BaselineParameters(**parameters()["sizes"])
+    sizes = sizes_here()
     source = random.Random(cocotb.RANDOM_SEED)
     driver = attach(dut, "baseline")
     await start(dut)

@@ -1,69 +1,86 @@
 """Columns against Python integers: products with the codebook, the Σ-check with and without upsets.
 
-Values: `columns`, the parameters of the column of each name in the bundle; `rows` per test.
+Values: `columns`, the engine of the column of each name in the bundle; `rows` per test.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from model.engine import EngineParameters
 from sim.bench import parameters
 from sim.bundle import Part
 from sim.scoreboard import Scoreboard
 from sim.streams import PERIOD_NS, signed, start, unsigned
+from sim.upsets import flip, memory
 
 KINDS = ("none", "idle")
+CHECK = 4
+"""Cycles from an `r_use` to `corrupt`."""
+
+Held = tuple[int, int]
+"""The row's product and `mismatch`, as a column holds them until the next row."""
+
+BUCKETS: dict[str, list[int]] = {}
+"""What each bucket (stage · buckets + k) held at its last drain, from one test to the next."""
 
 
 @dataclass
 class Row:
-    """One row: its buckets (segments of a stage, K each), its entries' place, Σ of its inputs."""
+    """One row: its stage, what its buckets gained, its entries' place, Σ of its inputs."""
 
     stage: int
-    buckets: list[list[int]]
+    gains: list[int]
     slot: int
     inputs: int
     upset: bool = False
-    sums: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sums = [sum(column) for column in zip(*self.buckets, strict=True)]
 
 
 class ColumnBench:
     """A column, its codebook as a list, and by cycle what goes in and what must come out."""
 
-    def __init__(self, dut: Any, name: str, source: random.Random) -> None:
-        self.name, self.source = name, source
-        self.dut = Part(dut, name)
-        self.sizes = sizes = parameters()["columns"][name]
-        self.levels = {1: 0, 2: 1, 3: 2, 4: 2, 5: 3}[sizes["segments"]]
-        self.most = (1 << sizes["entry_bits"] - 1) - 1
-        self.entries = [0] * sizes["depth"]
-        self.board = Scoreboard(name, show=lambda pair: f"o {pair[0]}, mismatch {pair[1]}")
+    def __init__(self, dut: Any, name: str, label: str) -> None:
+        self.name, self.dut = name, Part(dut, name)
+        self.source = random.Random(f"{cocotb.RANDOM_SEED} {name} {label}")
+        sizes = parameters()["columns"][name]
+        self.engine = engine = EngineParameters(**sizes["engine"])
+        self.low_bits, self.high_bits = sizes["low_bits"], sizes["high_bits"]
+        self.most = (1 << engine.entry_bits - 1) - 1
+        self.depth = engine.slots * engine.buckets
+        self.entries = [0] * self.depth
+        self.odd: set[int] = set()
+        self.memory = memory(dut, f"part_{name}", "book", "ram")
+        self.buckets = BUCKETS.setdefault(name, [0] * (engine.stages * engine.buckets))
+        self.board = Scoreboard(name, show=lambda pair: f"row {pair[0]}, mismatch {pair[1]}")
+        self.corrupt = Scoreboard(f"{name}.corrupt")
         self.inputs: dict[int, dict[str, int]] = {}
-        self.outputs: dict[int, tuple[int, int, str]] = {}
+        self.ends: dict[int, tuple[Held, bool, str]] = {}
+
+    def silence(self) -> None:
+        for port in ("w_enable", "drain", "k_address", "first", "last", "owed", "r_use"):
+            getattr(self.dut, port).value = 0
+        for g in range(self.engine.stages):
+            getattr(self.dut, f"bucket__{g}").value = 0
 
     async def load(self) -> None:
         """Entries, most of them extreme, by the link's port."""
-        dut = self.dut
-        for address in range(self.sizes["depth"]):
+        for address in range(self.depth):
             kind = [-self.most - 1, self.most, 0, self.source.randint(-self.most - 1, self.most)]
             await self.write(address, self.source.choice(kind))
-        dut.w_enable.value = 0
 
     async def write(self, address: int, entry: int) -> None:
         dut = self.dut
         dut.w_address.value, dut.w_enable.value = address, 1
-        dut.w_data.value = unsigned(entry, self.sizes["entry_bits"])
+        dut.w_data.value = unsigned(entry, self.engine.entry_bits)
         await RisingEdge(dut.clk)
         dut.w_enable.value = 0
         self.entries[address] = entry
+        self.odd.discard(address)
 
     async def read_back(self) -> None:
         dut, board = self.dut, Scoreboard(f"{self.name}.r_data")
@@ -72,107 +89,115 @@ class ColumnBench:
             await RisingEdge(dut.clk)
             await FallingEdge(dut.clk)
             board.expect(entry, f"address {address}")
-            board.receive(signed(int(dut.r_data.value), self.sizes["entry_bits"]))
+            board.receive(signed(int(dut.r_data.value), self.engine.entry_bits))
         await RisingEdge(dut.clk)
         board.finish()
 
-    def row(self, number: int) -> Row:
-        """A row of inputs that the engine allows, each put into one bucket of its segment."""
-        source, sizes = self.source, self.sizes
-        k = source.randint(1, sizes["buckets"])
-        stage = source.randrange(sizes["stages"])
-        buckets = [[0] * k for _ in range(sizes["segments"])]
-        low = -(1 << sizes["activation_bits"] - 1)
+    def row(self) -> Row:
+        """A row of inputs that the engine allows, each put into one bucket."""
+        source, engine = self.source, self.engine
+        k = source.randint(1, engine.buckets)
+        gains = [0] * k
+        low = -(1 << engine.activation_bits - 1)
         extreme = source.choice([None, None, low, -low - 1])
         only = source.choice([None, source.randrange(k)])
-        total = 0
-        most = sizes["max_columns"]
-        for n in range(most if extreme else source.randint(1, most)):
+        for _ in range(engine.max_columns if extreme else source.randint(1, engine.max_columns)):
             x = extreme or source.randint(low, -low - 1)
-            index = source.randrange(k) if only is None else only
-            buckets[n % sizes["segments"]][index] += x
-            total += x
-        slot = source.randrange(sizes["depth"] // sizes["buckets"])
-        return Row(stage, buckets, slot * sizes["buckets"], total)
+            gains[source.randrange(k) if only is None else only] += x
+        slot = source.randrange(engine.slots) * engine.buckets
+        return Row(source.randrange(engine.stages), gains, slot, sum(gains))
 
     def upset(self, row: Row) -> None:
-        """One bit of one bucket flips, after Σ of the inputs was formed."""
-        bits = self.sizes["bucket_bits"]
-        segment = self.source.choice(row.buckets)
-        index = self.source.randrange(len(segment))
-        flipped = unsigned(segment[index], bits) ^ 1 << self.source.randrange(bits)
-        segment[index] = signed(flipped, bits)
+        """One bit of one bucket flips, or the inputs' sum does, so that they differ."""
         row.upset = True
+        bits = self.engine.sum_bits
+        if self.source.random() < 0.3:
+            row.inputs = signed(unsigned(row.inputs, bits) ^ 1 << self.source.randrange(bits), bits)
+            return
+        k = self.source.randrange(len(row.gains))
+        flipped = unsigned(row.gains[k], bits) ^ 1 << self.source.randrange(bits)
+        row.gains[k] = signed(flipped, bits)
 
     def schedule(self, row: Row, begin: int) -> int:
         """Put the row's drain into the schedules from cycle `begin` on; the cycle after it."""
-        segments, phase = self.sizes["segments"], self.levels + 1
-        total = accumulated = 0
-        for k, bucket in enumerate(row.sums):
-            at = self.inputs.setdefault(begin + k, {})
-            for s in range(segments):
-                at[f"bucket__{row.stage * segments + s}"] = row.buckets[s][k]
-            at = self.inputs.setdefault(begin + k + phase, {})
-            at |= {"r_address": row.slot + k, "first": int(k == 0)}
-            self.inputs.setdefault(begin + k + phase + 1, {})["expected"] = row.inputs
-            accumulated += self.entries[row.slot + k] * bucket
-            total += bucket
-            wrong = row.upset if k == len(row.sums) - 1 else total != row.inputs
-            if not row.upset:
-                note = f"bucket {k} of {len(row.sums)}"
-                self.outputs[begin + k + phase + 4] = (accumulated, int(wrong), note)
-            elif k == len(row.sums) - 1:
-                self.outputs[begin + k + phase + 4] = (0, 1, "an upset bucket")
-        return begin + len(row.sums)
+        bits = self.engine.sum_bits
+        count = len(row.gains)
+        # A tile has a beat at least: no bucket is drained twice without a cycle between.
+        before = self.inputs.get(begin - 1, {})
+        begin += before.get("drain", 0) and before["k_address"] == row.stage * self.engine.buckets
+        for k, gain in enumerate(row.gains):
+            place = row.stage * self.engine.buckets + k
+            bucket = self.buckets[place] = (self.buckets[place] + gain) % (1 << bits)
+            at = begin + k
+            self._at(at, **{f"bucket__{row.stage}": bucket, "drain": 1, "k_address": place})
+            self._at(at + 1, r_address=row.slot + k, r_use=1)
+            self._at(at + 3, first=int(k == 0), last=int(k == count - 1))
+        self._at(begin + 3, owed=unsigned(-row.inputs, bits))
+        total = sum(self.entries[row.slot + k] * gain for k, gain in enumerate(row.gains))
+        note = f"stage {row.stage}, K {count}, gains {row.gains}"
+        self.ends[begin + count - 1 + 6] = (total, int(row.upset)), row.upset, note
+        return begin + count
+
+    def _at(self, cycle: int, **values: int) -> None:
+        self.inputs.setdefault(cycle, {}).update(values)
 
     async def play(self, end: int) -> None:
-        """Drive the schedules, rubbish where they say nothing, and compare."""
-        dut, sizes = self.dut, self.sizes
-        shapes = {"r_address": sizes["depth"] - 1, "first": 1, "expected": 99}
+        """Drive the schedules, rubbish where they say nothing, and compare in every cycle."""
+        dut, engine, source = self.dut, self.engine, self.source
+        rubbish = {"r_address": self.depth - 1, "owed": (1 << engine.sum_bits) - 1,
+                   "k_address": engine.stages * engine.buckets - 1}  # fmt: skip
+        held: tuple[Held, bool, str] | None = None
         for cycle in range(end):
             given = self.inputs.get(cycle, {})
-            for n in range(sizes["stages"] * sizes["segments"]):
-                port = getattr(dut, f"bucket__{n}")
-                port.value = unsigned(given.get(f"bucket__{n}", 0), sizes["bucket_bits"])
-            for name, most in shapes.items():
-                value = given.get(name, self.source.randint(0, most))
-                bits = sizes["sum_bits"] if name == "expected" else 32
-                getattr(dut, name).value = unsigned(value, bits)
+            for g in range(engine.stages):
+                getattr(dut, f"bucket__{g}").value = given.get(f"bucket__{g}", 0)
+            for name, most in rubbish.items():
+                getattr(dut, name).value = given.get(name, source.randint(0, most))
+            for name in ("drain", "r_use", "first", "last"):
+                getattr(dut, name).value = given.get(name, 0)
             await FallingEdge(dut.clk)
-            if cycle in self.outputs:
-                o, mismatch, note = self.outputs[cycle]
-                seen = signed(int(dut.o.value), sizes["accumulator_bits"])
-                # What an upset row adds up to is beyond what the widths are for.
-                self.board.expect((o, mismatch), note)
-                upset = note.startswith("an upset")
-                self.board.receive((0 if upset else seen, int(dut.mismatch.value)))
+            held = self.ends.get(cycle, held)
+            if held is not None:
+                self._compare(*held)
+            used = self.inputs.get(cycle - CHECK, {})
+            strobe = used.get("r_use", 0) and used["r_address"] in self.odd
+            self.corrupt.expect(int(strobe), f"cycle {cycle}")
+            self.corrupt.receive(int(dut.corrupt.value))
             await RisingEdge(dut.clk)
+        self.corrupt.finish()
+
+    def _compare(self, wanted: Held, upset: bool, note: str) -> None:
+        dut = self.dut
+        low = signed(int(dut.low.value), self.low_bits) if self.low_bits else 0
+        seen = (signed(int(dut.high.value), self.high_bits) << (17 if self.low_bits else 0)) + low
+        self.board.expect(wanted, note)
+        # What an upset row adds up to is beyond what the widths are for.
+        self.board.receive((wanted[0] if upset else seen, int(dut.mismatch.value)))
 
 
-async def begin(dut: Any, kind: str) -> list[ColumnBench]:
-    benches = [
-        ColumnBench(dut, name, random.Random(f"{cocotb.RANDOM_SEED} {name} {kind}"))
-        for name in parameters()["columns"]
-    ]
+async def begin(dut: Any, label: str) -> list[ColumnBench]:
+    benches = [ColumnBench(dut, name, label) for name in parameters()["columns"]]
     for bench in benches:
-        bench.dut.w_enable.value = 0
-        for n in range(bench.sizes["stages"] * bench.sizes["segments"]):
-            getattr(bench.dut, f"bucket__{n}").value = 0
+        bench.silence()
     await start(dut)
+    for bench in benches:
+        await bench.load()
     return benches
+
+
+def pause(bench: ColumnBench, kind: str) -> int:
+    return bench.source.randint(0, 9) if kind == "idle" else 0
 
 
 @cocotb.test(timeout_time=4000 * 200 * PERIOD_NS, timeout_unit="ns")
 @cocotb.parametrize(kind=KINDS)
 async def equals_integers(dut: Any, kind: str) -> None:
-    """Rows one after the other, or with gaps; every partial sum, and Σ right to the last bucket."""
+    """Rows one after the other, or with gaps; a row shows from its cycle until the next one."""
     for bench in await begin(dut, kind):
-        await bench.load()
         cycle = 0
-        for number in range(parameters()["rows"]):
-            cycle = bench.schedule(bench.row(number), cycle)
-            cycle += bench.source.randint(0, 5) if kind == "idle" else 0
-        await bench.play(cycle + bench.levels + 8)
+        for _ in range(parameters()["rows"]):
+            cycle = bench.schedule(bench.row(), cycle) + pause(bench, kind)
+        await bench.play(cycle + 8)
         assert bench.board.finish() >= parameters()["rows"]
         await bench.read_back()
 
@@ -180,35 +205,59 @@ async def equals_integers(dut: Any, kind: str) -> None:
 @cocotb.test(timeout_time=4000 * 200 * PERIOD_NS, timeout_unit="ns")
 @cocotb.parametrize(kind=KINDS)
 async def sees_every_upset(dut: Any, kind: str) -> None:
-    """A bucket with one bit flipped raises `mismatch`; the rows before and after it do not."""
-    for bench in await begin(dut, kind):
-        await bench.load()
+    """A bit of a bucket or of the sum flipped raises `mismatch`; only of its own row, until the
+    next one, and although later rows of that bucket count on from the wrong value.
+    """
+    for bench in await begin(dut, f"upset {kind}"):
         cycle, upsets = 0, 0
-        for number in range(parameters()["rows"]):
-            row = bench.row(number)
+        for _ in range(parameters()["rows"]):
+            row = bench.row()
             if bench.source.random() < 0.5:
                 bench.upset(row)
                 upsets += 1
-            cycle = bench.schedule(row, cycle)
-            cycle += bench.source.randint(0, 5) if kind == "idle" else 0
+            cycle = bench.schedule(row, cycle) + pause(bench, kind)
         assert upsets > parameters()["rows"] // 4
-        await bench.play(cycle + bench.levels + 8)
+        await bench.play(cycle + 8)
         bench.board.finish()
+
+
+@cocotb.test(timeout_time=4000 * 200 * PERIOD_NS, timeout_unit="ns")
+@cocotb.parametrize(kind=KINDS)
+async def sees_upset_entries(dut: Any, kind: str) -> None:
+    """An entry of odd parity strobes `corrupt` when a row uses it; others, or unused, do not."""
+    for bench in await begin(dut, f"parity {kind}"):
+        source, engine = bench.source, bench.engine
+        for address in range(bench.depth):
+            bit = source.randrange(engine.entry_bits + 1)
+            if source.random() < 0.3:
+                flip(bench.memory, address, bit)
+                bench.odd.add(address)
+                if bit < engine.entry_bits:
+                    flipped = unsigned(bench.entries[address], engine.entry_bits) ^ 1 << bit
+                    bench.entries[address] = signed(flipped, engine.entry_bits)
+        await RisingEdge(dut.clk)
+        cycle = 0
+        for _ in range(parameters()["rows"] // 4):
+            cycle = bench.schedule(bench.row(), cycle) + pause(bench, kind)
+        await bench.play(cycle + 8)
+        bench.board.finish()
+        used = [at["r_address"] for at in bench.inputs.values() if at.get("r_use")]
+        odd = sum(address in bench.odd for address in used)
+        assert 0 < odd < len(used), f"{odd} of {len(used)} entries used were upset"
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def entries_can_be_changed(dut: Any) -> None:
     """Single entries written over, in any order, with reads of others at the same time."""
     for bench in await begin(dut, "none"):
-        await bench.load()
         for _ in range(200):
-            other = bench.source.randrange(bench.sizes["depth"])
+            other = bench.source.randrange(bench.depth)
             bench.dut.r_address.value = other
             wanted = bench.entries[other]
-            address = bench.source.randrange(bench.sizes["depth"])
+            address = bench.source.randrange(bench.depth)
             await bench.write(address, bench.source.randint(-bench.most - 1, bench.most))
             await FallingEdge(bench.dut.clk)
-            read = signed(int(bench.dut.r_data.value), bench.sizes["entry_bits"])
+            read = signed(int(bench.dut.r_data.value), bench.engine.entry_bits)
             assert read == wanted, f"entry {other} is {read} while {address} is written"
             await RisingEdge(bench.dut.clk)
         await bench.read_back()

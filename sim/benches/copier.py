@@ -18,7 +18,6 @@ from sim.scoreboard import Scoreboard
 from sim.streams import start
 
 KINDS = ("none", "idle")
-BANK = 16
 
 
 class Results:
@@ -45,12 +44,16 @@ async def copy(
     dut: Part, engine: EngineParameters, results: Results, rows: int, slot: int, beat: int
 ) -> int:
     """One copy; the cycles from `start` to `done`."""
-    board = Scoreboard(f"{rows} rows from slot {slot} to beat {beat}", show=str)
+    what = f"{rows} rows from slot {slot} to beat {beat}"
+    board, reads = Scoreboard(what, show=str), Scoreboard(f"reads of {what}", show=str)
     filled = -(-rows // engine.segments) * engine.segments
     for row in range(filled):
         column = row % engine.columns
-        place = slot + row // engine.columns, column // BANK, column % BANK
-        word = results.word(*place) if row < rows else 0
+        place = slot + row // engine.columns, column // engine.bank, column % engine.bank
+        word = 0
+        if row < rows:  # what fills up the last beat is read from anywhere, and must not count
+            reads.expect(place, f"row {row}")
+            word = results.word(*place)
         board.expect((beat + row // engine.segments, row % engine.segments, word), f"row {row}")
     dut.rows.value, dut.slot.value, dut.beat.value, dut.start.value = rows, slot, beat, 1
     cycles, done = 0, False
@@ -60,12 +63,16 @@ async def copy(
         if int(dut.w_enable.value):
             written = int(dut.w_beat.value), int(dut.w_segment.value), int(dut.w_word.value)
             board.receive(written)
+        if int(dut.r_use.value):
+            place = int(dut.r_slot.value), int(dut.r_bank.value), int(dut.r_column.value)
+            reads.receive(place)
         await RisingEdge(dut.clk)
         # Only in the cycle of `start` do the settings count.
         dut.start.value, dut.rows.value, dut.slot.value, dut.beat.value = 0, 1, 0, 0
         cycles += not done
         assert cycles <= filled + 10, "the copier does not end"
     board.finish()
+    reads.finish()
     return cycles
 
 
@@ -84,17 +91,19 @@ async def copies_every_row(dut: Any, kind: str) -> None:
         memory = cocotb.start_soon(results.run())
         beats = engine.vector_rows * engine.row_beats
         for number in range(parameters()["copies"]):
-            slots = source.randint(1, engine.slots)
+            slots = source.randint(1, engine.result_slots)
             rows = slots * engine.columns - source.randrange(engine.columns)
             rows = min(rows, beats * engine.segments)
             # First and last row of the store, and a whole store, are among the copies.
             needed = -(-rows // engine.segments)
-            slot = source.choice([0, engine.slots - slots, source.randint(0, engine.slots - slots)])
+            last = engine.result_slots - slots
+            slot = source.choice([0, last, source.randint(0, last)])
             beat = source.choice([0, beats - needed, source.randint(0, beats - needed)])
             cycles = await copy(part, engine, results, rows, slot, beat)
             assert cycles == engine.copy_cycles(rows), f"{name}, copy {number} of {rows} rows"
             for _ in range(source.randint(1, 6) if kind == "idle" else 0):
                 await FallingEdge(part.clk)
-                assert not int(part.w_enable.value) and not int(part.done.value)
+                busy = int(part.w_enable.value), int(part.done.value), int(part.r_use.value)
+                assert busy == (0, 0, 0), f"{name}: {busy} without a copy"
                 await RisingEdge(part.clk)
         memory.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import random
 import struct
 from typing import Any
@@ -12,11 +13,12 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from gateware.registers import BY_NAME, IDENTITY, REGISTERS, Operation
 from sim.bench import parameters
 from sim.core_model import CoreModel
-from sim.engine_model import EngineModel, unstuff
+from sim.engine_model import BAD_VALUE, OK, EngineModel, unstuff
 from sim.requests import REGION_WORDS, Requests
 from sim.streams import PAUSES, exchange, start
 
 GROUPS = 40
+PARITY = 1 << 4
 NONCE = BY_NAME["BOOT_NONCE"].offset
 
 
@@ -74,9 +76,9 @@ async def conversation(dut: Any, kind: str) -> None:
     model = model_of(core)
     source = random.Random(f"{cocotb.RANDOM_SEED} {kind}")
     requests = Requests(model, source)
-    starts: list[tuple[int, int]] = []
+    starts: list[tuple[int, int, int]] = []
     nonces: dict[int, int] = {}
-    model.on_start = lambda run, first, last: starts.append((first, last))
+    model.on_start = lambda run, *what: starts.append(what)
     for group in range(GROUPS):
         line, expected = bytearray(), bytearray()
         for piece in requests.lines(25):
@@ -86,17 +88,25 @@ async def conversation(dut: Any, kind: str) -> None:
         assert got == expected, differing(got, bytes(expected))
         assert core.busy == model.busy
         if model.busy:
-            errors = [source.choice([0, 1, 2, 4, 8, 15]) for _ in range(source.randrange(4))]
+            errors = [source.choice([0, 1, 2, 4, 8, 16, 31]) for _ in range(source.randrange(4))]
             model.cycles = source.randrange(1 << 48)
             await core.finish(model.cycles, errors)
             for strobes in errors:
-                model.errors |= strobes
-                for bit in range(4):
-                    model.counters[bit] += strobes >> bit & 1
+                count_errors(model, strobes)
             model.busy = False
+        elif source.random() < 0.3:
+            await core.strobe(PARITY)
+            count_errors(model, PARITY)
         await all_registers(dut, model, requests, nonces)
         assert core.memory == model.memory
         assert core.starts == starts
+
+
+def count_errors(model: EngineModel, strobes: int) -> None:
+    """A cycle with these errors."""
+    model.errors |= strobes
+    for bit in range(len(model.counters)):
+        model.counters[bit] += strobes >> bit & 1
 
 
 def differing(got: bytes, expected: bytes) -> str:
@@ -108,6 +118,50 @@ def differing(got: bytes, expected: bytes) -> str:
             texts = [(unstuff(part) or b"?").hex(" ") for part in pair]
             return f"response {position // 2}: {texts[0]}, expected {texts[1]}"
     return f"{len(got)} bytes, expected {len(expected)}"
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def vectors(dut: Any) -> None:
+    """VECTORS reaches the core, keeps its value from run to run, and refuses what no run takes."""
+    core = await begin(dut)
+    model = model_of(core)
+    requests = Requests(model, random.Random(cocotb.RANDOM_SEED))
+
+    async def send(operation: Operation, status: int, **fields: Any) -> None:
+        line = requests.frame(operation, **fields)
+        expected = model.feed(line)
+        raw = unstuff(expected.strip(b"\0"))
+        assert raw is not None and raw[3] == status
+        assert await talk(dut, line, expected, "none", 0) == expected
+
+    async def start_run(run: int, first: int, last: int) -> None:
+        payload = struct.pack("<HBB", run, first, last)
+        await send(Operation.WRITE, OK, offset=BY_NAME["START"].offset, payload=payload)
+        model.cycles = 1000 + run
+        await core.finish(model.cycles, [])
+        model.busy = False
+
+    async def set_vectors(count: int, status: int) -> None:
+        payload = struct.pack("<I", count)
+        await send(Operation.WRITE, status, offset=BY_NAME["VECTORS"].offset, payload=payload)
+
+    ranges = struct.pack("<II", 1 << 26, 1)
+    await send(Operation.BEGIN, OK, epoch=9)
+    await send(
+        Operation.COMMIT, OK, epoch=9, payload=struct.pack("<I", binascii.crc32(bytes(4))) + ranges
+    )
+    await start_run(1, 3, 3)
+    await set_vectors(256, OK)
+    await start_run(2, 3, 3)
+    for count in (0, 257, 1 << 31):
+        await set_vectors(count, BAD_VALUE)
+    await start_run(3, 4, 4)
+    await start_run(4, 3, 5)
+    await set_vectors(2, OK)
+    await set_vectors(2, OK)
+    await start_run(5, 0, 0)
+    assert core.starts == [(3, 3, 1), (3, 3, 256), (4, 4, 256), (3, 5, 1), (0, 0, 2)]
+    await all_registers(dut, model, requests, {})
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

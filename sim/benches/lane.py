@@ -19,56 +19,72 @@ from sim.streams import bursts, never, signed, sometimes, start, unsigned
 
 PATTERNS = ("equal", "alternating", "random")
 KINDS = ("none", "idle", "bursts")
+NAMES = ("wide", "narrow", "dsp", "narrow_dsp")
+
+HELD: dict[str, list[int]] = {}
+"""What the buckets of each lane hold from one test to the next: nothing ever empties them."""
 
 
 class LaneBench:
     """A lane, its buckets as Python integers, and a comparison of `o` in every cycle."""
 
-    def __init__(self, dut: Any, name: str) -> None:
-        self.dut = Part(dut, name)
+    def __init__(self, dut: Any, name: str, source: random.Random) -> None:
+        self.dut, self.source = Part(dut, name), source
         sizes = parameters()["lanes"][name]
-        self.count, self.bits = sizes["buckets"], sizes["activation_bits"]
-        self.bucket_bits = sizes["bucket_bits"]
-        self.extremes = (-(1 << self.bits - 1), (1 << self.bits - 1) - 1)
-        self.room = 1 << self.bucket_bits - self.bits
-        self.buckets = [0] * self.count
+        self.count, self.x_bits, self.bits = (
+            sizes[size] for size in ("buckets", "activation_bits", "bits")
+        )
+        self.chained = sizes.get("adder", "lut") == "lut"
+        self.extremes = (-(1 << self.x_bits - 1), (1 << self.x_bits - 1) - 1)
+        self.buckets = HELD.setdefault(name, [0] * self.count)
         self.board = Scoreboard(f"{name}.o")
 
     async def begin(self) -> None:
-        """Reset, and drain what the memory may hold."""
-        self.dut.index.value, self.dut.x.value, self.dut.drain.value = 0, 0, 1
+        """Reset, which must leave the buckets alone."""
+        self.dut.index.value, self.dut.x.value, self.dut.add.value = 0, 0, 1
+        if self.chained:
+            self.dut.chain.value = 0
         await start(self.dut)
-        for index in range(self.count):
-            self.dut.index.value = index
-            await RisingEdge(self.dut.clk)
-        self.dut.drain.value = 0
-        await RisingEdge(self.dut.clk)
         self.board.expect(0, "the first cycle")
 
-    async def cycle(self, index: int, x: int, drain: bool = False) -> None:
+    async def cycle(self, index: int, x: int = 0, drain: bool = False, chain: int = 0) -> None:
         """One clock cycle: compare the `o` that the last one left, and expect the next."""
-        dut = self.dut
-        dut.index.value, dut.x.value, dut.drain.value = index, unsigned(x, self.bits), int(drain)
+        dut, modulus = self.dut, 1 << self.bits
+        dut.index.value, dut.x.value, dut.add.value = index, unsigned(x, self.x_bits), not drain
+        if self.chained:
+            dut.chain.value = unsigned(chain, self.bits)
         await FallingEdge(dut.clk)
-        self.board.receive(signed(int(dut.o.value), self.bucket_bits))
-        note = f"index {index}, x {x}, drain {int(drain)}"
-        self.board.expect(self.buckets[index] if drain else 0, note)
-        self.buckets[index] = x if drain else self.buckets[index] + x
+        self.receive()
+        note = f"index {index}, x {x}, drain {int(drain)}, chain {chain}"
+        shown = (self.buckets[index] + chain) % modulus if drain else 0
+        self.board.expect(signed(shown, self.bits), note)
+        self.buckets[index] = (self.buckets[index] + x) % modulus
         await RisingEdge(dut.clk)
 
+    def receive(self) -> None:
+        self.board.receive(signed(int(self.dut.o.value), self.bits))
+
+    async def add(self, index: int, x: int) -> None:
+        await self.cycle(index, x)
+
     async def drain(self, order: list[int]) -> None:
-        """Drain the buckets in this order, one per cycle."""
+        """Drain the buckets in this order, one per cycle, onto a chain of any value."""
+        half = 1 << self.bits - 1
         for index in order:
-            await self.cycle(index, 0, drain=True)
+            chain = self.source.choice([0, -half, half - 1, self.source.randrange(-half, half)])
+            await self.cycle(index, drain=True, chain=chain if self.chained else 0)
 
     async def finish(self) -> None:
-        """Every bucket once more: all are empty, and nothing is left to compare."""
-        await self.drain(list(range(self.count)))
-        await self.drain(list(range(self.count)))
-        await self.cycle(0, 0)
+        """Every bucket twice more, and nothing is left to compare."""
+        await self.drain(2 * list(range(self.count)))
+        await self.cycle(0)
         await FallingEdge(self.dut.clk)
-        self.board.receive(signed(int(self.dut.o.value), self.bucket_bits))
+        self.receive()
         self.board.finish()
+
+
+def bench_of(dut: Any, name: str, label: str) -> LaneBench:
+    return LaneBench(dut, name, random.Random(f"{cocotb.RANDOM_SEED} {name} {label}"))
 
 
 def indices(pattern: str, count: int, source: random.Random) -> Iterator[int]:
@@ -83,54 +99,58 @@ def indices(pattern: str, count: int, source: random.Random) -> Iterator[int]:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(name=("wide", "narrow"), pattern=PATTERNS, kind=KINDS)
+@cocotb.parametrize(name=NAMES, pattern=PATTERNS, kind=KINDS)
 async def accumulates(dut: Any, name: str, pattern: str, kind: str) -> None:
     """Rows of random length, each followed by a drain of a random choice of buckets."""
-    bench = LaneBench(dut, name)
-    source = random.Random(f"{cocotb.RANDOM_SEED} {name} {pattern} {kind}")
+    bench = bench_of(dut, name, f"{pattern} {kind}")
+    source = bench.source
     pause = {"none": never, "idle": sometimes(source, 0.4), "bursts": bursts(source, 7)}[kind]
     await bench.begin()
-    given = since_drain = 0
+    given = 0
     index = indices(pattern, bench.count, source)
     while given < parameters()["weights"]:
-        for _ in range(source.randint(1, bench.room - since_drain)):
+        for _ in range(source.randint(1, 80)):
             while pause():  # what the index says does not matter while x is 0
-                await bench.cycle(source.randrange(bench.count), 0)
+                await bench.cycle(source.randrange(bench.count))
             value = source.choice([*bench.extremes, 0, 1, -1, source.randint(*bench.extremes)])
-            await bench.cycle(next(index), value)
-            given, since_drain = given + 1, since_drain + 1
-        # Now and then only some buckets are drained, as for a small K; the others keep their sums.
-        everything = source.random() < 0.7 or since_drain == bench.room
-        order = source.sample(range(bench.count), bench.count if everything else 1)
-        since_drain = 0 if everything else since_drain
-        await bench.drain(order)
+            await bench.add(next(index), value)
+            given += 1
+        # Now and then only some buckets are drained, as for a small K, with pauses between them.
+        for bucket in source.sample(range(bench.count), source.randint(1, bench.count)):
+            while pause():
+                await bench.cycle(source.randrange(bench.count))
+            await bench.drain([bucket])
     await bench.finish()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(name=("wide", "narrow"), sign=(0, 1))
-async def holds_the_largest_sums(dut: Any, name: str, sign: int) -> None:
-    """As many of the largest inputs as the width is for, all into one bucket, in turn for each."""
-    bench = LaneBench(dut, name)
+@cocotb.parametrize(name=NAMES, sign=(0, 1))
+async def counts_on_modulo_its_width(dut: Any, name: str, sign: int) -> None:
+    """The largest inputs, all into one bucket, until it has gone round twice; in turn for each."""
+    bench = bench_of(dut, name, "modulo")
     await bench.begin()
+    rounds = 2 * (1 << bench.bits) // abs(bench.extremes[sign]) + 2
     for index in range(bench.count):
-        for _ in range(bench.room):
-            await bench.cycle(index, bench.extremes[sign])
-        assert bench.buckets[index] == bench.room * bench.extremes[sign]
+        before = bench.buckets[index]
+        for _ in range(rounds):
+            await bench.add(index, bench.extremes[sign])
+            if bench.source.random() < 0.2:
+                await bench.drain([index])
+        assert abs(rounds * bench.extremes[sign]) > 2 << bench.bits
+        assert bench.buckets[index] == (before + rounds * bench.extremes[sign]) % (1 << bench.bits)
     await bench.drain(list(range(bench.count))[::-1])
     await bench.finish()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(name=("wide", "narrow"))
-async def a_drain_leaves_x(dut: Any, name: str) -> None:
-    """A drained bucket becomes `x`, also where the same one is drained in every cycle."""
-    bench = LaneBench(dut, name)
-    source = random.Random(f"{cocotb.RANDOM_SEED} {name}")
+@cocotb.parametrize(name=NAMES)
+async def a_drain_leaves_the_bucket(dut: Any, name: str) -> None:
+    """The same bucket drained again and again, and added to in the cycle before and after."""
+    bench = bench_of(dut, name, "again")
     await bench.begin()
     for _ in range(300):
-        index = source.randrange(bench.count)
-        for _ in range(source.randint(1, 3)):
-            await bench.cycle(index, source.randint(*bench.extremes), drain=source.random() < 0.8)
-        await bench.cycle(index, 0, drain=True)
+        index = bench.source.randrange(bench.count)
+        for _ in range(bench.source.randint(1, 3)):
+            await bench.add(index, bench.source.randint(*bench.extremes))
+        await bench.drain([index] * bench.source.randint(1, 3))
     await bench.finish()

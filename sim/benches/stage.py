@@ -1,4 +1,4 @@
-"""Stages against buckets in Python: index words as they lie in the store, folded or wide; drains.
+"""Stages against buckets in Python: segments one after the other, whose drained buckets add up.
 
 Values: `engines`, the parameters of the stage of each name in the bundle; `cycles` per test.
 """
@@ -6,204 +6,227 @@ Values: `engines`, the parameters of the stage of each name in the bundle; `cycl
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from gateware.stage import drain_row, row_address_bits
+from gateware.segment import drain_row, row_address_bits
 from model.engine import EngineParameters
 from sim.bench import parameters
+from sim.benches.segment import IndexStore
 from sim.bundle import Part
 from sim.scoreboard import Scoreboard
 from sim.streams import bursts, never, pack, signed, sometimes, start
+from sim.upsets import flip, memory
 
 KINDS = ("none", "idle", "bursts")
-
+CHECK = 5
+"""Cycles from a beat that uses a wrong word at segment 0 to `corrupt`."""
 
 def engines() -> dict[str, EngineParameters]:
     return {name: EngineParameters(**sizes) for name, sizes in parameters()["engines"].items()}
 
 
 class StageBench:
-    """A stage, its store as a list of words, its buckets as integers."""
+    """A stage, the stores of its segments, its buckets added up, and by cycle what must show.
 
-    def __init__(self, dut: Any, name: str) -> None:
-        self.name = name
-        self.dut = Part(dut, name)
+    What the buckets hold after a reset is learned by a drain, as a column learns it: from then on
+    every sum must be right.
+    """
+
+    def __init__(self, dut: Any, name: str, label: str) -> None:
+        self.name, self.dut = name, Part(dut, name)
+        self.source = random.Random(f"{cocotb.RANDOM_SEED} {name} {label}")
         self.engine = engine = engines()[name]
-        self.lanes = engine.columns * engine.segments
-        # How rows are folded is the stage's contract with the link: as many as fit 32 bits.
-        row_bits = self.lanes * engine.index_bits
-        self.fold = 1
-        while row_bits * self.fold * 2 <= 32:
-            self.fold *= 2
-        self.words = [0] * -(-engine.index_depth // self.fold)
-        self.rows = len(self.words) * self.fold
-        self.buckets = [[0] * engine.buckets for _ in range(self.lanes)]
-        self.board = Scoreboard(f"{name}.bucket")
+        self.count = engine.segments
+        self.stores = [IndexStore(engine) for _ in range(self.count)]
+        self.parts, self.rows = self.stores[0].parts, self.stores[0].rows
+        self.memories = [
+            memory(dut, f"part_{name}", f"segment_{s}", "store", "ram") for s in range(self.count)
+        ]
+        self.buckets: list[list[int]] = [[] for _ in range(engine.columns)]
+        self.layout = [
+            *((f"x{s}", -engine.activation_bits) for s in range(self.count)),
+            ("address", row_address_bits(engine)), ("use", 1), ("drain", 1), ("marks", 3),
+        ]  # fmt: skip
+        self.board = Scoreboard(f"{name}.bucket", show=str)
+        # x[s] comes s cycles after its control.
+        none = [0] * self.count
+        self.xs: deque[list[int]] = deque([none] * self.count, maxlen=self.count)
+        latency = self.latency = 3 + self.count - 1
+        self.shown: deque[tuple[list[int], str]] = deque(
+            [([0] * engine.columns, "before the test")] * latency
+        )
+        self.corrupt: deque[int] = deque([0] * (CHECK + self.count))
 
     async def write(self, address: int, enable: int, data: int) -> None:
-        """Bus words of one store word, those whose bit of `enable` is set, all with `data`."""
+        """Bus words of one store word of all segments, all with `data`; bits segment by segment."""
         dut = self.dut
         dut.w_address.value, dut.w_enable.value, dut.w_data.value = address, enable, data
         await RisingEdge(dut.clk)
         dut.w_enable.value = 0
-        for n in range(self.engine.index_words):
-            if enable >> n & 1 and address < len(self.words):
-                kept = self.words[address] & ~(0xFFFFFFFF << 32 * n)
-                self.words[address] = kept | data << 32 * n
+        for s, store in enumerate(self.stores):
+            store.write(address, enable >> s * self.parts & (1 << self.parts) - 1, data)
 
-    async def fill(self, source: random.Random) -> None:
-        for address in range(len(self.words)):
-            for n in range(self.engine.index_words):
-                await self.write(address, 1 << n, source.getrandbits(32))
+    async def fill(self) -> None:
+        for address in range(len(self.stores[0].words)):
+            for n in range(self.count * self.parts):
+                await self.write(address, 1 << n, self.source.getrandbits(32))
 
     async def read_all(self) -> None:
-        """Read every word of weights back, a word a cycle."""
-        dut, board = self.dut, Scoreboard("r_data", show=hex)
+        """Read every word of weights of all segments back, a word a cycle, 3 cycles later."""
+        dut, board = self.dut, Scoreboard(f"{self.name}.r_word", show=hex)
+        places = [
+            (address, s, n) for address in range(len(self.stores[0].words))
+            for s in range(self.count) for n in range(self.parts)
+        ]  # fmt: skip
         dut.r_enable.value = 1
-        for address, word in enumerate(self.words):
-            dut.r_address.value = address
-            await RisingEdge(dut.clk)
+        for number, (address, s, n) in enumerate([*places, *[(0, 0, 0)] * 3]):
+            dut.r_address.value, dut.r_pick.value = address, 1 << s * self.parts + n
+            if number < len(places):
+                board.expect(self.stores[s].words[address] >> 32 * n & 0xFFFFFFFF, f"{address}")
             await FallingEdge(dut.clk)
-            board.expect(word, f"word {address}")
-            board.receive(int(dut.r_data.value))
-        await RisingEdge(dut.clk)
+            if number >= 3:
+                board.receive(int(dut.r_word.value))
+            await RisingEdge(dut.clk)
         dut.r_enable.value = 0
         board.finish()
 
-    def index(self, row: int, lane: int) -> int:
-        """Index of a lane in an index row, or in a drain row."""
-        if row >= self.rows:
-            return row - self.rows
-        bits = self.engine.index_bits
-        word = self.words[row // self.fold] >> row % self.fold * (32 // self.fold)
-        return word >> lane * bits & (1 << bits) - 1
-
-    async def beat(self, x: list[int], row: int, drain: bool) -> None:
-        """One cycle; compares the buckets that it shows."""
+    async def beat(self, x: list[int], row: int, drain: bool = False, use: bool = False) -> None:
+        """One cycle; compares what it shows."""
         engine, dut = self.engine, self.dut
-        layout = [
-            *((f"x{s}", -engine.activation_bits) for s in range(engine.segments)),
-            ("address", row_address_bits(engine)), ("drain", 1), ("marks", 3),
-        ]  # fmt: skip
-        values = {f"x{s}": value for s, value in enumerate(x)}
-        dut.beat.value = pack(layout, **values, address=row, drain=int(drain), marks=0)
+        self.xs.append(x)
+        late = {f"x{s}": self.xs[-1 - s][s] for s in range(self.count)}
+        marks = self.source.getrandbits(3)  # not the stage's to look at
+        dut.beat.value = pack(
+            self.layout, **late, address=row, use=int(use), drain=int(drain), marks=marks
+        )
         await FallingEdge(dut.clk)
-        self._receive()
-        shown = []
-        for lane in range(self.lanes):
-            index = self.index(row, lane)
-            shown.append(self.buckets[lane][index] if drain else 0)
-            kept = 0 if drain else self.buckets[lane][index]
-            self.buckets[lane][index] = kept + x[lane % engine.segments]
-        self.board.expect(shown, f"row {row}, drain {int(drain)}")
+        self._compare()
+        modulus, shown = 1 << engine.sum_bits, []
+        for m in range(engine.columns):
+            held = self.buckets[m]
+            k = (row - self.rows) % engine.buckets
+            shown.append(signed(held[k], engine.sum_bits) if drain else 0)
+            for s, store in enumerate(self.stores):
+                index = store.index(row, m) % engine.buckets
+                held[index] = (held[index] + x[s]) % modulus
+        self.shown.append((shown, f"row {row}, drain {int(drain)}"))
+        self.corrupt.append(0)
+        for s, store in enumerate(self.stores):
+            # Segment s is s cycles later.
+            self.corrupt[CHECK + s - 1] |= use and store.wrong(row)
         await RisingEdge(dut.clk)
 
-    def _receive(self) -> None:
-        bits = self.engine.bucket_bits
-        ports = [getattr(self.dut, f"bucket__{lane}") for lane in range(self.lanes)]
-        self.board.receive([signed(int(port.value), bits) for port in ports])
+    async def learn(self) -> None:
+        """What the buckets hold, each added up over the segments."""
+        none = {f"x{s}": 0 for s in range(self.count)}
+        for cycle in range(self.engine.buckets + self.latency + CHECK):
+            draining = cycle < self.engine.buckets
+            self.dut.beat.value = pack(
+                self.layout, **none, use=0, marks=0, drain=int(draining),
+                address=self.rows + cycle if draining else 0,
+            )
+            await FallingEdge(self.dut.clk)
+            if self.latency <= cycle < self.engine.buckets + self.latency:
+                for m, held in enumerate(self.buckets):
+                    held.append(int(getattr(self.dut, f"bucket__{m}").value))
+            await RisingEdge(self.dut.clk)
+
+    def _compare(self) -> None:
+        ports = [getattr(self.dut, f"bucket__{m}") for m in range(self.engine.columns)]
+        buckets = [signed(int(port.value), self.engine.sum_bits) for port in ports]
+        shown, note = self.shown.popleft()
+        self.board.expect((shown, int(self.corrupt.popleft())), note)
+        self.board.receive((buckets, int(self.dut.corrupt.value)))
 
     async def drain(self, order: list[int]) -> None:
         for k in order:
-            await self.beat([0] * self.engine.segments, self.rows + k, True)
+            await self.beat([0] * self.count, self.rows + k, True, True)
 
-    async def empty(self) -> None:
-        """Drain what the memories may hold; what shows two cycles later is rubbish."""
-        self.dut.beat.value = 0
-        await self.drain(list(range(self.engine.buckets)))
-        self.buckets = [[0] * self.engine.buckets for _ in range(self.lanes)]
-        for _ in range(3):
-            await RisingEdge(self.dut.clk)
-            self.dut.beat.value = 0
-        self.board = Scoreboard(self.board.name)
-        self.board.expect([0] * self.lanes, "first idle cycle")
-        self.board.expect([0] * self.lanes, "second idle cycle")
+    async def rest(self) -> None:
+        await self.beat([0] * self.count, self.source.randrange(self.rows + self.engine.buckets))
+
+    async def work(self) -> None:
+        most = (1 << self.engine.activation_bits - 1) - 1
+        x = [self.source.choice([-most - 1, most, self.source.randint(-most - 1, most)])
+             for _ in range(self.count)]  # fmt: skip
+        await self.beat(x, self.source.randrange(self.rows), use=True)
 
     async def finish(self) -> int:
         """Drain everything and compare to the end."""
         await self.drain(list(range(self.engine.buckets)))
-        idle = [0] * self.engine.segments
-        for _ in range(2):
-            await self.beat(idle, 0, False)
-        for _ in range(2):
-            await FallingEdge(self.dut.clk)
-            self._receive()
-            await RisingEdge(self.dut.clk)
+        for _ in range(self.latency + CHECK):
+            await self.rest()
         return self.board.finish()
 
 
-async def begin(dut: Any) -> list[StageBench]:
-    """Reset, with a bench for each stage."""
-    benches = [StageBench(dut, name) for name in engines()]
+async def begin(dut: Any, label: str) -> list[StageBench]:
+    """Reset, with a bench for each stage, its stores filled."""
+    benches = [StageBench(dut, name, label) for name in engines()]
     for bench in benches:
         bench.dut.beat.value, bench.dut.w_enable.value, bench.dut.r_enable.value = 0, 0, 0
     await start(dut)
+    for bench in benches:
+        await bench.fill()
+        # The bench would not notice otherwise that the first drain row is elsewhere.
+        assert drain_row(bench.engine) == bench.rows
+        await bench.learn()
     return benches
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=3, timeout_unit="ms")
 @cocotb.parametrize(kind=KINDS)
 async def buckets_follow_the_store(dut: Any, kind: str) -> None:
     """Rows of beats, with idle cycles, each ended by a drain of all buckets in any order."""
-    for bench in await begin(dut):
-        engine = bench.engine
-        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name} {kind}")
+    for bench in await begin(dut, kind):
+        source, buckets = bench.source, bench.engine.buckets
         pause = {"none": never, "idle": sometimes(source, 0.4), "bursts": bursts(source, 7)}[kind]
-        await bench.fill(source)
-        # The bench would not notice otherwise that the first drain row is elsewhere.
-        assert drain_row(engine) == bench.rows
-        await bench.empty()
-        least, most = -(1 << engine.activation_bits - 1), (1 << engine.activation_bits - 1) - 1
-        idle, given = [0] * engine.segments, 0
+        given = 0
         while given < parameters()["cycles"]:
-            for _ in range(source.randint(1, engine.max_columns // engine.segments)):
+            for _ in range(source.randint(1, 30)):
                 while pause():
-                    await bench.beat(idle, source.randrange(bench.rows), False)
-                x = [
-                    source.choice([least, most, source.randint(least, most)])
-                    for _ in range(engine.segments)
-                ]
-                await bench.beat(x, source.randrange(bench.rows), False)
+                    await bench.rest()
+                await bench.work()
                 given += 1
-            await bench.drain(source.sample(range(engine.buckets), engine.buckets))
+            for k in source.sample(range(buckets), source.choice([buckets, 1])):
+                while pause():
+                    await bench.rest()
+                await bench.drain([k])
         await bench.finish()
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
-async def store_keeps_what_the_link_writes(dut: Any) -> None:
-    """Every bus word alone and together with others, read back; a read during a write is old."""
-    for bench in await begin(dut):
-        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name}")
-        await bench.fill(source)
-        await bench.read_all()
-        for _ in range(200):
-            enable = source.randrange(1 << bench.engine.index_words)
-            address = source.randrange(len(bench.words))
-            part, old = bench.dut, bench.words[address]
-            part.r_enable.value, part.r_address.value = 1, address
-            await bench.write(address, enable, source.getrandbits(32))
-            await FallingEdge(part.clk)
-            assert int(part.r_data.value) == old, f"{bench.name}: a read during a write is not old"
-            await RisingEdge(part.clk)
-        part.r_enable.value = 0
-        await bench.read_all()
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+async def sees_upsets_of_every_segment(dut: Any) -> None:
+    """A flipped bit of a word of one segment strobes `corrupt`, in that segment's cycle."""
+    for bench in await begin(dut, "upsets"):
+        source = bench.source
+        for turn in range(5 * bench.count):
+            s, address = turn % bench.count, source.randrange(len(bench.stores[0].words))
+            bit = source.randrange(33 * bench.parts)
+            for _ in range(bench.count):  # until no beat is on its way to a later segment
+                await bench.rest()
+            flip(bench.memories[s], address, bit)
+            bench.stores[s].upset(address, bit)
+            for _ in range(source.randint(1, 3)):
+                row = min(address * bench.stores[s].fold, bench.rows - 1)
+                await bench.beat([0] * bench.count, row, use=source.random() < 0.7)
+                await bench.work()
+        await bench.finish()
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
-async def drain_rows_cannot_be_written(dut: Any) -> None:
-    """Writes behind the weights vanish: every lane still drains bucket 0, 1, 2, …"""
-    for bench in await begin(dut):
-        engine = bench.engine
-        source = random.Random(f"{cocotb.RANDOM_SEED} {bench.name}")
-        await bench.fill(source)
-        for address in range(len(bench.words), 1 << len(bench.dut.w_address)):
-            await bench.write(address, (1 << engine.index_words) - 1, source.getrandbits(32))
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+async def stores_keep_what_the_link_writes(dut: Any) -> None:
+    """Bus words of several segments at once, read back, and used."""
+    for bench in await begin(dut, "store"):
         await bench.read_all()
-        await bench.empty()
+        for _ in range(100):
+            enable = bench.source.getrandbits(bench.count * bench.parts)
+            address = bench.source.randrange(len(bench.stores[0].words))
+            await bench.write(address, enable, bench.source.getrandbits(32))
+        await bench.read_all()
         for _ in range(20):
-            x = [source.randint(-99, 99) for _ in range(engine.segments)]
-            await bench.beat(x, source.randrange(bench.rows), False)
+            await bench.work()
         await bench.finish()

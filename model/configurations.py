@@ -1,0 +1,141 @@
+"""Engines by name: those that fill a chip, and the ones that tests and tables speak of.
+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from model.dense import DenseParameters
+from model.engine import EngineParameters
+
+K = 16
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An engine, and the matrix of Table VI that it was sized for."""
+
+    engine: EngineParameters
+    rows: int
+    columns: int
+
+    @property
+    def activation(self) -> str:
+        return "fp32" if self.engine.fp32 else "int8"
+
+    @property
+    def latency_cycles(self) -> int:
+        """Predicted cycles of one product, from its start to the last result in the buffer."""
+        fp32 = self.engine.fp32
+        return 1 + self.engine.layer_cycles(
+            self.rows, self.columns, K, fp32_in=fp32, fp32_out=fp32
+        )
+
+    @property
+    def interval_cycles(self) -> int:
+        """Predicted cycles from one product to the next, vectors back to back."""
+        return self.engine.interval_cycles(
+            self.rows, self.columns, K, fp32_in=self.engine.fp32
+        )
+
+
+def _fp32(**sizes: Any) -> EngineParameters:
+    return EngineParameters(
+        activation_bits=24, index_depth=496, layers=8, edges="fp32", **sizes
+    )
+
+
+def _int8(**sizes: Any) -> EngineParameters:
+    return EngineParameters(
+        activation_bits=8, entry_bits=16, index_depth=496, layers=8, edges="integer", **sizes
+    )
+
+
+ARRAYS = {
+    "fp32-1000x1024": Configuration(
+        _fp32(stages=4, columns=125, segments=6, max_columns=1024, slots=8, result_slots=64,
+              vector_words=8640, scan_words=64, dsp_columns=125),
+        1000, 1024,
+    ),
+    "fp32-384x1728": Configuration(
+        _fp32(stages=3, columns=128, segments=8, max_columns=2048, slots=4, result_slots=24,
+              vector_words=14336, scan_words=128, dsp_columns=128),
+        384, 1728,
+    ),
+    "int8-1000x1024": Configuration(
+        _int8(stages=2, columns=250, segments=10, max_columns=1024, slots=4, result_slots=32,
+              vector_words=10400, scan_words=10, bank=8, dsp_columns=250),
+        1000, 1024,
+    ),
+    "int8-384x1728": Configuration(
+        _int8(stages=3, columns=128, segments=12, max_columns=2048, slots=4, result_slots=24,
+              vector_words=14016, scan_words=12),
+        384, 1728,
+    ),
+}  # fmt: skip
+"""Arrays that fill an XC7Z045, each for one matrix of the paper's Table VI at K = 16; any other
+matrix that fits their stores runs on them too."""
+
+SMALL = {
+    "small-fp32": Configuration(
+        _fp32(stages=2, columns=5, segments=3, max_columns=64, slots=12, result_slots=64,
+              vector_words=1200, scan_words=12, dsp_columns=2),
+        23, 50,
+    ),
+    "small-int8": Configuration(
+        _int8(stages=3, columns=10, segments=4, max_columns=64, slots=12, result_slots=64,
+              vector_words=1200, scan_words=4, bank=4),
+        50, 61,
+    ),
+}  # fmt: skip
+"""The same in seconds, for tests."""
+
+ECP5 = {
+    "fp32-16": Configuration(
+        _fp32(stages=2, columns=2, segments=4, max_columns=1024, slots=32, result_slots=32,
+              vector_words=512, multiplier="18x18"),
+        40, 256,
+    ),
+    "int8-64": Configuration(
+        _int8(stages=4, columns=4, segments=4, max_columns=1024, slots=32, result_slots=32,
+              vector_words=512, multiplier="18x18"),
+        40, 256,
+    ),
+}  # fmt: skip
+"""Engines for the LFE5U-85F, with everything that an engine has, placed and routed in minutes."""
+
+DENSE = DenseParameters()
+"""The dense int8 engine that fills the XC7Z045's DSP slices and is best for both matrices."""
+
+PLANNED = {
+    "fp32-4x24x4": _fp32(
+        stages=4, columns=24, segments=4, max_columns=1024, slots=16, result_slots=64,
+        vector_words=4096, scan_words=32, dsp_columns=12,
+    ),
+    "fp32-2x48x6": _fp32(
+        stages=2, columns=48, segments=6, max_columns=2048, slots=8, result_slots=24,
+        vector_words=8192, scan_words=64,
+    ),
+    "int8-2x40x8": _int8(
+        stages=2, columns=40, segments=8, max_columns=1024, slots=16, result_slots=64,
+        vector_words=4096, scan_words=8, bank=8, dsp_columns=40,
+    ),
+    "int8-1x12x12": EngineParameters(
+        stages=1, columns=12, segments=12, index_bits=3, activation_bits=8, entry_bits=16,
+        max_columns=4096, index_depth=1008, slots=64, result_slots=64, vector_words=2048, layers=8,
+        bank=8, scan_words=24, dsp_columns=12, edges="integer",
+    ),
+    "both-6x12x2": EngineParameters(
+        stages=6, columns=12, segments=2, index_bits=3, activation_bits=16, entry_bits=12,
+        max_columns=512, index_depth=2048, slots=128, result_slots=128, vector_words=2048,
+        scan_words=8, bank=4,
+    ),
+    "int8-2x4x2": _int8(
+        stages=2, columns=4, segments=2, max_columns=64, slots=12, result_slots=16,
+        vector_words=256, scan_words=2, bank=4,
+    ),
+}  # fmt: skip
+"""Engines that differ in every size, stages × columns × segments: `model.estimate` is compared with
+Yosys on them, as on `ARRAYS` and `SMALL`; the last one is synthesized in seconds."""

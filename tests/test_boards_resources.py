@@ -1,0 +1,167 @@
+"""`make resources`: the file and the table, results kept by content, an interrupt loses nothing."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from boards import resources, xc7
+from boards.build import kept
+from boards.command import Candidate
+from boards.xc7 import KINDS
+from gateware.adder_tree import AdderTree
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """The command with two adders instead of engines; its folder."""
+
+    def candidates(names):
+        return [
+            Candidate(f"adder-{n}", n, AdderTree(inputs=n, bits=16))
+            for n in (2, 4)
+            if not names or f"adder-{n}" in names
+        ]
+
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    monkeypatch.setattr(resources, "candidates", candidates)
+    return tmp_path
+
+
+def test_the_file_has_what_was_counted_and_how(small, capsys):
+    assert resources.main([]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads((small / "resources.json").read_text())
+    assert document["command"] == "make resources"
+    assert document["tool"].startswith("Yosys 0.7")
+    assert "synth_xilinx" in document["script"]
+    assert document["device"]["name"] == "XC7Z045"
+    first, second = document["rows"]
+    assert set(first) == {
+        "name", "lanes", *KINDS, "share", "binds", "fits", "modules",
+    }  # fmt: skip
+    # Sums of 17, 17 and 18 bits, each an adder and a register of its width.
+    assert [(row["name"], row["lanes"], row["ff"]) for row in (first, second)] == [
+        ("adder-2", 2, 17), ("adder-4", 4, 17 + 17 + 18),
+    ]  # fmt: skip
+    assert 16 <= first["lut"] <= 17 and first["lutram"] == first["dsp"] == first["bram36"] == 0
+    assert first["share"]["ff"] == 17 / 437_200
+    assert (first["binds"], first["fits"]) == ("lut", True)
+    assert [module["module"] for module in first["modules"]] == ["engine"]
+    assert "adder-4" in out and "of the XC7Z045" in out
+    assert "synthesizing adder-2, 2 lanes … done, " in err
+    assert resources.main(["adder-2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**document, "rows": [first]}
+    assert resources.main(["adder-2", "--modules"]) == 0
+    assert "\n  engine  " in capsys.readouterr().out
+
+
+def test_a_second_run_does_not_synthesize(small, capsys, monkeypatch):
+    assert resources.main(["adder-2"]) == 0
+    before = (small / "resources.json").read_text()
+    capsys.readouterr()
+
+    def refuse(*_):
+        raise AssertionError("synthesized again")
+
+    monkeypatch.setattr(xc7, "run_script", refuse)
+    assert resources.main(["adder-2"]) == 0
+    assert "adder-2, 2 lanes … kept from an earlier run" in capsys.readouterr().err
+    assert (small / "resources.json").read_text() == before
+    with pytest.raises(AssertionError, match="synthesized again"):
+        resources.main(["adder-4"])
+
+
+def test_a_result_is_kept_for_the_same_inputs_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    assert kept(("a", "bc"), lambda: {"lut": 1}) == ({"lut": 1}, False)
+    assert kept(("a", "bc"), lambda: {"lut": 2}) == ({"lut": 1}, True)
+    assert kept(("ab", "c"), lambda: {"lut": 3}) == ({"lut": 3}, False)
+    with pytest.raises(ZeroDivisionError):
+        kept(("x",), lambda: 1 // 0)
+    assert kept(("x",), lambda: 4) == (4, False)
+
+
+def test_a_spoiled_result_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    kept(("a",), lambda: {"lut": 100})
+    [path] = tmp_path.glob("synthesis/*.json")
+    path.write_text(path.read_text()[:6])
+    assert kept(("a",), lambda: {"lut": 200}) == ({"lut": 200}, False)
+    assert kept(("a",), lambda: {"lut": 300}) == ({"lut": 200}, True)
+
+
+def test_an_unknown_name_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    assert resources.main(["huge"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("resources: NAME must be one of ") and err.endswith(", not 'huge'\n")
+    assert not (tmp_path / "resources.json").exists()
+
+
+FAKE_YOSYS = """\
+import os, pathlib, sys, time
+if "-V" in sys.argv:
+    print("Yosys 0.70")
+elif pathlib.Path(os.environ["HANG"]).exists():
+    pathlib.Path(os.environ["HANG"]).write_text(str(os.getpid()))
+    time.sleep(600)
+else:
+    pathlib.Path(os.environ["HANG"]).touch()
+    pathlib.Path("netlist.json").write_text(
+        '{"modules": {"engine": {"num_cells_by_type": {"LUT2": 3}}}}')
+"""
+
+DRIVER = """\
+import sys
+from boards import resources
+from boards.command import Candidate
+from gateware.adder_tree import AdderTree
+resources.candidates = lambda names: [
+    Candidate(f"adder-{n}", n, AdderTree(inputs=n, bits=8)) for n in (2, 4)]
+sys.exit(resources.main([]))
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
+    fake, hang = tmp_path / "yosys", tmp_path / "hang"
+    fake.write_text(f"#!{sys.executable}\n{FAKE_YOSYS}")
+    fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
+    environment = {
+        **os.environ, "YOSYS": str(fake), "HANG": str(hang), "DPNET_BUILD": str(tmp_path / "build"),
+        # The gateware's own conversion must not use the fake.
+        "AMARANTH_USE_YOSYS": "builtin",
+    }  # fmt: skip
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", DRIVER], env=environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, cwd=os.path.dirname(os.path.dirname(__file__)),
+        )  # fmt: skip
+
+    process = start()
+    deadline = time.monotonic() + 60
+    while not (hang.exists() and hang.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(by)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.endswith("resources: interrupted; the same command goes on where it was\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(hang.read_text()), 0)
+    build = tmp_path / "build"
+    assert not (build / "resources.json").exists()
+    assert [path.suffix for path in (build / "synthesis").iterdir()] == [".json"]
+    hang.unlink()
+    again = start()
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert "adder-2, 2 lanes … kept from an earlier run" in err
+    assert "adder-4, 4 lanes … done" in err

@@ -1,0 +1,41 @@
+"""The segment: bench with index words of 1 to 4 bits, several words, folded rows, both storages."""
+
+from gateware.emit import emit
+from gateware.segment import Segment
+from model.engine import EngineParameters
+from sim.bench import run_bench
+from sim.benches.segment import KINDS
+from sim.bundle import Bundle
+from sim.upsets import open_memories
+
+ENGINES = {
+    "four": {"columns": 5, "index_bits": 4, "index_depth": 37, "dsp_columns": 2},
+    "words": {"columns": 17, "index_bits": 4, "index_depth": 21},
+    "three": {"columns": 6, "index_bits": 3, "index_depth": 20, "storage": "distributed"},
+    "folded2": {"columns": 4, "index_bits": 4, "index_depth": 33, "dsp_columns": 4},
+    "folded4": {"columns": 4, "index_bits": 2, "index_depth": 41, "storage": "distributed"},
+    "folded32": {"columns": 1, "index_bits": 1, "index_depth": 70},
+    "narrow": {"columns": 33, "index_bits": 1, "index_depth": 16, "activation_bits": 8},
+}  # fmt: skip
+FIRST = ("four", "folded2", "narrow")
+
+
+def test_segment_bench():
+    segments = {
+        name: {"engine": {**sizes, "max_columns": 48}, "first": name in FIRST}
+        for name, sizes in ENGINES.items()
+    }
+    engines = {name: EngineParameters(**values["engine"]) for name, values in segments.items()}
+    assert {engine.fold for engine in engines.values()} == {1, 2, 4, 32}
+    assert {engine.index_words for engine in engines.values()} == {1, 2, 3}
+    bundle = Bundle(**{
+        name: Segment(engine=engine, first=name in FIRST) for name, engine in engines.items()
+    })
+    values = {"segments": segments, "cycles": 500}
+    assert run_bench(open_memories(emit(bundle)), "segment", values=values) == 2 * len(KINDS) + 1
+
+
+def test_only_later_segments_have_a_chain():
+    engine = EngineParameters(**ENGINES["four"])
+    assert "chain" not in Segment(engine=engine).signature.members
+    assert "chain" in Segment(engine=engine, first=False).signature.members

@@ -1,0 +1,57 @@
+"""`make arrays` in small: every result and cycle of two arrays, the report, the picture."""
+
+import json
+
+import pytest
+
+from model.configurations import ARRAYS, SMALL
+from sim import arrays
+from sim.roofline import bucket_roof, index_roof
+
+
+@pytest.mark.parametrize("made", ARRAYS.values(), ids=ARRAYS)
+def test_arrays_are_within_their_goals_by_the_formulas(made):
+    goals = {
+        ("fp32", 1000): (500, 380), ("fp32", 384): (350, 260),
+        ("int8", 1000): (300, 240), ("int8", 384): (260, 180),
+    }  # fmt: skip
+    latency, interval = goals[made.activation, made.rows]
+    assert made.latency_cycles <= latency
+    assert made.interval_cycles <= interval
+    rate = made.rows * made.columns / made.interval_cycles
+    assert rate >= min(bucket_roof(made.engine.sum_bits), index_roof(4)) / 2
+
+
+def test_small_arrays_equal_golden_and_formula(tmp_path, capsys):
+    out = tmp_path / "arrays.json"
+    assert arrays.main([*SMALL, "--seed", "3", "--json", "--out", str(out)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["command"] == "make arrays (vectors 8, seed 3)"
+    for row, (name, made) in zip(report["rows"], SMALL.items(), strict=True):
+        assert (row["name"], row["lanes"], row["vectors"]) == (name, made.engine.lanes, 8)
+        assert (row["mismatches"], row["errors"]) == (0, 0)
+        assert row["latency_cycles"] == made.latency_cycles
+        assert row["interval_cycles"] == made.interval_cycles
+    assert json.loads(out.read_text()) == report
+    assert (tmp_path / "roofline.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["big"], "no array is called 'big'; there are fp32-1000x1024"),
+        (["--vectors", "9"], "--vectors must be from 2 to 8, not 9"),
+    ],
+)
+def test_wrong_usage_is_one_line(given, message, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        arrays.main(given)
+    assert message in capsys.readouterr().err
+
+
+def test_wrong_results_are_an_error(tmp_path, monkeypatch, capsys):
+    """A golden model that differs in one result of one vector."""
+    real = arrays.Single.mismatches
+    monkeypatch.setattr(arrays.Single, "mismatches", lambda *given: real(*given) + 1)
+    assert arrays.main(["small-fp32", "--out", str(tmp_path / "arrays.json")]) == 1
+    assert "results or cycles of small-fp32 are not as they must be" in capsys.readouterr().err
