@@ -72,7 +72,8 @@ baselines: $(READY)
 	@$(BIN)/python -m sim.baselines $(if $(SEED),--seed $(SEED))
 
 faults: $(READY)
-	@$(BIN)/python -m sim.faults $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m sim.faults $(NAMES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(INJECTIONS),--injections $(INJECTIONS)) $(if $(CYCLES),--cycles $(CYCLES))
 
 resources: $(READY)
 	@$(BIN)/python -m boards.resources $(NAMES) $(if $(filter-out 0,$(MODULES)),--modules)

@@ -37,7 +37,7 @@ from gateware.dense import DenseCore
 from gateware.emit import emit
 from gateware.interleaved import InterleavedMultiplyAdd
 from gateware.multiply_add import MultiplyAdd
-from model.configurations import ARRAYS, DENSE
+from model.configurations import ARRAYS, DENSE, PLANNED, SMALL
 from model.engine import EngineParameters
 
 TOP = "engine"
@@ -46,15 +46,16 @@ ENGINES: dict[str, tuple[int, Callable[[], Component]]] = {
     "default": (EngineParameters().lanes, lambda: ArrayCore(engine=EngineParameters())),
     **{
         name: (made.engine.lanes, partial(ArrayCore, engine=made.engine))
-        for name, made in ARRAYS.items()
+        for name, made in (ARRAYS | SMALL).items()
     },
+    **{name: (engine.lanes, partial(ArrayCore, engine=engine)) for name, engine in PLANNED.items()},
     "dense-int8": (DENSE.tile_rows * DENSE.segments, lambda: DenseCore(params=DENSE)),
     "paper-baseline": (1, MultiplyAdd),
     "interleaved-baseline": (1, InterleavedMultiplyAdd),
 }
 """What NAME may be: (multiply-adds or lanes, engine).  The default array, those that fill the chip,
-the dense engine that fills it, and the units of the fp32 baselines without stores (their weights
-would not fit the chip)."""
+smaller ones that the estimate of `dpnet plan` is compared with, the dense engine that fills the
+chip, and the units of the fp32 baselines without stores (their weights would not fit the chip)."""
 
 
 def candidates(names: Sequence[str] = ()) -> list[Candidate]:

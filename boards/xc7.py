@@ -14,10 +14,9 @@ from boards.yosys import find_yosys, run_script
 from model import devices
 from model.devices import KINDS, LIMITS
 
-
 __all__ = [
-    "CELLS", "KINDS", "LIMITS", "SCRIPT", "XC7Z045", "Netlist", "Resources", "Use", "binding", "fits",
-    "load", "parse_statistics", "share", "synthesize", "synthesize_netlist",
+    "CELLS", "KINDS", "LIMITS", "SCRIPT", "XC7Z045", "Netlist", "Resources", "Use", "binding",
+    "fits", "load", "parse_statistics", "share", "synthesize", "synthesize_netlist",
 ]  # fmt: skip
 
 

@@ -119,7 +119,9 @@ class Column(wiring.Component):
             drained = drained | bucket.as_unsigned()
         values = [Signal(engine.sum_bits, name=f"new_{n}", reset_less=True) for n in range(2)]
         before = Signal(engine.sum_bits, reset_less=True)
-        gain = Signal(engine.sum_bits, reset_less=True)
+        # Without `keep` Yosys 0.70 takes the subtraction into the DSP slice's pre-adder, where the
+        # wrap modulo 2^sum_bits is lost, and takes it away from the Σ-check.
+        gain = Signal(engine.sum_bits, reset_less=True, attrs={"keep": 1})
         written, k_address = Signal(), Signal.like(self.k_address)
         m.d.comb += [
             old.r_address.eq(self.k_address),

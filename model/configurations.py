@@ -56,21 +56,21 @@ def _int8(**sizes: Any) -> EngineParameters:
 ARRAYS = {
     "fp32-1000x1024": Configuration(
         _fp32(stages=4, columns=125, segments=6, max_columns=1024, slots=8, result_slots=64,
-              vector_words=8640, scan_words=64, dsp_columns=125),
+              vector_words=8640, scan_words=32, dsp_columns=125),
         1000, 1024,
     ),
     "fp32-384x1728": Configuration(
-        _fp32(stages=3, columns=128, segments=8, max_columns=2048, slots=4, result_slots=24,
-              vector_words=14336, scan_words=128, dsp_columns=128),
+        _fp32(stages=6, columns=64, segments=8, max_columns=2048, slots=6, result_slots=48,
+              vector_words=14336, scan_words=64, dsp_columns=64),
         384, 1728,
     ),
     "int8-1000x1024": Configuration(
-        _int8(stages=2, columns=250, segments=10, max_columns=1024, slots=4, result_slots=32,
-              vector_words=10400, scan_words=10, bank=8, dsp_columns=250),
+        _int8(stages=4, columns=125, segments=10, max_columns=1024, slots=8, result_slots=64,
+              vector_words=10400, scan_words=10),
         1000, 1024,
     ),
     "int8-384x1728": Configuration(
-        _int8(stages=3, columns=128, segments=12, max_columns=2048, slots=4, result_slots=24,
+        _int8(stages=3, columns=128, segments=12, max_columns=2048, slots=3, result_slots=24,
               vector_words=14016, scan_words=12),
         384, 1728,
     ),

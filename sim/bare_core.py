@@ -60,7 +60,8 @@ def build_core(verilog: str, *, faults: bool = False) -> tuple[Path, float]:
     """The program that simulates `verilog` (module `top`, ports of a core), and the seconds that
     building it took (0 if it was there).
 
-    With `faults` every register can be reached, which makes it larger and slower.  Raises
+    With `faults` every register and memory can be reached (`BareCore.places`), which makes it a
+    third to a quarter as fast.  Raises
     `SimulatorError` without a Verilator (Icarus is too slow for whole arrays), `HarnessError` if it
     cannot be built.
     """
@@ -145,8 +146,9 @@ class BareCore:
     """A running simulation; a context manager.  Raises `HarnessError` if the program dies."""
 
     def __init__(self, program: Path) -> None:
+        # A session of its own: Ctrl-C is for this program, which then ends the other.
         self._process = subprocess.Popen(
-            [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self.read_errors = 0
 

@@ -87,7 +87,10 @@ def array_row(found: dict[str, Any]) -> dict[str, Any]:
 
 def with_resources(row: dict[str, Any], taken: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The row with what its engine takes, and its weights per cycle and 1,000 LUTs."""
-    found = taken[row.pop("resources", row["engine"])]
+    name = row.pop("resources", row["engine"])
+    if name not in taken:
+        raise FileNotFoundError(f"resources.json has no row {name}: run `make resources` first")
+    found = taken[name]
     kinds = {kind: found[kind] for kind in ("lut", "lutram", "dsp", "bram36")}
     rate = row["rows"] * row["columns"] / row["interval_cycles"]
     return {

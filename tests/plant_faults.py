@@ -54,7 +54,7 @@ FAULTS = (
     ),
     Fault(
         "sigma", "the Σ-check is always content", "gateware/column.py",
-        "wrong.eq(left.any())", "wrong.eq(0)", ("test_gateware_column",),
+        "wrong = [left.any()]", "wrong = [left.any() & 0]", ("test_gateware_column",),
     ),
     Fault(
         "gain", "a column forgets what its buckets held before", "gateware/column.py",
@@ -85,7 +85,7 @@ FAULTS = (
     ),
     Fault(
         "feeder", "later beats of a row come from the row shown now", "gateware/feeder.py",
-        "with m.If(taps[1].beat & (taps[1].part == 0)):", "with m.If(taps[1].beat):",
+        "with m.If(taps[2].beat & (taps[2].part == 0)):", "with m.If(taps[2].beat):",
         ("test_gateware_feeder",),
     ),
     Fault(

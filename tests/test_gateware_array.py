@@ -6,7 +6,7 @@ from gateware.array import Array
 from gateware.emit import emit
 from model.engine import EngineParameters
 from sim.bench import run_bench
-from sim.benches.array import KINDS
+from sim.benches.array import KINDS, latency
 from sim.bundle import Bundle
 from sim.upsets import open_memories
 
@@ -22,7 +22,7 @@ ENGINES = {
                  "slots": 20, "bank": 1}, 1_500),
     "one_lane": ({"stages": 1, "columns": 1, "segments": 1, "max_columns": 40, "slots": 8}, 400),
     "flat": ({"stages": 1, "columns": 2, "segments": 21, "index_bits": 2, "max_columns": 80,
-              "slots": 6, "bank": 1}, 400),
+              "slots": 6, "bank": 1, "multiplier": "18x18"}, 400),
 }  # fmt: skip
 """Sizes, and random outputs compared in each of the bench's tests."""
 
@@ -37,7 +37,7 @@ def test_array_equals_golden(names):
     }
     engines = {name: EngineParameters(**values["engine"]) for name, values in arrays.items()}
     for engine in engines.values():
-        assert Array(engine=engine).latency == engine.segments + 9
+        assert Array(engine=engine).latency == latency(engine)
     bundle = Bundle(**{name: Array(engine=engine) for name, engine in engines.items()})
     values = {"arrays": arrays}
     assert run_bench(open_memories(emit(bundle)), "array", values=values) == len(KINDS) + 3

@@ -16,6 +16,10 @@ ENGINES = {
     "least": {"stages": 2, "segments": 1, "index_bits": 1, "max_columns": 2, "slots": 3,
               "entry_bits": 2},
     "long": {"stages": 1, "segments": 2, "max_columns": 4096, "slots": 2, "index_bits": 3},
+    # Two limbs, and entries in two parts.
+    "split": {"stages": 2, "segments": 2, "max_columns": 50, "slots": 3, "multiplier": "18x18"},
+    "split19": {"stages": 1, "segments": 2, "max_columns": 9, "slots": 3, "multiplier": "18x18",
+                "activation_bits": 9, "entry_bits": 19},
     # One limb: 14 × 9, 25 × 18 and 18 × 25 bits.
     "single": {"stages": 1, "segments": 1, "index_bits": 2, "max_columns": 33, "slots": 3,
                "activation_bits": 8, "entry_bits": 9},

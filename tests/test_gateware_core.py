@@ -17,9 +17,10 @@ ENGINES = {
              "entry_bits": 9, "max_columns": 45, "index_depth": 300, "slots": 40,
              "result_slots": 43, "vector_words": 600, "layers": 12, "bank": 8, "scan_words": 4,
              "storage": "distributed", "edges": "integer"},
-    "lane": {"stages": 1, "columns": 1, "segments": 1, "activation_bits": 16, "entry_bits": 11,
-             "max_columns": 30, "index_depth": 1500, "slots": 60, "result_slots": 60,
-             "vector_words": 900, "layers": 24, "scan_words": 32, "edges": "fp32"},
+    "lane": {"stages": 1, "columns": 1, "segments": 1, "activation_bits": 8, "entry_bits": 19,
+             "multiplier": "18x18", "max_columns": 30, "index_depth": 1500, "slots": 60,
+             "result_slots": 60, "vector_words": 900, "layers": 24, "scan_words": 32,
+             "edges": "fp32"},
 }  # fmt: skip
 """Both kinds of results, integers alone, fp32 alone with accumulators of 32 bits; one bank, and
 banks that do not divide the columns."""

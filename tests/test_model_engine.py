@@ -49,6 +49,16 @@ def test_edges_are_one_of_three():
     assert str(caught.value) == "edges must be one of both, fp32, integer, not 'none'"
 
 
+def test_multipliers_are_one_of_two():
+    """Entries of more than 18 bits take two 18 x 18 multipliers, and a cycle to add them up."""
+    for multiplier, bits, cycles in [("25x18", 25, 6), ("18x18", 18, 6), ("18x18", 19, 7)]:
+        engine = EngineParameters(multiplier=multiplier, entry_bits=bits)
+        assert engine.split_entries == (cycles == 7) and engine.column_cycles == cycles
+    with pytest.raises(ValueError) as caught:
+        EngineParameters(multiplier="27x18")
+    assert str(caught.value) == "multiplier must be one of 25x18, 18x18, not '27x18'"
+
+
 def test_accumulators_are_limited():
     assert EngineParameters(max_columns=4096).accumulator_bits == 62
     with pytest.raises(TypeError):
@@ -68,6 +78,7 @@ SIZES = st.builds(
     index_bits=st.integers(1, 4), activation_bits=st.integers(2, 25),
     entry_bits=st.integers(2, 25), max_columns=st.integers(1, 4096), bank=st.integers(1, 16),
     scan_words=st.integers(1, 99), edges=st.sampled_from(["both", "fp32", "integer"]),
+    multiplier=st.sampled_from(["25x18", "18x18"]),
 )  # fmt: skip
 
 
@@ -180,14 +191,15 @@ class Clock:
     def last_result(self, command, fp32_out):
         """When the last result of the product is in the buffer."""
         engine = self.engine
-        beat = command + (6 if engine.fp32 else 2)
+        beat = command + (7 if engine.fp32 else 3)
         for _ in range(self.tiles - 1):
             beat += engine.tile_cycles(self.columns, self.k)
         beat += self.beats + self.k - 1  # the last drain of stage 0
         beat += (engine.stages - 1) * engine.slot_cycles
         bucket = beat + 3 + (engine.segments - 1)
-        row = bucket + 6 + 1 + (engine.bank_columns - 1)
-        accumulator = row + 1
+        split = engine.multiplier == "18x18" and engine.entry_bits > 18
+        row = bucket + (7 if split else 6) + 1 + (engine.bank_columns - 1)
+        accumulator = row + 2
         wide = engine.entry_bits + engine.activation_bits + halvings(engine.max_columns) > 32
         return accumulator + ((12 if wide else 11) if fp32_out else 10)
 
@@ -236,7 +248,7 @@ def test_a_flush_reaches_the_columns(engine):
     two cycles after it shows.
     """
     last_command = engine.buckets - 1 + (engine.stages - 1) * engine.slot_cycles
-    shows = last_command + (6 if engine.fp32 else 2) + 3 + engine.segments - 1
+    shows = last_command + (7 if engine.fp32 else 3) + 3 + engine.segments - 1
     assert engine.flush_cycles >= shows + 2
 
 
@@ -257,26 +269,26 @@ def test_layer_cycles_counted_by_hand():
     # the two other columns of the bank.
     array = 9 + 5 + 4 + 4 + 11 + 2
     assert engine.array_cycles(12, 10, 4) == array
-    # Descriptor 3, feeder 6, requantizer 10 and its input 1.
-    assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 6 + 11
+    # Descriptor 3, feeder 7, requantizer 10 and its input 2.
+    assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 7 + 12
     # A row of the vector store has 8 beats of 2: one row, then 4 levels of comparators and 3.
     scan = 1 + 4 + 3
     assert engine.layer_cycles(12, 10, 4, fp32_in=True, fp32_out=True) == (
-        array + 3 + 6 + 12 + scan
+        array + 3 + 7 + 13 + scan
     )
     # 12 results, one per cycle, and one cycle to begin.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
-        array + 3 + 6 + 11 + 13
+        array + 3 + 7 + 12 + 13
     )
     # Two more vectors, 18 cycles each.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, vectors=3) == (
-        array + 3 + 6 + 11 + 36
+        array + 3 + 7 + 12 + 36
     )
     wide = EngineParameters(stages=2, columns=3, segments=2, index_bits=2, max_columns=64)
     assert wide.normalize_cycles == 12 and engine.normalize_cycles == 11
     # Integers are not aligned.
     integers = EngineParameters(**{**vars(engine), "edges": "integer"})
-    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 2 + 11
+    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 3 + 12
 
 
 def test_short_products_wait_for_the_next_scan():

@@ -5,21 +5,23 @@ import json
 import pytest
 
 from model.configurations import ARRAYS, SMALL
+from model.estimate import estimate
 from sim import arrays
 from sim.roofline import bucket_roof, index_roof
 
 
 @pytest.mark.parametrize("made", ARRAYS.values(), ids=ARRAYS)
-def test_arrays_are_within_their_goals_by_the_formulas(made):
-    goals = {
-        ("fp32", 1000): (500, 380), ("fp32", 384): (350, 260),
-        ("int8", 1000): (300, 240), ("int8", 384): (260, 180),
-    }  # fmt: skip
-    latency, interval = goals[made.activation, made.rows]
-    assert made.latency_cycles <= latency
-    assert made.interval_cycles <= interval
+def test_arrays_reach_their_rate_within_the_chip(made):
+    """The formulas are exact (below, and in the core's bench), the estimate is within 10 %."""
+    goals = {("fp32", 1000): 380, ("fp32", 384): 260, ("int8", 1000): 240, ("int8", 384): 180}
+    assert made.interval_cycles <= goals[made.activation, made.rows]
     rate = made.rows * made.columns / made.interval_cycles
     assert rate >= min(bucket_roof(made.engine.sum_bits), index_roof(4)) / 2
+    taken = estimate(made.engine)
+    assert taken.lut <= 0.85 * 218_600
+    assert taken.lutram <= 0.9 * 70_400
+    assert taken.dsp <= 900
+    assert taken.bram36 <= 545
 
 
 def test_small_arrays_equal_golden_and_formula(tmp_path, capsys):

@@ -14,8 +14,15 @@ from host.report import Progress, emit, table
 from model.devices import BOARDS, KINDS, LIMITS, Device
 from model.engine import EngineParameters
 from model.image import Image, read_image
-from model.image_checks import LARGEST_COLUMNS, LARGEST_ROWS
-from model.plan import ACTIVATIONS, Layer, Proposal, index_blocks, plan
+from model.plan import (
+    ACTIVATIONS,
+    LARGEST_COLUMNS,
+    LARGEST_ROWS,
+    Layer,
+    Proposal,
+    index_blocks,
+    plan,
+)
 
 EXAMPLE = (
     "  dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
@@ -80,6 +87,11 @@ def _network(arguments: argparse.Namespace) -> tuple[list[Layer], str, dict[str,
     if arguments.k or arguments.activation:
         raise InputError("--k and --activation are for --matrix; an image has its own")
     image = read_image(arguments.image)
+    if long := [layer for layer in image.layers if layer.columns > LARGEST_COLUMNS]:
+        raise InputError(
+            f"layer {long[0].name} has {long[0].columns} columns, an engine at most "
+            f"{LARGEST_COLUMNS}: split it"
+        )
     layers = [Layer(layer.rows, layer.columns, layer.k) for layer in image.layers]
     return (layers, "fp32", {}) if image.is_fp32 else (layers, "int8", _widths(image))
 
@@ -105,10 +117,10 @@ def _device(arguments: argparse.Namespace) -> Device:
 
 def _too_large(layers: list[Layer], device: Device) -> str:
     needed, there = index_blocks(layers), device.sizes["bram36"]
-    why = f"the indices alone take {needed:,} block RAMs, there are {there:,}"
     return (
-        f"no engine for this network fits the {device.name}: {why}; use a larger chip, fewer "
-        "layers at a time, or fewer bits for an index"
+        f"no engine for this network fits the {device.name}: its indices alone take at least "
+        f"{needed:,} of {there:,} block RAMs; use a larger chip, fewer layers at a time, or fewer "
+        "values per row"
     )
 
 

@@ -30,6 +30,13 @@ VECTORS = 6
 PRODUCTS = 16
 
 
+def latency(engine: EngineParameters) -> int:
+    """Cycles from a tile's last drain cycle to its first row, 3 of the first segment, 1 of each
+    further one, 6 or 7 of the column, 1 to be sent."""
+    split = engine.multiplier == "18x18" and engine.entry_bits > 18
+    return 3 + engine.segments - 1 + (7 if split else 6) + 1
+
+
 class Product:
     """A random matrix, and vectors drawn so that the extremes occur."""
 
@@ -165,7 +172,7 @@ class ArrayBench:
         """This cycle is the last of a tile's drain: when which row must come, from every bank."""
         engine = self.engine
         for g in range(engine.stages):
-            first = self.cycle + engine.segments + 9 + g * engine.slot_cycles
+            first = self.cycle + latency(engine) + g * engine.slot_cycles
             for c in range(engine.bank_columns):
                 own = rows[g, c :: engine.bank_columns].tolist()
                 where = product.slot + tile * engine.stages + g, c, self.products
@@ -222,7 +229,7 @@ class ArrayBench:
     async def settle(self) -> None:
         """Wait for the last result, and a little longer for surplus ones."""
         engine = self.engine
-        rest = (engine.stages + 1) * engine.slot_cycles + engine.segments + 12
+        rest = (engine.stages + 1) * engine.slot_cycles + engine.segments + 13
         await self.play(iter([None] * rest))
         assert not self.due, f"{self.name}: {len(self.due)} rows are missing"
 

@@ -54,11 +54,12 @@ class FeederBench:
     def __init__(self, dut: Any, name: str, source: random.Random) -> None:
         self.dut, self.source = Part(dut, name), source
         self.engine = engine = EngineParameters(**parameters()["feeders"][name])
-        self.latency = 2 if engine.edges == "integer" else 6
+        self.latency = 3 if engine.edges == "integer" else 7
         self.board = Scoreboard(name, show=str)
         self.part_bits = max(1, (engine.row_beats - 1).bit_length())
         self.marks = [("address", row_address_bits(engine)), *((mark, 1) for mark in MARKS)]
         self.kept: list[int] = []
+        self.behind: deque[tuple[list[int], int]] = deque([([], 1)])
         self.promised: deque[list[bool]] = deque()
         self.valid = 0
 
@@ -73,6 +74,11 @@ class FeederBench:
         for n in range(self.latency):
             self.board.expect(None, f"idle cycle {n} after a setting")
 
+    def _show(self) -> None:
+        row, exponent = self.behind.popleft()
+        self.dut.row.value = sum(value << 32 * n for n, value in enumerate(row))
+        self.dut.exponent.value = exponent
+
     def row(self, exponent: int) -> list[int]:
         count = self.engine.row_beats * self.engine.segments
         bits = self.engine.activation_bits
@@ -82,7 +88,7 @@ class FeederBench:
         return words
 
     async def cycle(self, what: str) -> None:
-        """One cycle with a beat, a drain or nothing commanded; row and exponent come behind it."""
+        """One cycle with a beat, a drain or nothing commanded; row and exponent come 2 later."""
         engine, source = self.engine, self.source
         part = source.randrange(engine.row_beats) if self.kept or what != "beat" else 0
         marks = {mark: source.getrandbits(1) for mark in MARKS} | {"drain": int(what == "drain")}
@@ -104,8 +110,8 @@ class FeederBench:
         words = self.kept[part * engine.segments :][: engine.segments]
         self._expect(what, words, exponent, marks)
         await RisingEdge(self.dut.clk)
-        self.dut.row.value = sum(value << 32 * n for n, value in enumerate(row))
-        self.dut.exponent.value = exponent
+        self.behind.append((row, exponent))
+        self._show()
 
     def _expect(self, what: str, words: list[int], exponent: int, marks: dict[str, int]) -> None:
         if what == "idle":
@@ -139,10 +145,12 @@ class FeederBench:
 
     async def finish(self) -> None:
         self.dut.command.value = 0
-        for _ in range(self.latency):
+        for cycle in range(self.latency):
             await FallingEdge(self.dut.clk)
             self._receive()
             await RisingEdge(self.dut.clk)
+            if cycle == 0:
+                self._show()
         self.board.finish()
 
 

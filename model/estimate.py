@@ -1,0 +1,270 @@
+"""What an engine takes of an XC7 chip, counted part by part without synthesizing it.
+
+Standard library only.  The counts follow the gateware bit by bit where it is regular (lanes,
+stores, delays, multiplexers) and Yosys' figures where it is not (normalize, sequencer, …);
+tests/test_model_estimate.py holds them within 10 % of Yosys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from model.engine import EngineParameters, ceil_div, ceil_log2
+
+LIMB = 17
+"""Bits that an 18-bit signed input of a multiplier takes of an unsigned number."""
+
+LAYER_WORDS = 8
+ROW_WORDS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Sites of an XC7 chip: `lut` has the LUTs used as memory in it, which `lutram` counts;
+    `bram18` are halves of a block RAM."""
+
+    lut: int = 0
+    lutram: int = 0
+    ff: int = 0
+    dsp: int = 0
+    bram18: int = 0
+
+    @property
+    def bram36(self) -> int:
+        """Block RAMs, two halves in one."""
+        return ceil_div(self.bram18, 2)
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(**{
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+        })
+
+    def times(self, count: int) -> Estimate:
+        """What `count` of it take."""
+        return Estimate(**{
+            field.name: getattr(self, field.name) * count for field in fields(self)
+        })
+
+
+def estimate(engine: EngineParameters) -> Estimate:
+    """What the compute core of `engine` takes (`ArrayCore`, without a link); raises `ValueError`
+    for engines that are not made for an XC7."""
+    return sum(parts(engine).values(), Estimate())
+
+
+def parts(engine: EngineParameters) -> dict[str, Estimate]:
+    """The same part by part, all of a kind together; raises `ValueError`."""
+    if engine.storage != "block" or engine.multiplier != "25x18":
+        raise ValueError(
+            "estimates are for storage 'block' and multiplier '25x18', not "
+            f"{engine.storage!r} and {engine.multiplier!r}"
+        )
+    in_dsp = engine.stages * engine.dsp_columns
+    feeds = engine.segments
+    return {
+        "lanes": lane(engine, dsp=False).times(engine.lanes - in_dsp)
+        + lane(engine, dsp=True).times(in_dsp),
+        "segments": segment(engine).times(engine.stages * engine.segments)
+        + _words_together(engine.segments).times(engine.stages),
+        "columns": column(engine).times(engine.columns),
+        "array": array(engine),
+        "post": post(engine).times(engine.banks),
+        "feeder": feeder(engine) + align(engine).times(feeds if engine.fp32 else 0),
+        "scanner": scanner(engine),
+        "vectors": checked_store(_row_words(engine), 32, engine.vector_rows),
+        "control": sequencer() + checked_store(LAYER_WORDS, 32, engine.layers) + decoder(engine),
+    }
+
+
+def lane(engine: EngineParameters, *, dsp: bool) -> Estimate:
+    """Memory LUTs come four at a time, for 8 bits with a write and a read port (RAM32M); the
+    adder has a LUT a bit, which ORs its operands too, or is a DSP slice."""
+    bits = engine.sum_bits
+    memory = 4 * ceil_div(bits, 8)
+    return Estimate(lut=memory + (0 if dsp else bits), lutram=memory, ff=bits, dsp=int(dsp))
+
+
+def segment(engine: EngineParameters) -> Estimate:
+    """The index store and its address multiplexer (of lanes and link); where several rows share a
+    word, one of `fold` is picked.  Registers: x and its control twice, the control handed on."""
+    address = _row_address_bits(engine)
+    depth = ceil_div(engine.index_depth, engine.fold) + ceil_div(engine.buckets, engine.fold)
+    own = Estimate(
+        lut=address + engine.index_words + 1 + engine.row_bits * multiplexer(engine.fold),
+        ff=address + 2 + 2 * (engine.activation_bits + 1 + ceil_log2(engine.fold)),
+    )
+    return own + checked_store(engine.index_words, 32, depth)
+
+
+def column(engine: EngineParameters) -> Estimate:
+    """The OR over the stages (six to a LUT), the gain's subtractor and the Σ-check's adder a LUT a
+    bit, six of its bits to a LUT for "none left"; registers: new twice, before, gain, left, and the
+    held accumulators.  A high limb above 18 bits takes a second multiplier, and an adder for the
+    two products."""
+    bits, entry = engine.sum_bits, engine.entry_bits
+    low, high = _limbs(engine)
+    split = high > 18 and entry > 18
+    held = sum(_accumulators(engine))
+    own = Estimate(
+        lut=bits * (_or(engine.stages) + 2) + ceil_div(bits, 6) + 2
+        + (2 * entry if split else 0),
+        ff=5 * bits + held + 12 + (2 * entry if split else 0),
+        dsp=1 + (low > 0) + split,
+    )
+    old = Estimate(bram18=block_rams(bits, engine.stages * engine.buckets))
+    return own + old + checked_store(1, entry, engine.slots * engine.buckets)
+
+
+def array(engine: EngineParameters) -> Estimate:
+    """A multiplexer over each bank's columns for every bit of a result, the gate of the beat, the
+    sum of the inputs (an adder tree and the running one).  Registers: the beat's way to the later
+    stages, `slot_cycles` each, and the skew of x over the segments."""
+    x, segments = engine.activation_bits, engine.segments
+    beat = x * segments + _row_address_bits(engine) + 6
+    bits = sum(_accumulators(engine)) + 1
+    last = engine.columns - (engine.banks - 1) * engine.bank_columns
+    inputs = multiplexer(engine.bank_columns) * (engine.banks - 1) + multiplexer(last)
+    tree = x * (segments - 1) + segments
+    corrupt = ceil_div(engine.columns + engine.stages, 5)
+    return Estimate(
+        lut=bits * inputs + beat + 2 * engine.sum_bits + 32 * _or(engine.stages) + corrupt + tree
+        + 10,
+        lutram=engine.sum_bits,  # the delay of that sum, a shift register
+        ff=(engine.stages - 1) * engine.slot_cycles * beat + x * segments * (segments - 1) // 2
+        + engine.banks * bits + 2 * engine.sum_bits + x * segments + tree + 100,
+    )  # fmt: skip
+
+
+def post(engine: EngineParameters) -> Estimate:
+    """Normalizing: 6 LUTs a bit of the accumulator above 37; requantizing does not depend on sizes.
+    Then the row parameters, the result buffer, the addition of the limbs and the delayed place."""
+    column_bits = ceil_log2(engine.bank_columns)
+    address = ceil_log2(engine.slots) + column_bits
+    bits = engine.accumulator_bits
+    units = Estimate()
+    if engine.fp32:
+        units += Estimate(lut=342 + 6 * (bits - 37), ff=329 + 6 * bits)
+    if engine.integer:
+        units += Estimate(lut=453, ff=486, dsp=2)
+    both = 60 if engine.fp32 and engine.integer else 0
+    adder = max(0, bits - LIMB) if _limbs(engine)[0] else 0
+    own = Estimate(
+        lut=20 + 3 * address // 2 + adder // 2 + both, ff=2 * bits + 24 + 14 * (address + 2)
+    )
+    rows = checked_store(ROW_WORDS, 32, engine.slots << column_bits)
+    return units + own + rows + checked_store(1, 32, engine.result_slots << column_bits)
+
+
+def feeder(engine: EngineParameters) -> Estimate:
+    """One of the row's parts for each of 32 bits a segment, gated; without fp32 the check that the
+    upper bits are sign bits.  Registers: the other parts, and the command for `feeder_cycles`."""
+    words, x = 32 * engine.segments, engine.activation_bits
+    check = 0 if engine.fp32 else 11
+    command = _row_address_bits(engine) + 5
+    # From 16 parts on Yosys does not find the tree of four to one.
+    parts = engine.row_beats // 2 if engine.row_beats > 8 else multiplexer(engine.row_beats)
+    return Estimate(
+        lut=words * parts + engine.segments * (x + check),
+        ff=words * (engine.row_beats - 1) + command * engine.feeder_cycles
+        + (0 if engine.fp32 else engine.segments * (x + 1)),
+    )  # fmt: skip
+
+
+def align(engine: EngineParameters) -> Estimate:
+    """A word's shifter: 5 levels of the mantissa; registers: 7 of it."""
+    x = engine.activation_bits
+    return Estimate(lut=42 + 5 * x, ff=52 + 7 * x)
+
+
+def scanner(engine: EngineParameters) -> Estimate:
+    """A tree of comparators of two exponents: 15 LUTs and 8 registers each, and 8 to take a word.
+    Engines of integers alone have it too."""
+    words = _row_words(engine)
+    return Estimate(lut=15 * words - 5, ff=16 * words + 1)
+
+
+def sequencer() -> Estimate:
+    """Counters of 16 bits and 13 states, and the copier of one layer's results to the next."""
+    return Estimate(lut=470 + 83, ff=480 + 58)
+
+
+def decoder(engine: EngineParameters) -> Estimate:
+    """Where the link reads and writes: a multiplexer over everything that answers, two LUTs for
+    each word of the vector store and the index stores (write, hide), one for each codebook."""
+    banks, columns = engine.banks, engine.columns
+    answers = engine.entry_bits * _grouped(columns) + 32 * (
+        _grouped(ROW_WORDS * banks) + 2 * _grouped(banks) + _grouped(LAYER_WORDS)
+    )
+    indices = engine.stages * engine.segments * engine.index_words
+    return Estimate(
+        lut=300 + answers + 2 * _row_words(engine) + 2 * indices + columns,
+        ff=550 + engine.entry_bits * ceil_div(columns, 16) + 32 * ceil_div(banks, 4),
+    )
+
+
+def checked_store(words: int, width: int, depth: int) -> Estimate:
+    """`words` words of `width` bits with parity in block RAMs: the parities five bits to a LUT, the
+    words' OR; a register behind the store and one for the OR."""
+    if words == 1:
+        lut = ceil_div(3 * width, 5)
+    else:
+        lut = 7 + ceil_div(33 * words, 5) + max(40, 11 * words)
+    halves = words * ceil_div(depth, 512) if width == 32 else block_rams(width + 1, depth)
+    blocks = ceil_div(depth, 512) if width == 32 and depth > 1024 else 1
+    return Estimate(
+        lut=lut + 33 * words * 3 * (blocks - 1) // 5,  # one of the blocks, where there are several
+        ff=(width + 2) * words + width + 5,
+        bram18=halves,
+    )
+
+
+def block_rams(width: int, depth: int) -> int:
+    """Halves of a block RAM for a store written whole."""
+    shapes = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+    return min(ceil_div(width, bits) * ceil_div(depth, words) for bits, words in shapes)
+
+
+def multiplexer(inputs: int) -> int:
+    """LUTs of a multiplexer for one bit: a tree of four to one."""
+    return ceil_div(inputs - 1, 3)
+
+
+def _grouped(inputs: int) -> int:
+    """The same in two steps, 16 and then one of those."""
+    groups, last = divmod(inputs, 16)
+    first = groups * multiplexer(16) + (multiplexer(last) if last else 0)
+    return first + multiplexer(max(1, groups + (last > 0)))
+
+
+def _or(inputs: int) -> int:
+    """LUTs of an OR for one bit."""
+    return ceil_div(inputs - 1, 5)
+
+
+def _words_together(segments: int) -> Estimate:
+    """The OR of a stage's segments for the link and the parity errors: 33 bits."""
+    return Estimate(lut=33 * (1 if segments <= 6 else ceil_div(segments - 2, 2)), ff=1)
+
+
+def _row_words(engine: EngineParameters) -> int:
+    return engine.row_beats * engine.segments
+
+
+def _row_address_bits(engine: EngineParameters) -> int:
+    rows = ceil_div(engine.index_depth, engine.fold) * engine.fold + engine.buckets
+    return ceil_log2(rows)
+
+
+def _limbs(engine: EngineParameters) -> tuple[int, int]:
+    """Bits of a bucket's low limb (0 if one multiplier takes it whole) and of its high limb."""
+    bits, entry = engine.sum_bits, engine.entry_bits
+    whole = (bits <= 25 and entry <= 18) or (bits <= 18 and entry <= 25)
+    return (0, bits) if whole else (LIMB, bits - LIMB)
+
+
+def _accumulators(engine: EngineParameters) -> tuple[int, int]:
+    """Bits of the accumulators of the two limbs' products."""
+    low, high = _limbs(engine)
+    more = engine.entry_bits + engine.index_bits
+    return (low + 1 + more if low else 1, high + more)

@@ -1,0 +1,399 @@
+"""Single faults in every kind of storage and behind every adder, while the engine computes.
+
+    make faults     (python -m sim.faults [--seed 0] [--injections 1000] [--cycles 1e8] [--json])
+
+Each injection turns over one bit of a memory word or flip-flop at a random cycle of a run of
+1 to 4 vectors; then two runs of other vectors follow.  Results are read after every run.
+*Detected*: an error strobed (or a run took more than four times its cycles) before a wrong result
+was handed over without one.  *Harmless*: no error, and every result of the three runs equals
+golden.  *Silent*: a wrong result without any error until then.  Besides, fault-free runs of random
+products: each error that strobes in them, and each of their results that differs, is a false
+alarm.
+
+Each place is hit at any time, in use or not; half of the flips of a memory hit words that the
+runs use.  The bits behind an adder are flipped in the cycle after an addition: a register's at
+any cycle, a bucket's in the word that was just written.
+
+Writes build/faults.json.  Exit codes: 0 no false alarm, and nothing silent where a check is meant
+to see it (`Kind.checked`); 1 otherwise; 2 wrong usage; 3 no simulator, or it failed; 130
+interrupted (what was counted until then is kept).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateware.bus import ERRORS
+from gateware.core import ArrayCore
+from gateware.emit import emit
+from host.report import table
+from model.configurations import SMALL, Configuration
+from model.engine import ceil_div, ceil_log2
+from model.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
+from sim.arrays import Single
+from sim.bare_core import CHANGED, BareCore, Place, Run, build_core
+from sim.bench import build_root
+from sim.harness import HarnessError
+from sim.simulator import SimulatorError
+
+VECTORS = 4
+"""At most, of a run; two sets take turns, so that results that stay behind are wrong ones."""
+HUNG = "time-out"
+CHUNK_CYCLES = 1_000_000
+"""Fault-free cycles between two comparisons with golden, and for one random product."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Places whose names match `pattern`: what lies there, and whether a check is to see each
+    fault of it.  `changed`: of a memory, the word that was written just then."""
+
+    name: str
+    group: str
+    pattern: str
+    checked: bool = True
+    changed: bool = False
+
+
+KINDS = (
+    Kind("index words", "storage", r"store\.ram\.mem$"),
+    Kind("codebook words", "storage", r"book\.ram\.mem$"),
+    Kind("row parameters", "storage", r"\brows\.ram\.mem$"),
+    Kind("vectors", "storage", r"vectors\.ram\.mem$"),
+    Kind("layer descriptors", "storage", r"layers\.ram\.mem$"),
+    Kind("results", "storage", r"buffer\.ram\.mem$"),
+    Kind("buckets", "storage", r"lane_\d+\.mem$"),
+    Kind("buckets at the last drain", "storage", r"\bold\.mem$"),
+    Kind("bucket adder", "adder", r"lane_\d+\.mem$", changed=True),
+    Kind("segments' adder (chain)", "adder", r"lane_\d+\.o$"),
+    Kind("difference of two drains", "adder",
+         r"column_\d+\.(gain|before|new_\d|old__w_data|old\.r_data)$"),
+    Kind("sum of the gains", "adder", r"column_\d+\.left$"),
+    Kind("sum of the inputs", "adder", r"array\.(running|(column_0__)?owed$|inputs\.sum_)"),
+    Kind("multiplier", "adder", r"column_\d+\.(product|upper|lower)_", checked=False),
+    Kind("accumulator", "adder", r"column_\d+\.total_", checked=False),
+    Kind("row on its way", "register", r"(column_\d+\.(low|high)|array\.rows__\d+)$",
+         checked=False),
+    Kind("limbs' adder", "adder", r"post_\d+\.(added|accumulator)$", checked=False),
+    Kind("normalize, requantize", "adder", r"post_\d+\.(normalize|requantize)\.", checked=False),
+    Kind("align, scan", "adder", r"^(feeder\.|scanner\.)", checked=False),
+    Kind("other registers", "register", r"", checked=False),
+)  # fmt: skip
+"""A place belongs to the first kind that it matches (`changed` ones aside)."""
+
+
+@dataclass
+class Count:
+    """Injections of one kind in one engine."""
+
+    engine: str
+    kind: Kind
+    places: int = 0
+    injected: int = 0
+    detected: int = 0
+    harmless: int = 0
+    silent: int = 0
+    by: Counter[str] = field(default_factory=Counter)
+    silent_places: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: str, seen: Sequence[str], place: Place) -> None:
+        self.injected += 1
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        self.by.update(seen)
+        if outcome == "silent":
+            self.silent_places[re.sub(r"\d+", "N", short(place))] += 1
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "engine": self.engine, "kind": self.kind.name, "group": self.kind.group,
+            "checked": self.kind.checked, "places": self.places, "injected": self.injected,
+            "detected": self.detected, "harmless": self.harmless, "silent": self.silent,
+            "by": dict(self.by), "silent_places": dict(self.silent_places),
+        }  # fmt: skip
+
+
+def short(place: Place) -> str:
+    """A place's name inside the core."""
+    return place.name.split(".", 2)[-1]
+
+
+def places_by_kind(places: Sequence[Place]) -> dict[Kind, list[Place]]:
+    """Every place under its kind; raises `LookupError` for a kind without any."""
+    found: dict[Kind, list[Place]] = {kind: [] for kind in KINDS}
+    for place in places:
+        if short(place).startswith("link__"):
+            continue  # the core's port: what is checked there is the link's matter
+        matching = [kind for kind in KINDS if re.search(kind.pattern, short(place))]
+        for kind in matching:
+            if kind.changed or kind is next(k for k in matching if not k.changed):
+                found[kind].append(place)
+    if empty := [kind.name for kind, some in found.items() if not some]:
+        raise LookupError(
+            f"no register or memory belongs to {', '.join(empty)}: the gateware's names have "
+            "changed, see KINDS in sim/faults.py"
+        )
+    return found
+
+
+class Twins(Single):
+    """A random layer twice, for two sets of vectors, one behind the other in the store; results
+    use the range of numbers that they have, so that little hides in saturation or behind ReLU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        layer, rng = self.layers[0], self.rng
+        layer.descriptor = replace(layer.descriptor, relu=False)
+        self.inputs = [[self.vector(layer) for _ in range(VECTORS)] for _ in range(2)]
+        largest = max(abs(layer.accumulators(x)).max() for x in self.inputs[0])
+        bits = int(largest).bit_length()
+        layer.shift = np.full(layer.rows, bits + 16 - 7)
+        layer.multiplier = rng.integers(1 << 15, 1 << 16, layer.rows)
+        layer.bias = rng.integers(-(1 << bits - 2), 1 << bits - 2, layer.rows)
+        self.golden = [[layer.results(x) for x in inputs] for inputs in self.inputs]
+
+    def fill(self, core: BareCore) -> None:
+        """Everything into the stores, and a run of the second set."""
+        layer = self.layers[0]
+        self.load(core, [x for inputs in self.inputs for x in inputs])
+        second = replace(layer.descriptor, in_row=VECTORS * layer.descriptor.vector_rows)
+        core.write(Region.LAYERS.base + 4 * LAYER_WORDS, second.words())
+        core.run(1, 1, VECTORS)
+
+    def right(self, core: BareCore, which: int, vectors: int = VECTORS) -> bool:
+        """Whether the result buffer holds the golden results of a set's first vectors."""
+        engine, slots = self.engine, self.engine.tiles(self.rows) * self.engine.stages
+        pitch, size = slots * slot_words(engine), result_bytes(engine, self.rows) // 4
+        words = core.read(Region.RESULT.base, vectors * pitch)
+        return all(
+            np.array_equal(results(engine, words[n * pitch : n * pitch + size], self.rows), wanted)
+            for n, wanted in enumerate(self.golden[which][:vectors])
+        )
+
+    def used_words(self, kind: Kind, place: Place) -> int:
+        """So many words of a memory, from its first on, take part in the runs."""
+        engine, d = self.engine, self.layers[0].descriptor
+        slots = d.tiles * engine.stages
+        return min(place.depth, {
+            "index words": ceil_div(d.tiles * d.beats, engine.fold),
+            "codebook words": slots << engine.index_bits,
+            "row parameters": slots << ceil_log2(engine.bank_columns),
+            "vectors": 2 * VECTORS * d.vector_rows,
+            "layer descriptors": 2,
+            "results": VECTORS * slots << ceil_log2(engine.bank_columns),
+        }.get(kind.name, place.depth))  # fmt: skip
+
+
+class Campaign:
+    """Injections into one engine.  `ignored`: error strobes that nobody looks at, to see what they
+    are good for."""
+
+    def __init__(
+        self, core: BareCore, product: Twins, rng: np.random.Generator, *,
+        ignored: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.core, self.product, self.rng = core, product, rng
+        self._heeded = sum(1 << n for n, name in enumerate(ERRORS) if name not in ignored)
+        self.places = places_by_kind(core.places())
+        product.fill(core)
+        if not product.right(core, 1):
+            raise HarnessError("a run without faults gives wrong results")
+        self._cycles = [core.run(1, 1, n + 1).cycles for n in range(VECTORS)]
+
+    def inject(self, kind: Kind) -> tuple[str, list[str], Place]:
+        """One injection: its outcome, the errors that strobed, the place."""
+        while True:
+            vectors = int(self.rng.integers(1, VECTORS + 1))
+            at = int(self.rng.integers(0, self._cycles[vectors - 1] - 2))
+            place, word, bit = self._choose(kind)
+            with self.core.trial():
+                run, done = self.core.run_with_faults(
+                    0, at, [(place, word, bit)], vectors=vectors, limit=self._limit(vectors)
+                )
+                if done:
+                    outcome, seen = self._judge(run, vectors)
+                    return outcome, seen, place
+
+    def _limit(self, vectors: int) -> int:
+        return 4 * self._cycles[vectors - 1]
+
+    def _choose(self, kind: Kind) -> tuple[Place, int, int]:
+        """Any bit of the kind; half of a memory's among the words in use."""
+        places, rng = self.places[kind], self.rng
+        bits = np.array([place.width * max(1, place.depth) for place in places], float)
+        place = places[rng.choice(len(places), p=bits / bits.sum())]
+        word = 0
+        if kind.changed:
+            word = CHANGED
+        elif place.depth:
+            used = self.product.used_words(kind, place)
+            word = int(rng.integers(used if rng.random() < 0.5 else place.depth))
+        return place, word, int(rng.integers(place.width))
+
+    def _judge(self, run: Run, vectors: int) -> tuple[str, list[str]]:
+        """What the run with the fault and two runs after it show."""
+        for which in (0, 1, 0):
+            errors, hung = run.errors, [] if run.ended else [HUNG]
+            right = not hung and self.product.right(self.core, which, vectors)
+            errors = (errors | self.core.read_errors) & self._heeded
+            if errors or hung:
+                seen = [name for n, name in enumerate(ERRORS) if errors >> n & 1]
+                return "detected", seen or hung
+            if not right:
+                return "silent", []
+            other = 1 - which
+            run = self.core.run(other, other, vectors, limit=self._limit(vectors))
+        return "harmless", []
+
+
+def campaign(
+    name: str, made: Configuration, program: Path, injections: int, seed: int, *,
+    ignored: Sequence[str] = (), kinds: Sequence[Kind] = KINDS,
+) -> Iterator[Count]:  # fmt: skip
+    """`injections` of each kind into an engine built with faults; a count for each kind."""
+    rng = np.random.default_rng([seed, 1])
+    product = Twins(made.engine, rng, rows=made.rows, columns=made.columns)
+    with BareCore(program) as core:
+        tried = Campaign(core, product, rng, ignored=ignored)
+        for kind in kinds:
+            count = Count(name, kind, places=len(tried.places[kind]))
+            for _ in range(injections):
+                count.add(*tried.inject(kind))
+            yield count
+
+
+def fault_free(made: Configuration, program: Path, cycles: int, seed: int) -> Iterator[
+    tuple[int, int]
+]:  # fmt: skip
+    """Random products without faults for at least so many clock cycles: (cycles, false alarms) of
+    one product after the other."""
+    rng, counted = np.random.default_rng([seed, 2]), 0
+    with BareCore(program) as core:
+        while counted < cycles:
+            product = Twins(made.engine, rng, rows=made.rows, columns=made.columns)
+            product.fill(core)
+            usual = core.run(0, 0, VECTORS)
+            count = ceil_div(min(CHUNK_CYCLES, cycles - counted), usual.cycles)
+            clocks, errors, other = core.soak(count, 0, VECTORS)
+            alarms = (usual.errors | errors).bit_count() + other
+            alarms += not product.right(core, 0)
+            alarms += core.read_errors.bit_count()
+            counted += clocks
+            yield clocks, alarms
+
+
+@dataclass
+class Tally:
+    """What the report holds; written anew after each step."""
+
+    seed: int
+    command: str
+    counts: list[Count] = field(default_factory=list)
+    cycles: int = 0
+    alarms: int = 0
+    seconds: float = 0.0
+
+    def report(self) -> dict[str, Any]:
+        sums = {
+            what: sum(getattr(count, what) for count in self.counts)
+            for what in ("injected", "detected", "harmless", "silent")
+        }
+        return {
+            **sums, "false_alarms": self.alarms, "fault_free_cycles": self.cycles,
+            "silent_where_checked": sum(c.silent for c in self.counts if c.kind.checked),
+            "kinds": [count.report() for count in self.counts],
+            "seed": self.seed, "seconds": round(self.seconds, 1), "command": self.command,
+        }  # fmt: skip
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.report(), indent=1) + "\n")
+
+    def show(self) -> str:
+        lines = [
+            [
+                c.engine, c.kind.name, "yes" if c.kind.checked else "no", f"{c.injected:,}",
+                f"{c.detected:,}", f"{c.harmless:,}", f"{c.silent:,}",
+                ", ".join(f"{name} {n}" for name, n in c.by.most_common()),
+            ]
+            for c in self.counts
+        ]  # fmt: skip
+        heads = ["engine", "kind", "checked", "injected", "detected", "harmless", "silent", "by"]
+        return table(heads, lines) + (
+            f"\n{self.alarms} false alarms in {self.cycles:,} cycles without faults"
+        )
+
+
+def run_all(tally: Tally, names: Sequence[str], injections: int, cycles: int, path: Path) -> None:
+    """Build the engines, inject, then run them without faults; `tally` counts."""
+    began = time.monotonic()
+    for name in names:
+        made = SMALL[name]
+        print(f"{name}: building, with and without faults (first time: minutes)", file=sys.stderr)
+        verilog = emit(ArrayCore(engine=made.engine))
+        plain, _ = build_core(verilog)  # four times as fast without VPI
+        program, _ = build_core(verilog, faults=True)
+        for count in campaign(name, made, program, injections, tally.seed):
+            print(f"{name}: {count.kind.name}: {count.detected} detected, {count.harmless} "
+                  f"harmless, {count.silent} silent", file=sys.stderr)  # fmt: skip
+            tally.counts.append(count)
+            tally.seconds = time.monotonic() - began
+            tally.write(path)
+        wanted = ceil_div(cycles, len(names))
+        for n, (clocks, alarms) in enumerate(fault_free(made, plain, wanted, tally.seed)):
+            tally.cycles += clocks
+            tally.alarms += alarms
+            tally.seconds = time.monotonic() - began
+            tally.write(path)
+            if n % 10 == 0:
+                print(f"{name}: {tally.cycles:,} cycles without faults, {tally.alarms} false "
+                      "alarms", file=sys.stderr)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.faults", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SMALL)}")
+    parser.add_argument("--injections", type=int, default=1000, help="of each kind (1000)")
+    parser.add_argument("--cycles", type=float, default=1e8, help="without faults, in all (1e8)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    parser.add_argument("--json", action="store_true", help="print the report, no table")
+    options = parser.parse_args(arguments)
+    names = options.names or list(SMALL)
+    if unknown := [name for name in names if name not in SMALL]:
+        parser.error(f"no engine is called {unknown[0]!r}; there are {', '.join(SMALL)}")
+    if options.injections < 1 or options.cycles < 1:
+        parser.error("--injections and --cycles must be at least 1")
+    tally = Tally(options.seed, f"make faults (injections {options.injections}, "
+                  f"cycles {options.cycles:.0e}, seed {options.seed})")  # fmt: skip
+    path, interrupted = build_root() / "faults.json", False
+    try:
+        run_all(tally, names, options.injections, int(options.cycles), path)
+    except (SimulatorError, HarnessError, LookupError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        interrupted = True
+        print(f"\ninterrupted; what was counted until now is in {path}", file=sys.stderr)
+    report = tally.report()
+    print(json.dumps(report) if options.json else tally.show())
+    if interrupted:
+        return 130
+    return int(bool(report["false_alarms"] or report["silent_where_checked"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

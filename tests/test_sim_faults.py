@@ -1,0 +1,214 @@
+"""The fault campaign, small: every kind of place, and whether the campaign can be trusted."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from gateware.core import ArrayCore
+from gateware.emit import emit
+from model.configurations import SMALL
+from model.layout import Region
+from sim.bare_core import CHANGED, BareCore, build_core, reachable
+from sim.faults import (
+    KINDS,
+    VECTORS,
+    Campaign,
+    Tally,
+    Twins,
+    campaign,
+    fault_free,
+    main,
+    places_by_kind,
+    short,
+)
+
+NAME = "small-fp32"
+MADE = SMALL[NAME]
+INJECTIONS = 200
+CHECKED = [kind for kind in KINDS if kind.checked]
+UNCHECKED = [kind for kind in KINDS if not kind.checked]
+
+
+@functools.cache
+def program():
+    return build_core(emit(ArrayCore(engine=MADE.engine)), faults=True)[0]
+
+
+@pytest.fixture
+def core():
+    with BareCore(program()) as running:
+        yield running
+
+
+def twins(seed=5):
+    return Twins(MADE.engine, np.random.default_rng(seed), rows=MADE.rows, columns=MADE.columns)
+
+
+def kind_named(name):
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def test_every_memory_and_the_adders_registers_can_be_reached(core):
+    engine, found = MADE.engine, places_by_kind(core.places())
+    sizes = {
+        "index words": (engine.stages * engine.segments, 33),
+        "codebook words": (engine.columns, engine.entry_bits + 1),
+        "row parameters": (engine.banks, 4 * 33),
+        "vectors": (1, engine.row_beats * engine.segments * 33),
+        "layer descriptors": (1, 8 * 33),
+        "results": (engine.banks, 33),
+        "buckets": (engine.lanes, engine.sum_bits),
+        "buckets at the last drain": (engine.columns, engine.sum_bits),
+        "segments' adder (chain)": (engine.lanes, engine.sum_bits),
+        "sum of the gains": (engine.columns, engine.sum_bits),
+    }  # fmt: skip
+    assert {
+        name: (len(found[kind_named(name)]), found[kind_named(name)][0].width) for name in sizes
+    } == sizes
+
+
+def test_a_flip_lands_where_it_is_aimed_and_twice_is_none(core):
+    product = twins()
+    product.fill(core)
+    [buffer] = places_by_kind(core.places())[kind_named("results")]
+    slot = product.layers[0].descriptor.result_slot
+    assert slot == 0
+    late = core.run(0, 0).cycles - 10  # the first row's result has been written
+    before = core.read(Region.RESULT.base, 8)
+    for word, bit in ((0, 3), (2, 31)):
+        with core.trial():
+            assert core.run_with_faults(0, late, [(buffer, word, bit)])[1] == 1
+            after = core.read(Region.RESULT.base, 8)
+            assert (before ^ after).tolist() == [(n == word) << bit for n in range(8)]
+            assert core.read_errors == 1 << 4  # parity
+        with core.trial():
+            core.run_with_faults(0, late, [(buffer, word, bit)] * 2)
+            assert np.array_equal(core.read(Region.RESULT.base, 8), before)
+            assert core.read_errors == 0
+
+
+def test_a_trial_leaves_the_core_as_it_was(core):
+    product = twins()
+    product.fill(core)
+    bucket = places_by_kind(core.places())[kind_named("buckets")][0]
+    with core.trial():
+        run, _ = core.run_with_faults(0, 30, [(bucket, 3, 7)], vectors=VECTORS)
+        assert run.errors == 1 << 2  # sigma
+    assert core.run(0, 0, VECTORS).errors == 0
+    assert product.right(core, 0)
+
+
+def test_the_word_that_changed_is_the_one_that_was_written(core):
+    """A lane writes only while it adds: none in the run's first cycles."""
+    product = twins()
+    product.fill(core)
+    bucket = places_by_kind(core.places())[kind_named("bucket adder")][0]
+    with core.trial():
+        assert core.run_with_faults(0, 2, [(bucket, CHANGED, 0)])[1] == 0
+    done = []
+    for at in range(12, 40):
+        with core.trial():
+            run, flips = core.run_with_faults(0, at, [(bucket, CHANGED, 0)])
+            assert bool(run.errors) == bool(flips)
+            done.append(flips)
+    assert sum(done) > 5
+
+
+def test_what_is_checked_is_never_silent():
+    counts = list(campaign(NAME, MADE, program(), INJECTIONS, 7, kinds=CHECKED))
+    assert {count.kind.name: count.silent_places for count in counts if count.silent} == {}
+    for count in counts:
+        assert count.injected == count.detected + count.harmless == INJECTIONS
+        assert count.detected > INJECTIONS // 5, count.kind.name
+    assert all(
+        count.detected == INJECTIONS for count in counts if count.kind.name == "bucket adder"
+    )
+
+
+def test_what_is_not_checked_is_counted_as_silent():
+    """The gap is real and named: when a check closes it, its kinds become checked ones."""
+    counts = list(campaign(NAME, MADE, program(), INJECTIONS, 7, kinds=UNCHECKED))
+    assert all(count.silent for count in counts), [c.kind.name for c in counts if not c.silent]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "name"),
+    [("sigma", "bucket adder"), ("sigma", "sum of the gains"), ("parity", "codebook words"),
+     ("parity", "results")],
+)  # fmt: skip
+def test_the_campaign_notices_a_check_that_is_off(ignored, name):
+    """The same injections with and without heeding the strobe.  The sum of the gains is only a
+    check: a fault there spoils no result, so that it turns harmless instead."""
+    kind = kind_named(name)
+    [heeded] = campaign(NAME, MADE, program(), 60, 3, kinds=[kind])
+    [deaf] = campaign(NAME, MADE, program(), 60, 3, kinds=[kind], ignored=[ignored])
+    assert heeded.silent == 0 < heeded.detected
+    if name == "sum of the gains":
+        assert deaf.silent == deaf.detected == 0
+    else:
+        assert deaf.silent > 3
+    assert deaf.injected == heeded.injected
+
+
+def test_runs_without_faults_raise_no_alarm():
+    clocks, alarms = zip(*fault_free(MADE, program(), 100_000, 1), strict=True)
+    assert sum(clocks) >= 100_000 and sum(alarms) == 0
+
+
+def test_an_alarm_without_a_fault_would_be_counted(monkeypatch):
+    """A golden model that is wrong in one result shows as an alarm in every product."""
+    right = Twins.right
+    monkeypatch.setattr(
+        Twins, "right", lambda self, core, which, *n: right(self, core, which, *n) and which != 0
+    )
+    assert [alarms for _, alarms in fault_free(MADE, program(), 1000, 1)] == [1]
+
+
+def test_a_kind_without_a_place_is_an_error(core):
+    rest = [place for place in core.places() if not short(place).endswith("left")]
+    with pytest.raises(LookupError, match="no register or memory belongs to sum of the gains: "):
+        places_by_kind(rest)
+
+
+def test_a_campaign_starts_from_right_results(core):
+    product = twins()
+    product.golden[1][0] = product.golden[1][0] ^ np.uint32(1)
+    with pytest.raises(Exception, match="a run without faults gives wrong results"):
+        Campaign(core, product, np.random.default_rng(0))
+
+
+def test_only_flip_flops_and_memories_are_marked():
+    text = (
+        "module top(clk, o);\n  output reg [3:0] o;\n  reg \\a.b$1  = 1'h0;\n  reg wire_like;\n"
+        "  reg [7:0] mem [0:15];\n  always @* wire_like = 1;\n"
+        "  always @(posedge clk) begin\n    \\a.b$1  <= wire_like;\n"
+        "    if (1) mem[o][3:0] <= o;\n    o <= 1;\n  end\nendmodule\n"
+    )
+    marked = [line for line in reachable(text).splitlines() if "public_flat_rw" in line]
+    assert [line.split("/*")[0].strip() for line in marked] == [
+        "output reg [3:0] o", "reg \\a.b$1", "reg [7:0] mem [0:15]",
+    ]  # fmt: skip
+
+
+def test_the_report_adds_up(tmp_path):
+    tally = Tally(7, "make faults")
+    tally.counts = list(campaign(NAME, MADE, program(), 5, 7))
+    tally.write(tmp_path / "faults.json")
+    report = json.loads((tmp_path / "faults.json").read_text())
+    outcomes = sum(report[what] for what in ("detected", "harmless", "silent"))
+    assert report["injected"] == outcomes == 5 * len(KINDS)
+    assert {row["kind"] for row in report["kinds"]} == {kind.name for kind in KINDS}
+    assert "bucket adder" in tally.show()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["nothing"], "no engine is called 'nothing'"), (["--injections", "0"], "must be at least 1")],
+)
+def test_wrong_usage(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
