@@ -66,8 +66,8 @@ class Array(wiring.Component):
     `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k of column
     `book_column`, read in the next cycle as `book_data` of all columns; `index_*` to the index
     stores, where `index_word` shows the word that `index_pick` names 3 cycles later.  Nothing may
-    be read while the array works.  `corrupt` strobes when an
-    index word or an entry of odd parity was used.
+    be read while the array works.  `corrupt` strobes when an index word or an entry of odd parity
+    was used.
     """
 
     def __init__(self, *, engine):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_K = 16
-
 SEGMENT_LATENCY = 3
 """Cycles from a beat at a segment to its lanes' outputs: index store, index register, lane."""
 

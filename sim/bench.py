@@ -21,6 +21,7 @@ import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 from filelock import FileLock
 
+from model.build_root import build_root
 from sim.simulator import Simulator, build_environment, find_simulator
 
 DEFAULT_SEED = 20201122
@@ -28,17 +29,6 @@ DEFAULT_SEED = 20201122
 
 class BenchError(AssertionError):
     """A bench failed or did not run; the message has the failing tests and where the log is."""
-
-
-def build_root() -> Path:
-    """Where everything that is built goes, wherever the command was called: `DPNET_BUILD`, else
-    `build/` of the checkout, else (installed without one) `~/.cache/dpnet`."""
-    if "DPNET_BUILD" in os.environ:
-        return Path(os.environ["DPNET_BUILD"]).resolve()
-    checkout = Path(__file__).resolve().parent.parent
-    if (checkout / "pyproject.toml").exists():
-        return checkout / "build"
-    return Path.home() / ".cache" / "dpnet"
 
 
 def seed() -> int:
