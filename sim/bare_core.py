@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import struct
 import subprocess
 import tempfile
@@ -25,8 +24,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from sim.bench import build_root
-from sim.harness import HarnessError
-from sim.simulator import Simulator, SimulatorError, build_environment, find_simulator
+from sim.harness import HarnessError, compile_and_keep
+from sim.simulator import Simulator, SimulatorError, find_simulator
 
 HARNESS = Path(__file__).parent / "core_harness.cpp"
 PROGRAM = "core"
@@ -118,22 +117,7 @@ def _build_into(folder: Path, verilog: str, simulator: Simulator, faults: bool) 
         "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--timescale", "1ns/1ps",
         *reach, str(HARNESS), str(scratch / "top.sv"),
     ]  # fmt: skip
-    log = scratch / "build.log"
-    try:
-        with log.open("w") as output:
-            done = subprocess.run(
-                command, stdout=output, stderr=subprocess.STDOUT, check=False,
-                env=build_environment(simulator), cwd=scratch,
-            )  # fmt: skip
-        if done.returncode or not (scratch / PROGRAM).exists():
-            kept = folder.with_suffix(".failed.log")
-            shutil.copy(log, kept)
-            raise HarnessError(f"{simulator} could not build the core; its log is {kept}")
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(scratch / "obj", ignore_errors=True)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    compile_and_keep(scratch, folder, command, PROGRAM, simulator)
 
 
 def _not_inlined(verilog: str) -> str:

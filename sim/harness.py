@@ -50,7 +50,6 @@ def _build_into(
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     source = scratch / "top.sv"
     source.write_text(verilog)
-    log = scratch / "build.log"
     commands = {
         "verilator": [
             str(simulator.path), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
@@ -64,16 +63,25 @@ def _build_into(
             str(harness), str(source),
         ],
     }  # fmt: skip
+    compile_and_keep(scratch, folder, commands[simulator.kind], PROGRAM, simulator)
+
+
+def compile_and_keep(
+    scratch: Path, folder: Path, command: list[str], program: str, simulator: Simulator
+) -> None:
+    """Run the simulator's `command` in `scratch`, which must make `program` there, and rename
+    `scratch` to `folder`; `HarnessError` (with the log beside `folder`) if it does not."""
+    log = scratch / "build.log"
     try:
         with log.open("w") as output:
             done = subprocess.run(
-                commands[simulator.kind], stdout=output, stderr=subprocess.STDOUT, check=False,
+                command, stdout=output, stderr=subprocess.STDOUT, check=False,
                 env=build_environment(simulator), cwd=scratch,
             )  # fmt: skip
-        if done.returncode or not (scratch / PROGRAM).exists():
+        if done.returncode or not (scratch / program).exists():
             kept = folder.with_suffix(".failed.log")
             shutil.copy(log, kept)
-            raise HarnessError(f"{simulator} could not build the board; its log is {kept}")
+            raise HarnessError(f"{simulator} could not build the {program}; its log is {kept}")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(scratch / "obj", ignore_errors=True)
         scratch.rename(folder)
