@@ -15,8 +15,9 @@ from model import devices
 from model.devices import KINDS, LIMITS
 
 __all__ = [
-    "CELLS", "KINDS", "LIMITS", "SCRIPT", "XC7Z045", "Netlist", "Resources", "Use", "binding",
-    "fits", "load", "parse_statistics", "share", "synthesize", "synthesize_netlist",
+    "CELLS", "KINDS", "LIMITS", "MODELS", "SCRIPT", "XC7Z045", "Netlist", "Resources", "Use",
+    "binding", "fits", "load", "netlist_model", "parse_statistics", "share", "synthesize",
+    "synthesize_netlist",
 ]  # fmt: skip
 
 
@@ -80,12 +81,27 @@ CELLS: Mapping[str, Resources] = {
 }
 """What each cell of a netlist takes; a cell that is not here is an error."""
 
-SCRIPT = """\
-read_verilog design.v
+_SYNTHESIS = """\
+read_verilog -D XC7 design.v
 synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf
-tee -q -o netlist.json stat -json -tech xilinx
 """
-"""Not flattened, so that each distinct module is synthesized once."""
+SCRIPT = _SYNTHESIS + "tee -q -o netlist.json stat -json -tech xilinx\n"
+"""Not flattened, so that each distinct module is synthesized once.  `XC7` chooses the chip's own
+primitive where Yosys does not find it (`gateware.lane.TopBits`)."""
+
+MODELS = _SYNTHESIS + """\
+write_verilog -noattr cells.v
+design -reset
+read_verilog +/xilinx/cells_sim.v cells.v
+hierarchy -top {top}
+proc
+flatten
+opt_expr
+opt_clean
+rename {top} netlist
+write_verilog -noattr netlist.v
+"""
+"""The same netlist, whose cells are replaced by Yosys' models of them."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,19 @@ def synthesize_netlist(verilog: str, top: str, yosys: Tool | None = None) -> Net
 
     modules, was_kept = kept((verilog, yosys.version, script), run)
     return Netlist(top, modules, was_kept)
+
+
+def netlist_model(verilog: str, top: str, yosys: Tool | None = None) -> str:
+    """The netlist of module `top` of `verilog` as Verilog that any simulator takes: one module
+    `netlist` with the ports of `top`.  Block RAMs must not be in it: they have no model.  Kept
+    like `synthesize_netlist`'s; raises `ToolError`."""
+    yosys = yosys or find_yosys()
+    script = MODELS.format(top=top)
+
+    def run() -> str:
+        return run_script(yosys, script, verilog, "netlist.v")
+
+    return str(kept((verilog, yosys.version, script), run)[0])
 
 
 def parse_statistics(text: str) -> dict[str, dict[str, int]]:

@@ -5,8 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gateware.adder_tree import AdderTree
+from gateware.checked_ram import CheckedRam
 from gateware.column import Column, accumulator_widths
 from gateware.emit import place
+from gateware.ram import Ram
 from gateware.select import select
 from gateware.stage import BeatLayout, Stage
 from model.engine import SEGMENT_LATENCY, ceil_log2
@@ -25,11 +27,15 @@ class Strobe(wiring.Signature):
 
 
 class ResultLayout(data.StructLayout):
-    """One row's result as a bank sends it on: `high` · 2^17 + `low` (see `Column`)."""
+    """One row's result as a bank sends it on: `high` · 2^17 + `low`, and its checks (see
+    `Column`)."""
 
     def __init__(self, engine):
         low, high = accumulator_widths(engine)
-        super().__init__({"low": signed(low), "high": signed(high), "mismatch": 1})
+        super().__init__({
+            "low": signed(low), "high": signed(high), "mismatch": 1,
+            **({"residue": 2} if engine.residues else {}),
+        })  # fmt: skip
 
 
 class PlaceLayout(data.StructLayout):
@@ -63,9 +69,10 @@ class Array(wiring.Component):
     its place in the result buffer.  Slots count the groups of M rows of a product from
     `slot_base`, which must be steady while it computes; products count on.
 
-    `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k of column
-    `book_column`, read in the next cycle as `book_data` of all columns; `index_*` to the index
-    stores, where `index_word` shows the word that `index_pick` names 3 cycles later.  Nothing may
+    `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k, of the
+    columns that `book_write` names; 3 cycles after `book_read` `book_word` shows the entry of the
+    one column that is not in `book_hide`; `index_*` to the index stores, where `index_word` shows
+    the word that `index_pick` names 3 cycles later.  Nothing may
     be read while the array works.  `corrupt` strobes when an index word or an entry of odd parity
     was used.
     """
@@ -76,7 +83,7 @@ class Array(wiring.Component):
         self._stage = Stage(engine=engine)
         self._column = Column(engine=engine)
         index = self._stage.signature.members
-        book = self._column.signature.members
+        entries = range(engine.slots * engine.buckets)
         super().__init__({
             "beat": In(Strobe(BeatLayout(engine))),
             "slot_base": In(ceil_log2(engine.slots) or 1),
@@ -89,10 +96,11 @@ class Array(wiring.Component):
             "index_read": In(1),
             "index_pick": In(index["r_pick"].shape).array(engine.stages),
             "index_word": Out(32),
-            "book_address": In(book["w_address"].shape),
+            "book_address": In(max(1, ceil_log2(len(entries)))),
             "book_write": In(engine.columns),
             "book_read": In(1),
-            "book_data": Out(engine.entry_bits).array(engine.columns),
+            "book_hide": In(engine.columns),
+            "book_word": Out(engine.entry_bits),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -108,7 +116,7 @@ class Array(wiring.Component):
         for stage in stages:
             word = word | stage.r_word
         m.d.comb += self.index_word.eq(word)
-        corrupt = Cat(*[s.corrupt for s in stages], *[c.corrupt for c in columns])
+        corrupt = Cat(self._books.corrupt, *[s.corrupt for s in stages])
         m.d.sync += self.corrupt.eq(corrupt.any())
         return m
 
@@ -196,25 +204,39 @@ class Array(wiring.Component):
         with m.If(control.drain):
             m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
         [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
+        self._books = books = place(m, CheckedRam(
+            width=engine.columns * engine.entry_bits, granularity=engine.entry_bits,
+            depth=engine.slots * engine.buckets,
+        ), "books")  # fmt: skip
+        m.d.comb += [
+            books.w_address.eq(self.book_address),
+            books.w_data.eq(self.w_data),
+            books.w_enable.eq(self.book_write),
+            books.r_address.eq(Mux(self.book_read, self.book_address, entry)),
+            books.r_use.eq(used & ~self.book_read),
+            books.r_hide.eq(Mux(self.book_read, self.book_hide, 0)),
+            self.book_word.eq(books.r_word),
+        ]
+        old = place(m, Ram(
+            width=engine.columns * engine.sum_bits, depth=engine.stages * engine.buckets
+        ), "old")  # fmt: skip
+        bucket = Signal(old.r_address.shape())
+        m.d.comb += [bucket.eq(Cat(now_k, number)), old.r_address.eq(bucket)]
+        m.d.sync += [old.w_address.eq(bucket), old.w_enable.eq(control.drain)]
         [first, last] = self._delayed(m, [control.first, control.last & control.drain], 3)
         columns = []
         for n in range(engine.columns):
             column = place(m, self._column, f"column_{n}")
             m.d.comb += [
                 *(column.bucket[g].eq(stage.bucket[n]) for g, stage in enumerate(stages)),
-                column.drain.eq(control.drain),
-                column.k_address.eq(Cat(now_k, number)),
+                column.before.eq(old.r_data.word_select(n, engine.sum_bits)),
+                column.entry.eq(books.late.word_select(n, engine.entry_bits).as_signed()),
                 column.first.eq(first),
                 column.last.eq(last),
                 column.owed.eq(owed),
-                column.w_address.eq(self.book_address),
-                column.w_data.eq(self.w_data),
-                column.w_enable.eq(self.book_write[n]),
-                column.r_address.eq(Mux(self.book_read, self.book_address, entry)),
-                column.r_use.eq(used & ~self.book_read),
-                self.book_data[n].eq(column.r_data),
             ]
             columns.append(column)
+        m.d.comb += old.w_data.eq(Cat(column.drained for column in columns))
         show, slot, product = self._delayed(
             m, [control.last & control.drain, now_slot, now_product], engine.column_cycles
         )
@@ -241,5 +263,6 @@ class Array(wiring.Component):
         ]
         for b in range(engine.banks):
             bank = columns[b * engine.bank_columns : (b + 1) * engine.bank_columns]
-            rows = [Cat(c.low, c.high, c.mismatch) for c in bank]
+            names = ResultLayout(engine).members
+            rows = [Cat(getattr(c, name) for name in names) for c in bank]
             m.d.sync += self.rows[b].eq(select(rows, position))

@@ -47,6 +47,12 @@ class CoreSignature(wiring.Signature):
     from `start` (included) to the last result (included).  `errors` has one strobe for each of
     `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.  Besides,
     reading a result of wrong parity strobes `parity` (and `busy`) a few cycles later.
+
+    A tile of a streamed layer (`model.layout.Descriptor`) starts when `released`, the tiles that
+    the link has made available since `start`, exceeds those started; it must only grow, from 0 at
+    `start`.  Those whose results are written, and whose places may be written again, are
+    `tiles_done`; `stalled` counts the cycles in which nothing but a release was missing.  Stores
+    may be written at any time, read only while not `busy`.
     """
 
     def __init__(self):
@@ -58,5 +64,8 @@ class CoreSignature(wiring.Signature):
             "last_vector": Out(8),
             "busy": In(1),
             "cycles": In(48),
+            "released": Out(16),
+            "tiles_done": In(16),
+            "stalled": In(32),
             "errors": In(len(ERRORS)),
         })

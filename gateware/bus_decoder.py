@@ -28,12 +28,13 @@ class BusDecoder:
 
     A store must show the word of `row` in the cycle after the request shows here, whenever
     `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there
-    vanish.
+    vanish.  `coming` is the next cycle's `address`, for a store with a register of its own.
     """
 
     def __init__(self, m: Module, bus):
         self._bus = bus
         self._offset_bits = REGION_SHIFT - 2
+        self.coming = bus.address[: self._offset_bits]
         self.address = Signal(self._offset_bits)
         self.data = Signal(32)
         self._write, self._read, self._region = Signal(), Signal(), Signal(4)

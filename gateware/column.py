@@ -4,10 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.checked_ram import CheckedRam
-from gateware.emit import place
-from gateware.ram import Ram
-from model.engine import ceil_log2
+from gateware.residue import digits, fold, fold_to, product
 
 LIMB = 17
 """Bits that an 18-bit signed input of a multiplier takes of an unsigned number."""
@@ -36,70 +33,50 @@ class Column(wiring.Component):
     `bucket[g]` is what stage g drains; all but the draining stage are 0.  Phases, counted from the
     cycle in which a bucket shows:
 
-    * 0: `k_address` names this bucket of this stage (stage · buckets + k): the value that it had
-      when it was drained before is looked up;
-    * 1: `r_address` must name the entry of this bucket, with `r_use`;
+    * 1: `before` must be the value that the bucket had when it was drained before, and `drained` is
+      the one that it has now, to be kept for the next time;
     * 2: what the bucket has gained is taken;
-    * 3: gain and entry enter the multiplier; `first` and `last` belong here, and with `first`
-      `owed`, minus the sum of the tile's inputs, to which the gains are added;
+    * 3: gain and `entry`, the bucket's, enter the multiplier; `first` and `last` belong here, and
+      with `first` `owed`, minus the sum of the tile's inputs, to which the gains are added;
     * `EngineParameters.column_cycles`: after the `last` bucket `low`, `high` and `mismatch` show
       the row, until the next `last`.
 
     The row is `high` · 2^17 + `low` where a bucket is too wide for one multiplier (its low 17 bits
     and the others have one each), else `high`.  `mismatch`: what the buckets gained does not add up
-    to what was owed.
-
-    Codebooks: `depth` entries of `entry_bits` with parity, written through `w_*`; `r_data` shows
-    the entry of the last cycle's `r_address` (the link reads it back while nothing drains);
-    `corrupt` strobes for an entry of odd parity 4 cycles after its `r_use`.
+    to what was owed.  `residue`, where the engine has `residues`, is the row modulo 3, found from
+    gains and entries alone: what the multipliers and all that comes after them must agree with.
     """
 
     def __init__(self, *, engine):
         self.engine = engine
         low, high = accumulator_widths(engine)
-        address = max(1, ceil_log2(engine.slots * engine.buckets))
         super().__init__({
             "bucket": In(signed(engine.sum_bits)).array(engine.stages),
-            "drain": In(1),
-            "k_address": In(max(1, ceil_log2(engine.stages * engine.buckets))),
+            "before": In(engine.sum_bits),
+            "drained": Out(engine.sum_bits),
+            "entry": In(signed(engine.entry_bits)),
             "first": In(1),
             "last": In(1),
             "owed": In(signed(engine.sum_bits)),
             "low": Out(signed(low)),
             "high": Out(signed(high)),
             "mismatch": Out(1),
-            "corrupt": Out(1),
-            "w_address": In(address),
-            "w_data": In(engine.entry_bits),
-            "w_enable": In(1),
-            "r_address": In(address),
-            "r_use": In(1),
-            "r_data": Out(engine.entry_bits),
+            **({"residue": Out(2)} if engine.residues else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
-        book = place(m, CheckedRam(
-            width=engine.entry_bits, depth=engine.slots * engine.buckets
-        ), "book")  # fmt: skip
-        m.d.comb += [
-            book.w_address.eq(self.w_address),
-            book.w_data.eq(self.w_data),
-            book.w_enable.eq(self.w_enable),
-            book.r_address.eq(self.r_address),
-            book.r_use.eq(self.r_use),
-            self.r_data.eq(book.r_data),
-            self.corrupt.eq(book.corrupt),
-        ]
         gain = self._gain(m)
         late = engine.column_cycles - 5
         first, last = Signal(late), Signal(late + 1)
         self._held = last[-1]
         m.d.sync += [first.eq(Cat(self.first, first)), last.eq(Cat(self.last, last))]
         self._check(m, gain)
+        if engine.residues:
+            self._residue(m, gain, first[-1])
         low = limb_widths(engine)[0]
-        entry = book.late.as_signed()
+        entry = self.entry
         high_sum = self._accumulate(m, gain[low:].as_signed(), entry, first[-1], "high")
         with m.If(self._held):
             m.d.sync += self.high.eq(high_sum)
@@ -113,7 +90,6 @@ class Column(wiring.Component):
     def _gain(self, m):
         """What the bucket has gained since its last drain, in phase 3."""
         engine = self.engine
-        old = place(m, Ram(width=engine.sum_bits, depth=engine.stages * engine.buckets), "old")
         drained = 0
         for bucket in self.bucket:
             drained = drained | bucket.as_unsigned()
@@ -122,16 +98,10 @@ class Column(wiring.Component):
         # Without `keep` Yosys 0.70 takes the subtraction into the DSP slice's pre-adder, where the
         # wrap modulo 2^sum_bits is lost, and takes it away from the Σ-check.
         gain = Signal(engine.sum_bits, reset_less=True, attrs={"keep": 1})
-        written, k_address = Signal(), Signal.like(self.k_address)
-        m.d.comb += [
-            old.r_address.eq(self.k_address),
-            old.w_address.eq(k_address),
-            old.w_data.eq(values[0]),
-            old.w_enable.eq(written),
-        ]
+        m.d.comb += self.drained.eq(values[0])
         m.d.sync += [
-            values[0].eq(drained), values[1].eq(values[0]), before.eq(old.r_data),
-            written.eq(self.drain), k_address.eq(self.k_address), gain.eq(values[1] - before),
+            values[0].eq(drained), values[1].eq(values[0]), before.eq(self.before),
+            gain.eq(values[1] - before),
         ]  # fmt: skip
         return gain
 
@@ -152,6 +122,24 @@ class Column(wiring.Component):
             m.d.sync += product.eq(limb * entry)
         m.d.sync += total.eq(Mux(afresh, 0, total) + product)
         return total
+
+    def _residue(self, m, gain, afresh):
+        """Σ gain · entry modulo 3, in step with the accumulators."""
+        factors = []
+        for name, value in (("gain", gain), ("entry", self.entry)):
+            few = Cat(fold_to(m, digits(value), 2, f"{name}_digit"))
+            for n in range(self.engine.column_cycles - 5):
+                late = Signal.like(few, name=f"{name}_digits_{n}")
+                m.d.sync += late.eq(few)
+                few = late
+            factors += fold(m, [few[:2], few[2:]], f"{name}_residue")
+        total, following = Signal(2, name="residue_total"), Signal(2, name="residue_next")
+        m.d.comb += following.eq(
+            fold(m, [product(*factors), Mux(afresh, 0, total)], "residue_sum")[0]
+        )
+        m.d.sync += total.eq(following)
+        with m.If(self._held):
+            m.d.sync += self.residue.eq(total)
 
     def _check(self, m, gain):
         """Every input enters exactly one bucket: Σ gains = Σ inputs, row by row."""

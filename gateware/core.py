@@ -11,6 +11,7 @@ from gateware.bus_decoder import BusDecoder
 from gateware.checked_ram import CheckedRam
 from gateware.copier import Copier
 from gateware.emit import place
+from gateware.exponents import BeatExponents
 from gateware.feeder import Feeder, Scanner
 from gateware.post import Post
 from gateware.segment import weight_words
@@ -34,32 +35,36 @@ class ArrayCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         engine, link = self.engine, self.link
-        words = engine.row_beats * engine.segments
         array = place(m, Array(engine=engine), "array")
-        vectors = place(
-            m, CheckedRam(width=32 * words, depth=engine.vector_rows, granularity=32), "vectors"
-        )
+        vectors = place(m, CheckedRam(
+            width=32 * engine.segments, depth=engine.vector_rows * engine.row_beats, granularity=32
+        ), "vectors")  # fmt: skip
         layers = place(
             m, CheckedRam(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers"
         )
-        scanner = place(m, Scanner(words=words), "scanner")
         feeder = place(m, Feeder(engine=engine), "feeder")
         copier = place(m, Copier(engine=engine), "copier")
         sequencer = place(m, Sequencer(engine=engine), "sequencer")
         posts = [place(m, Post(engine=engine), f"post_{b}") for b in range(engine.banks)]
         bus = BusDecoder(m, link.bus)
         corrupt = Cat(array.corrupt, vectors.corrupt, layers.corrupt)
-        self._control(m, sequencer, scanner, feeder, posts, corrupt)
-        self._data(m, sequencer, scanner, feeder, array, posts)
+        exponent = 1
+        written = self._vector_store(m, bus, vectors, sequencer, copier)
+        if engine.fp32:
+            exponent, wrong = self._exponents(m, sequencer, written)
+            corrupt = Cat(corrupt, wrong)
+        else:
+            m.d.comb += sequencer.settled.eq(1)
+        self._control(m, sequencer, feeder, posts, corrupt)
+        self._data(m, sequencer, exponent, feeder, array, posts)
         self._array_stores(m, bus, array)
         self._row_stores(m, bus, posts, sequencer, copier)
         self._layer_store(m, bus, layers, sequencer)
-        self._vector_store(m, bus, vectors, sequencer, copier)
-        m.d.comb += [scanner.row.eq(vectors.r_data), feeder.row.eq(vectors.late)]
+        m.d.comb += [feeder.row.eq(vectors.r_data), feeder.late.eq(vectors.late)]
         bus.finish(m)
         return m
 
-    def _control(self, m, sequencer, scanner, feeder, posts, corrupt):
+    def _control(self, m, sequencer, feeder, posts, corrupt):
         link, layer = self.link, sequencer.layer
         sigma = Cat(post.sigma for post in posts).any()
         m.d.comb += [
@@ -67,15 +72,14 @@ class ArrayCore(wiring.Component):
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
             sequencer.last_vector.eq(link.last_vector),
+            sequencer.released.eq(link.released),
+            link.tiles_done.eq(sequencer.tiles_done),
+            link.stalled.eq(sequencer.stalled),
             # Errors come a cycle late; a host that sees the end of the run must see them too.
             link.busy.eq(sequencer.busy | link.errors.any()),
             link.cycles.eq(sequencer.cycles),
-            scanner.clear.eq(sequencer.scan_clear),
-            scanner.take.eq(Cat(p.replicate(self.engine.segments) for p in sequencer.scan_take)),
-            sequencer.nonfinite.eq(scanner.nonfinite),
             sequencer.sigma.eq(sigma),
             sequencer.result_done.eq(posts[0].done),
-            sequencer.result_slot.eq(posts[0].done_slot),
         ]
         out_of_range = Cat(post.range for post in posts).any()
         m.d.sync += link.errors.eq(
@@ -88,9 +92,9 @@ class ArrayCore(wiring.Component):
             )
         )
 
-    def _data(self, m, sequencer, scanner, feeder, array, posts):
+    def _data(self, m, sequencer, exponent, feeder, array, posts):
         layer = sequencer.layer
-        scale, offset = self._products(m, sequencer, scanner, feeder, array)
+        scale, offset = self._products(m, sequencer, exponent, feeder, array)
         m.d.comb += [
             feeder.command.eq(sequencer.command),
             feeder.fp32.eq(layer.fp32_in),
@@ -113,7 +117,7 @@ class ArrayCore(wiring.Component):
             ]
             left -= self.engine.bank_columns
 
-    def _products(self, m, sequencer, scanner, feeder, array):
+    def _products(self, m, sequencer, found, feeder, array):
         """What each product has of its own until its last result: the power of two of an fp32
         product, and the way from its slots to its results.  Returns those of `array.result`."""
         unit = Align(bits=self.engine.activation_bits).scale(0)
@@ -122,14 +126,13 @@ class ArrayCore(wiring.Component):
             Signal.like(sequencer.slot_offset, name=f"offset_{n}") for n in range(PRODUCTS)
         )
         launched, product = Signal(), sequencer.product
-        # The sequencer's number and offset are the product's from the cycle after its launch on.
-        m.d.sync += launched.eq(sequencer.launch)
-        # The last beat of the product before is still on its way to the feeder when one starts.
+        m.d.sync += launched.eq(sequencer.launched)
         exponent = Signal.like(feeder.exponent)
-        with m.If(sequencer.launch):
-            m.d.sync += exponent.eq(scanner.exponent)
+        with m.If(sequencer.launched):
+            m.d.sync += exponent.eq(found)
         with m.If(launched):
             m.d.sync += [
+                # Not sooner: the last beat of the product before is on its way to the feeder.
                 feeder.exponent.eq(exponent),
                 scales[product].eq(Mux(sequencer.layer.fp32_in, exponent + unit, 0)),
                 offsets[product].eq(sequencer.slot_offset),
@@ -160,12 +163,12 @@ class ArrayCore(wiring.Component):
                 array.index_pick[g].eq(pick),
             ]
         bus.answer_with(array.index_word)
-        for n in range(engine.columns):
-            here = bus.field(fields.k, fields.column) == n
-            m.d.comb += array.book_write[n].eq(book.write & here)
-        bus.answer(m, book, [
-            (n, array.book_data[n]) for n in range(engine.columns)
-        ], skip=fields.k, bits=fields.column)  # fmt: skip
+        here = [bus.field(fields.k, fields.column) == n for n in range(engine.columns)]
+        m.d.comb += [
+            array.book_write.eq(Mux(book.write, Cat(here), 0)),
+            array.book_hide.eq(~Mux(book.inside, Cat(here), 0)),
+        ]
+        bus.answer_with(array.book_word)
 
     def _row_stores(self, m, bus, posts, sequencer, copier):
         engine, fields = self.engine, Fields(self.engine)
@@ -218,7 +221,8 @@ class ArrayCore(wiring.Component):
             layers.w_address.eq(store.row),
             layers.w_data.eq(bus.data),
             layers.w_enable.eq(Mux(store.write, 1 << bus.field(0, bits), 0)),
-            layers.r_address.eq(Mux(sequencer.busy, sequencer.layer_address, store.row)),
+            # Not by `busy`: the first descriptor is read in the cycle of `start`.
+            layers.r_address.eq(Mux(bus.reading, store.row, sequencer.layer_address)),
             layers.r_use.eq(sequencer.layer_use),
             sequencer.layer_data.eq(layers.r_data),
         ]
@@ -227,30 +231,53 @@ class ArrayCore(wiring.Component):
         )
 
     def _vector_store(self, m, bus, vectors, sequencer, copier):
+        """Returns what is being written: (whether, beat, segment, word)."""
         engine, fields = self.engine, Fields(self.engine)
-        low = fields.segment + fields.row_beat
-        store = bus.store(Region.VECTOR, low=low, depth=engine.vector_rows)
-        beat = Mux(
-            copier.w_enable,
-            copier.w_beat,
-            Cat(bus.field(fields.segment, fields.row_beat), store.row),
+        store = bus.store(
+            Region.VECTOR, low=fields.segment, depth=engine.vector_rows * engine.row_beats
         )
-        segment = Mux(copier.w_enable, copier.w_segment, bus.field(0, fields.segment))
-        data = Mux(copier.w_enable, copier.w_word, bus.data)
-        writing = copier.w_enable | store.write
+        copying, asked = copier.w_enable, bus.field(0, fields.segment)
+        beat = Mux(copying, copier.w_beat, store.row)
+        segment = Mux(copying, copier.w_segment, asked)
+        data = Mux(copying, copier.w_word, bus.data)
+        writing = copying | store.write
+        # A register of its own, near the store, for the address that takes the longest way.
+        address, use = Signal(vectors.r_address.shape()), Signal()
+        m.d.sync += [
+            address.eq(Mux(sequencer.busy, sequencer.beat, bus.coming >> fields.segment)),
+            use.eq(sequencer.command.beat),
+        ]
         hidden = []
-        for p in range(engine.row_beats):
-            for s in range(engine.segments):
-                n = p * engine.segments + s
-                here = (beat[: fields.row_beat] == p) & (segment == s)
-                m.d.comb += vectors.w_enable[n].eq(writing & here)
-                hidden.append(~(store.inside & here))
+        for s in range(engine.segments):
+            m.d.comb += vectors.w_enable[s].eq(writing & (segment == s))
+            hidden.append(~(store.inside & (asked == s)))
         m.d.comb += [
-            vectors.w_address.eq(beat >> fields.row_beat),
+            vectors.w_address.eq(beat),
             vectors.w_data.eq(data),
-            vectors.r_address.eq(Mux(sequencer.busy, sequencer.row, store.row)),
-            vectors.r_use.eq(sequencer.row_use),
+            vectors.r_address.eq(address),
+            vectors.r_use.eq(use),
             # Nothing hides while a run reads, or parity would not be seen.
             vectors.r_hide.eq(Mux(bus.reading, Cat(hidden), 0)),
         ]
         bus.answer_with(vectors.r_word)
+        return writing, beat, segment, data
+
+    def _exponents(self, m, sequencer, written):
+        """The scan of fp32 vectors: (shared exponent, whether a stored one was corrupt)."""
+        writing, beat, segment, data = written
+        beats = place(m, BeatExponents(engine=self.engine), "exponents")
+        scanner = place(m, Scanner(exponents=self.engine.row_beats), "scanner")
+        m.d.comb += [
+            beats.w_enable.eq(writing),
+            beats.w_beat.eq(beat),
+            beats.w_segment.eq(segment),
+            beats.w_exponent.eq(data[23:31]),
+            beats.r_row.eq(sequencer.scan_row),
+            beats.take.eq(sequencer.scan_take),
+            scanner.row.eq(beats.row),
+            scanner.take.eq(sequencer.scan_take),
+            scanner.clear.eq(sequencer.scan_clear),
+            sequencer.settled.eq(beats.settled),
+            sequencer.nonfinite.eq(scanner.nonfinite),
+        ]
+        return scanner.exponent, beats.corrupt

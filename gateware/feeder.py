@@ -1,6 +1,6 @@
 """From the vector store to the array: read, align, and keep the commands in step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,42 +8,38 @@ from gateware.align import AlignUnit
 from gateware.array import Strobe
 from gateware.emit import place
 from gateware.segment import row_address_bits
-from gateware.select import select
 from gateware.stage import BeatLayout
-from model.engine import ceil_log2
 from model.golden.align import Align
 
 
 class CommandLayout(data.StructLayout):
-    """What the sequencer wants in a cycle: a beat (`part` of the row being read), or a drain."""
+    """What the sequencer wants in a cycle: the beat being read, or a drain.
+
+    The fields are those of `gateware.stage.BeatLayout` but its `x` and `use`.
+    """
 
     def __init__(self, engine):
-        super().__init__({
-            "beat": 1,
-            "part": ceil_log2(engine.row_beats),
-            "address": row_address_bits(engine),
-            "drain": 1,
-            "first": 1,
-            "last": 1,
-            "start": 1,
-        })
+        members = dict(BeatLayout(engine).members)
+        del members["x"], members["use"]
+        super().__init__({"beat": 1, **members, "address": row_address_bits(engine)})
 
 
 class Feeder(wiring.Component):
     """Beats of the array, `EngineParameters.feeder_cycles` cycles after their commands, one per
     cycle.
 
-    Two cycles after a beat's command with `part` 0, `row` is the vector store's row; the feeder
-    keeps it for the other parts.  `fp32` must be steady; `exponent` (see `AlignUnit`) belongs to
-    the second cycle after the command.  An engine without fp32 takes integers only.  `invalid`
-    strobes for a beat with a word that cannot be aligned.
+    Two cycles after a beat's command `row` is the vector store's word, and `late` is it a cycle
+    later.  `fp32` must be steady; `exponent` (see `AlignUnit`) belongs to the third cycle after the
+    command.  An engine without fp32 takes integers only, from `row`; all others take `late`.
+    `invalid` strobes for a beat with a word that cannot be aligned.
     """
 
     def __init__(self, *, engine):
         self.engine = engine
         super().__init__({
             "command": In(CommandLayout(engine)),
-            "row": In(32 * engine.row_beats * engine.segments),
+            "row": In(32 * engine.segments),
+            "late": In(32 * engine.segments),
             "fp32": In(1),
             "exponent": In(8),
             "beat": Out(Strobe(BeatLayout(engine))),
@@ -57,41 +53,34 @@ class Feeder(wiring.Component):
         for n in range(engine.feeder_cycles):
             taps.append(Signal(CommandLayout(engine), name=f"command_{n + 1}"))
             m.d.sync += taps[-1].eq(taps[-2])
-        kept = Signal(len(self.row) - 32 * engine.segments, reset_less=True)
-        with m.If(taps[2].beat & (taps[2].part == 0)):
-            m.d.sync += kept.eq(self.row[32 * engine.segments :])
-        beat_bits = 32 * engine.segments
-        parts = [self.row[:beat_bits]]
-        parts += [kept.word_select(n, beat_bits) for n in range(engine.row_beats - 1)]
-        words = select(parts, taps[2].part)
         command, beat = taps[-1], self.beat.payload
         invalid = 0
         for s in range(engine.segments):
-            x, wrong = self._aligned(m, s, words.word_select(s, 32), taps[2])
+            x, wrong = self._aligned(m, s, taps[3])
             m.d.comb += beat.x[s].eq(Mux(command.beat, x, 0))
             invalid = invalid | wrong
         m.d.comb += [
             self.beat.valid.eq(command.beat | command.drain),
-            beat.address.eq(command.address),
             beat.use.eq(command.beat | command.drain),
-            Cat(beat.drain, beat.first, beat.last, beat.start).eq(
-                Cat(command.drain, command.first, command.last, command.start)
-            ),
             self.invalid.eq(command.beat & invalid),
         ]
+        for name in CommandLayout(engine).members:
+            if name != "beat":
+                m.d.comb += beat[name].eq(command[name])
         return m
 
-    def _aligned(self, m, s, word, command):
+    def _aligned(self, m, s, command):
         """(activation, whether it is none) of a word, in step with the last tap."""
         bits = self.engine.activation_bits
         if not self.engine.fp32:
+            word = self.row.word_select(s, 32)
             x, wrong, above = Signal(bits), Signal(), word[bits - 1 :]
             m.d.sync += [x.eq(word), wrong.eq(~(above.all() | ~above.any()))]
             return x.as_signed(), wrong
         unit = place(m, AlignUnit(params=Align(bits=bits)), f"align_{s}")
         m.d.comb += [
             unit.i.valid.eq(command.beat),
-            unit.i.p.word.eq(word),
+            unit.i.p.word.eq(self.late.word_select(s, 32)),
             unit.i.p.exponent.eq(self.exponent),
             unit.i.p.fp32.eq(self.fp32),
             unit.o.ready.eq(1),
@@ -100,17 +89,18 @@ class Feeder(wiring.Component):
 
 
 class Scanner(wiring.Component):
-    """The shared exponent of an fp32 vector: the largest one, at least 1, over whole rows.
+    """The shared exponent of an fp32 vector: the largest one, at least 1.
 
-    `take` names the words of `row` (the vector store's, one cycle after `clear` or a command) that
-    belong to the vector.  `exponent` and `nonfinite` include it 2 + ceil(log2(words)) cycles later.
+    `take` names the exponents of `row` (one cycle after a row was asked for, and after `clear`)
+    that belong to the vector.  `exponent` and `nonfinite` include them 2 + ceil(log2(exponents))
+    cycles later.
     """
 
-    def __init__(self, *, words):
-        self.words = words
+    def __init__(self, *, exponents):
+        self.exponents = exponents
         super().__init__({
-            "row": In(32 * words),
-            "take": In(words),
+            "row": In(8 * exponents),
+            "take": In(exponents),
             "clear": In(1),
             "exponent": Out(8, init=1),
             "nonfinite": Out(1),
@@ -119,9 +109,9 @@ class Scanner(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         level = []
-        for n in range(self.words):
+        for n in range(self.exponents):
             exponent = Signal(8, name=f"exponent_{n}")
-            m.d.sync += exponent.eq(Mux(self.take[n], self.row[32 * n + 23 : 32 * n + 31], 0))
+            m.d.sync += exponent.eq(Mux(self.take[n], self.row.word_select(n, 8), 0))
             level.append(exponent)
         depth = 0
         while len(level) > 1:

@@ -10,6 +10,7 @@ from gateware.column import limb_widths
 from gateware.emit import place
 from gateware.normalize import NormalizeUnit
 from gateware.requantize import RequantizeUnit
+from gateware.residue import digits, fold, fold_to
 from model.engine import ceil_log2
 from model.golden.normalize import Normalize
 from model.golden.requantize import Requantize
@@ -24,12 +25,12 @@ class Post(wiring.Component):
     With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the row's exponent)), else the row's
     requantization with `relu` and `out_bits`, sign-extended; an engine has one of the two units, or
     both (`EngineParameters.edges`).  The word lands at the result's slot + `slot_offset`; `done`
-    strobes for every result written, with its slot before the offset in `done_slot`.  Takes one
-    result per cycle; `scale` and `slot_offset` belong to the cycle of `valid`, the other settings
-    must be steady while it works.
+    strobes for every result written.  Takes one result per cycle; `scale` and `slot_offset` belong
+    to the cycle of `valid`, the other settings must be steady while it works.
 
     Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
-    infinity; `sigma`, a result whose buckets did not add up; `corrupt`, row parameters of odd
+    infinity; `sigma`, a result whose buckets did not add up, or
+    that is not what its `residue` says; `corrupt`, row parameters of odd
     parity, or a result of odd parity that was read with `result_use`.
 
     `row_*` are the link's write port to the row parameters (word address = slot, column, word) and
@@ -38,7 +39,7 @@ class Post(wiring.Component):
 
     def __init__(self, *, engine):
         self.engine = engine
-        slot, column = ceil_log2(engine.slots) or 1, ceil_log2(engine.bank_columns)
+        column = ceil_log2(engine.bank_columns)
         result_slot = ceil_log2(engine.result_slots) or 1
         self._rows = ceil_log2(engine.slots) + column or 1
         self._results = ceil_log2(engine.result_slots) + column or 1
@@ -52,7 +53,6 @@ class Post(wiring.Component):
             "scale": In(signed(12)),
             "slot_offset": In(result_slot),
             "done": Out(1),
-            "done_slot": Out(slot),
             "range": Out(1),
             "overflow": Out(1),
             "sigma": Out(1),
@@ -97,7 +97,7 @@ class Post(wiring.Component):
             valid.eq(Cat(self.valid, valid)),
             added.eq((self.row.high << limb_widths(engine)[0]) + self.row.low),
             accumulator.eq(added),
-            self.sigma.eq(self.valid & self.row.mismatch),
+            self.sigma.eq(self.valid & self.row.mismatch | self._differs(m, accumulator, valid[1])),
             scale.eq(Cat(self.scale, scale)),
         ]
         valid, scale = valid[1], scale[len(self.scale) :].as_signed()
@@ -107,7 +107,7 @@ class Post(wiring.Component):
         if engine.integer:
             words.append(self._requantize(m, valid, accumulator, rows.late))
         longest = max(latency for latency, *_ in words)
-        targets = self._delayed(m, Cat(where, (where + offset)[: self._results]), 2 + longest)
+        targets = self._delayed(m, (where + offset)[: self._results], 2 + longest)
         taps = [targets[2 + latency] for latency, *_ in words]
         _, written, word = words[0]
         target = taps[0]
@@ -116,13 +116,25 @@ class Post(wiring.Component):
             written = Mux(self.fp32_out, words[0][1], words[1][1])
             word = Mux(self.fp32_out, words[0][2], words[1][2])
         m.d.comb += [
-            buffer.w_address.eq(target[len(where) :]),
+            buffer.w_address.eq(target),
             buffer.w_data.eq(word),
             buffer.w_enable.eq(written),
             self.done.eq(written),
-            self.done_slot.eq(target[column_bits : len(where)]),
         ]
         return m
+
+    def _differs(self, m, accumulator, valid):
+        """Whether the sum of the limbs is not the row's residue modulo 3: 2 cycles later."""
+        if not self.engine.residues:
+            return Const(0, 1)
+        few = Cat(fold_to(m, digits(accumulator), 3, "digit"))
+        found, kept, now = Signal.like(few, name="digits"), Signal(6), Signal()
+        m.d.sync += [
+            found.eq(few), kept.eq(Cat(self.row.residue, kept)), now.eq(valid),
+        ]  # fmt: skip
+        parts = [found[n : n + 2] for n in range(0, len(found), 2)]
+        [residue] = fold(m, parts, "residue")
+        return now & (residue != kept[4:6])
 
     def _normalize(self, m, valid, accumulator, scale, row):
         """(latency, whether a word is there, the word)"""

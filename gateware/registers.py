@@ -17,16 +17,17 @@ from model.regions import REGION_SHIFT, Region
 __all__ = [
     "BY_NAME", "CRC_BYTES", "FIRST", "GATEWARE", "HEADER_BYTES", "HISTORY", "IDENTITY", "MAGIC",
     "MAX_PAYLOAD", "MAX_RANGES", "MAX_VECTORS", "REGION_SHIFT", "REGISTERS", "RESPONSE",
-    "RUN_ERRORS", "VERSION", "Field", "Kind", "Operation", "Region", "Register", "State", "Status",
+    "RUN_ERRORS", "STREAM", "VERSION", "Field", "Kind", "Operation", "Region", "Register", "State",
+    "Status",
 ]  # fmt: skip
 
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 2
+VERSION = 3
 """Version of frames and registers; an engine and a host of two versions do not talk."""
 
-GATEWARE = 2
+GATEWARE = 3
 """Version of the gateware, for the user's information."""
 
 HEADER_BYTES = 10
@@ -41,6 +42,10 @@ RESPONSE = 8
 
 FIRST = 1
 """Request flag: forget the txids seen so far.  The first request of a host has it."""
+
+STREAM = 2
+"""Request flag: a WRITE to INDEX, CODEBOOK or ROWS is part of a streamed tile, which is taken while
+the image is VALID, also during a run."""
 
 MAX_RANGES = 31
 """Ranges that one COMMIT names at most."""
@@ -145,13 +150,15 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("LAYERS", "constant", "layer descriptors that fit", ()),
     ("SLOT_CYCLES", "constant", "cycles that a stage starts after the one before it", ()),
     ("BANK", "constant", "columns that share one unit for results, at most", ()),
-    ("SCAN_WORDS", "constant", "words of a vector that are read at once, at least", ()),
+    ("ROW_BEATS", "constant", "beats of the vector buffer in a row", ()),
     ("EDGES", "constant", "results may be 0: fp32 or integers, 1: fp32, 2: integers", ()),
+    ("PACKED", "constant", "1: indices of fewer bits lie packed", ()),
     ("BOOT_NONCE", "read", "differs from one reset to the next; 0 only before the first frame", ()),
     ("EPOCH", "read", "epoch of the image; 0 after reset", ()),
     ("STATUS", "read", "what the engine is doing", (
         Field("state", 0, 2, "0 empty, 1 loading, 2 valid"),
         Field("busy", 2, 1, "a run is on"),
+        Field("image", 3, 1, "the image changed in the stores and is not valid any more"),
         Field("nonfinite", 8, 1, "last run: a NaN or infinity in a vector"),
         Field("range", 9, 1, "last run: an activation or a requantizer input beyond its width"),
         Field("sigma", 10, 1, "last run: a bucket sum that differs from the sum of the inputs"),
@@ -163,6 +170,10 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("RUN", "read", "number of the last run that was started", ()),
     ("CYCLES_LO", "read", "cycles of the last run, bits 31:0", ()),
     ("CYCLES_HI", "read", "cycles of the last run, bits 47:32", ()),
+    ("TILES", "read", "streamed tiles of the last run whose places may be written again", ()),
+    ("STALLED", "read", "cycles of the last run that waited for a streamed tile", ()),
+    ("CHECKS", "read", "passes of the check of valid images since reset, modulo 65536", ()),
+    ("IMAGE_ERRORS", "read", "passes that found the image changed; stops at 65535", ()),
     ("FRAME_ERRORS", "read", "frames dropped (COBS, length or CRC wrong); stops at 65535", ()),
     ("REJECTED", "read", "requests answered with a status other than OK; stops at 65535", ()),
     ("NONFINITE", "read", "cycles with this error since reset; stops at 65535", ()),
@@ -171,6 +182,10 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("OVERFLOW", "read", "cycles with this error since reset; stops at 65535", ()),
     ("PARITY", "read", "cycles with this error since reset; stops at 65535", ()),
     ("VECTORS", "write", "1 to 256: vectors of the next runs of a single layer; 1 after reset", ()),
+    ("RELEASE", "write", "streamed tiles of the last run that are in the stores; 0 at its start", (
+        Field("run", 0, 16, "number of the run; STALE if not equal to RUN"),
+        Field("tiles", 16, 16, "tiles since the start; fewer than before change nothing"),
+    )),
     ("START", "start", "run layers first to last, once for each new run number", (
         Field("run", 0, 16, "number of the run; one equal to RUN starts nothing"),
         Field("first", 16, 8, "first layer"),

@@ -1,6 +1,6 @@
 """One segment of a stage: an index store and the lanes that share an activation."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,7 +32,18 @@ class Segment(wiring.Component):
     t + `SEGMENT_LATENCY`; else 0.  `next_*` is the beat's control in t + 1, for the segment behind,
     whose lanes get `o` in step: so a row's segments add up on their way, without an adder tree.
 
-    The index word itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, … in every
+    If `engine.packs`, the beat also says how the indices lie in the row: `mode` is their bits - 1,
+    and `position` counts the beats of a group modulo 4 (modulo 2 with 2 bits).  Each lane has a
+    nibble of the row; bits of the index above those are 0:
+
+    * 4 bits: the nibble.  Drains are of this mode.
+    * 2 bits: bits 0 and 1, then 2 and 3 of one row;
+    * 1 bit: bit 0, 1, 2, then 3 of one row;
+    * 3 bits: bits 0 to 2 of three rows; then, with the third of them still named by `address`, the
+      bits 3 of the first, second and third row, which are its bits 0, 1 and 2.  Beats that are not
+      of this mode, and those without `use`, may come in between.
+
+    The index itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, … in every
     lane, so that a drain needs no multiplexer.  `use` goes with an `address` that counts: `corrupt`
     strobes 4 cycles later if the parity of a word of that row is wrong.
 
@@ -58,6 +69,8 @@ class Segment(wiring.Component):
             "next_address": Out(row),
             "next_drain": Out(1),
             "next_use": Out(1),
+            **({"mode": In(2), "position": In(2), "next_mode": Out(2), "next_position": Out(2)}
+               if engine.packs else {}),
             "corrupt": Out(1),
             "w_address": In(address),
             "w_data": In(32),
@@ -90,14 +103,49 @@ class Segment(wiring.Component):
             self.next_address.eq(self.address), self.next_drain.eq(self.drain),
             self.next_use.eq(self.use),
         ]  # fmt: skip
+        if engine.packs:
+            m.d.sync += [
+                self.next_mode.eq(self.mode), self.next_position.eq(self.position),
+            ]  # fmt: skip
         x, add, part = self.x, ~self.drain, self.address[:fold_bits]
         for n in range(SEGMENT_LATENCY - 1):
             late = [Signal.like(value, name=f"late_{n}") for value in (x, add, part)]
             m.d.sync += [new.eq(old) for new, old in zip(late, (x, add, part), strict=True)]
             x, add, part = late
-        row = store.late.word_select(part, 32 // engine.fold) if fold_bits else store.late
+        if engine.packs:
+            row = self._unpacked(m, store.r_data)
+        else:
+            row = store.late.word_select(part, 32 // engine.fold) if fold_bits else store.late
         self._lanes(m, x, add, row)
         return m
+
+    def _unpacked(self, m, row):
+        """The lanes' indices, 4 bits each, in the cycle after their `row` shows."""
+        lanes = self.engine.columns
+        bits = [Signal(lanes, name=f"bit_{n}") for n in range(4)]
+        index = [Signal(lanes, name=f"index_{n}", reset_less=True) for n in range(4)]
+        first, second = (Signal(lanes, name=f"held_{n}", reset_less=True) for n in range(2))
+        m.d.comb += [bit.eq(row[n : 4 * lanes : 4]) for n, bit in enumerate(bits)]
+        # Decoded a cycle ahead, for four LUTs a lane; a flip-flop's own reset takes none.
+        pick = Signal(2)
+        fourth, upper, hold, cut_1, cut_2, cut_3 = (
+            Signal(name=name) for name in ("fourth", "upper", "hold", "cut_1", "cut_2", "cut_3")
+        )
+        one, two, three, four = (self.mode == mode for mode in range(4))
+        m.d.sync += [
+            cut_1.eq(one), cut_2.eq(one | two), cut_3.eq(~four),
+            upper.eq(two & self.position[0]),
+            fourth.eq(three & (self.position == 3)),
+            hold.eq(three & ~self.position[1] & self.use),
+            pick.eq(Mux(one, self.position, Mux(two, self.position[0] << 1, 0))),
+            index[3].eq(Mux(cut_3, 0, bits[3])),
+            index[2].eq(Mux(cut_2, 0, Mux(fourth, bits[3], bits[2]))),
+            index[1].eq(Mux(cut_1, 0, Mux(fourth, second, Mux(upper, bits[3], bits[1])))),
+            index[0].eq(Mux(fourth, first, Array(bits)[pick])),
+        ]  # fmt: skip
+        with m.If(hold):
+            m.d.sync += [first.eq(second), second.eq(bits[3])]
+        return Cat(index[n][lane] for lane in range(lanes) for n in range(4))
 
     def _lanes(self, m, x, add, row):
         engine = self.engine

@@ -14,7 +14,10 @@ class BeatLayout(data.StructLayout):
 
     `x`: one activation per segment, 0 in idle and draining cycles; `address`: index row, which
     counts if `use`; `drain`, with `first` and `last` in the first and last cycle of a drain;
-    `start`: the first cycle of the first drain of a product.
+    `start`: the first cycle of the first drain of a product.  Where indices may be packed (`packs`
+    of the engine) `mode` is the bits of an index - 1 (3 in drains), and `position` the beat's
+    number in its tile, modulo the beats that share rows of the index store (4, but 2 for 2-bit
+    indices).
     """
 
     def __init__(self, engine):
@@ -26,6 +29,7 @@ class BeatLayout(data.StructLayout):
             "first": 1,
             "last": 1,
             "start": 1,
+            **({"mode": 2, "position": 2} if engine.packs else {}),
         })
 
 
@@ -62,15 +66,15 @@ class Stage(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         words = self.engine.index_words
-        control = self.beat.address, self.beat.drain, self.beat.use
+        names = ["address", "drain", "use", *(["mode", "position"] if self.engine.packs else [])]
+        control = [self.beat[name] for name in names]
         corrupt, word, before = 0, 0, None
         for s, component in enumerate(self._segments):
             segment = place(m, component, f"segment_{s}")
             m.d.comb += [
                 segment.x.eq(self.beat.x[s]),
-                segment.address.eq(control[0]),
-                segment.drain.eq(control[1]),
-                segment.use.eq(control[2]),
+                *(getattr(segment, name).eq(value)
+                  for name, value in zip(names, control, strict=True)),
                 segment.w_address.eq(self.w_address),
                 segment.w_data.eq(self.w_data),
                 segment.w_enable.eq(self.w_enable.word_select(s, words)),
@@ -82,7 +86,7 @@ class Stage(wiring.Component):
                 m.d.comb += [
                     chain.eq(o) for chain, o in zip(segment.chain, before.o, strict=True)
                 ]
-            control = segment.next_address, segment.next_drain, segment.next_use
+            control = [getattr(segment, f"next_{name}") for name in names]
             corrupt, word, before = corrupt | segment.corrupt, word | segment.r_word, segment
         m.d.comb += [o.eq(last) for o, last in zip(self.bucket, before.o, strict=True)]
         m.d.comb += self.r_word.eq(word)

@@ -27,17 +27,17 @@ def identity(params):
             "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
             "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "RESULT_SLOTS": params.rows,
             "VECTOR_WORDS": params.columns, "MAX_COLUMNS": params.columns,
-            "LAYERS": params.layers, "SLOT_CYCLES": 0, "BANK": 1, "SCAN_WORDS": 1,
-            "EDGES": EDGES.index("fp32"),
+            "LAYERS": params.layers, "SLOT_CYCLES": 0, "BANK": 1, "ROW_BEATS": 1,
+            "EDGES": EDGES.index("fp32"), "PACKED": 0,
         }  # fmt: skip
     names = (
         "stages", "columns", "segments", "index_bits", "entry_bits", "activation_bits",
         "accumulator_bits", "index_depth", "slots", "result_slots", "vector_words", "max_columns",
-        "layers", "slot_cycles", "bank", "scan_words",
+        "layers", "slot_cycles", "bank", "row_beats",
     )  # fmt: skip
     return {
         "KIND": Kind.ARRAY, **{name.upper(): getattr(params, name) for name in names},
-        "EDGES": EDGES.index(params.edges),
+        "EDGES": EDGES.index(params.edges), "PACKED": int(params.packed),
     }  # fmt: skip
 
 

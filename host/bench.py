@@ -37,7 +37,9 @@ class BenchRow:
 
     `cycles` as the engine counted them, `predicted_cycles` by formula.  `interval_cycles` are those
     of each further vector of a run that takes several back to back, `predicted_interval` by
-    formula; None where no second vector fits the engine.  `mismatches` counts results that differ
+    formula; None where no second vector fits the engine, or the matrix does not.  That is streamed,
+    `sent_bytes` of tiles, and `stalled_cycles` of `cycles` passed waiting for them, which the
+    formula leaves out.  `mismatches` counts results that differ
     from the golden model in any bit, of `compared`, those of further vectors among them; errors are
     the first vector's against float64 with the same fp32 weights, `*_fp32` those of a sequential
     fp32 dot product; `within_bound`, whether no error is above `error_bound`. `paper_ms` is the
@@ -63,6 +65,8 @@ class BenchRow:
     max_error_fp32: float
     rms_error_fp32: float
     within_bound: bool
+    stalled_cycles: int = 0
+    sent_bytes: int = 0
 
 
 def dense(layer: ImageLayer) -> NDArray[np.float32]:
@@ -94,11 +98,14 @@ def bench_layer(
         return _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
     session = Session(driver, Image(layers=(layer,)))
     session.load(progress)
-    y, cycles = session.run_layer(0, x)
+    y, cycles = session.run_layer(0, x, progress)
     golden = _golden(layer, x, engine)
     row = _row(
         layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0)
     )
+    if session.streamed:
+        report = session.report
+        return replace(row, stalled_cycles=report.stalled, sent_bytes=report.sent_bytes)
     return _back_to_back(session, layer, x, row)
 
 
@@ -183,14 +190,19 @@ def bench_table(rows: list[BenchRow]) -> str:
         base = slow.get((row.rows, row.columns))
         return f"{base / row.cycles:,.1f} ×" if base else "–"
 
-    return table(head, [
+    def streaming(row: BenchRow) -> tuple[str, ...]:
+        cells = f"{row.stalled_cycles:,}", f"{row.sent_bytes:,}"
+        return (cells if row.sent_bytes else ("–", "–")) if streamed else ()
+
+    streamed = any(row.sent_bytes for row in rows)
+    return table((*head, *(("stalled", "bytes sent") if streamed else ())), [
         (
             f"{r.name} {r.rows} × {r.columns}", r.engine, r.lanes, f"{r.cycles:,}",
             "–" if r.interval_cycles is None else f"{r.interval_cycles:,.0f}",
             f"{r.ms_at_100_mhz:.4f}", speed_up(r),
             "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", r.mismatches,
             f"{r.max_error:.2e}", f"{r.max_error_fp32:.2e}", f"{r.rms_error:.2e}",
-            f"{r.rms_error_fp32:.2e}",
+            f"{r.rms_error_fp32:.2e}", *streaming(r),
         )
         for r in rows
     ])  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -63,8 +63,9 @@ class Identity:
     layers: int
     slot_cycles: int
     bank: int
-    scan_words: int
+    row_beats: int
     edges: int
+    packed: int
 
     @property
     def lanes(self) -> int:
@@ -78,10 +79,20 @@ assert {field.name.upper() for field in fields(Identity)} == {"PROTOCOL", "GATEW
 @dataclass(frozen=True)
 class RunReport:
     """A finished run: cycles counted by the engine, from the start to the last result, and the
-    names of its errors (of `gateware.registers.RUN_ERRORS`)."""
+    names of its errors (of `gateware.registers.RUN_ERRORS`).  `stalled` of the cycles passed
+    waiting for tiles, of which `sent_bytes` were sent (`host.stream`)."""
 
     cycles: int
     errors: tuple[str, ...] = ()
+    stalled: int = 0
+    sent_bytes: int = 0
+
+    def __add__(self, other: RunReport) -> RunReport:
+        """Both runs together."""
+        return RunReport(
+            self.cycles + other.cycles, self.errors + other.errors, self.stalled + other.stalled,
+            self.sent_bytes + other.sent_bytes,
+        )  # fmt: skip
 
 
 class Driver:
@@ -127,7 +138,8 @@ class Driver:
 
         After a parity error everything is sent, even if the engine holds the image.
         The engine reads back every word before it takes the image for valid.  A load of the same
-        image that was interrupted goes on: only what is missing is sent.  `progress` is called
+        image that was interrupted goes on: only what is missing is sent; so it is with an image
+        that the engine found changed since.  `progress` is called
         with the words done and all words.  At most 31 separate address ranges.
         """
         image = LoadImage(segments)
@@ -139,7 +151,9 @@ class Driver:
         if state == State.VALID and whole and image.is_held(values):
             return False
         report = Reporter(progress, image.count)
-        if state == State.LOADING and epoch in image.epochs:
+        # A word whose parity bit changed reads back right.
+        known = whole or not _image_changed(values)
+        if state == State.LOADING and epoch in image.epochs and known:
             self._repair(image, epoch, report)
         else:
             # The first candidate may be what the engine holds for another image.
@@ -177,25 +191,41 @@ class Driver:
         `DeadlineError` if it is not done after `timeout_s` (of the transport's time); `EngineError`
         if the engine reports an error of the run, with the `RunReport` as its `report`.
         """
+        number = self.start(first, last, vectors=vectors)
+        return self.finish(number, f"layers {first} to {last}", timeout_s)
+
+    def start(self, first: int, last: int, *, vectors: int = 1) -> int:
+        """Start a run (see `run`) and return its number."""
         if not 1 <= vectors <= (MAX_VECTORS if first == last else 1):
             most = f"1 to {MAX_VECTORS}" if first == last else "1 for a run of several layers"
             raise ValueError(f"vectors must be {most}, not {vectors!r}")
         held = self.registers()
+        _refuse_changed(held)
         number = (held["RUN"] + 1) & 0xFFFF
-        word = _start_word(run=number, first=first, last=last)
+        word = register_word("START", run=number, first=first, last=last)
         if held["VECTORS"] != vectors:
             self._write_register("VECTORS", vectors)
         self._write_register("START", word)
-        final = self._wait(number, f"run {number} (layers {first} to {last})", timeout_s)
+        return number
+
+    def finish(self, number: int, what: str, timeout_s: float) -> RunReport:
+        """Wait for the end of run `number`, of `what`; see `run`."""
+        final = self._wait(number, f"run {number} ({what})", timeout_s)
         report = _run_report(final)
         if report.errors:
             reasons = "; ".join(f"{name}: {_RUN_MEANINGS[name]}" for name in report.errors)
-            raise EngineError(f"layers {first} to {last}: {reasons}", report)
+            raise EngineError(f"{what}: {reasons}", report)
         return report
 
+    def release(self, number: int, tiles: int) -> None:
+        """Say that the first `tiles` tiles of run `number` are in the stores (`host.stream`)."""
+        self._write_register("RELEASE", register_word("RELEASE", run=number, tiles=tiles))
+
     def check_results(self) -> None:
-        """Raise `EngineError` if a result that was read since the last run had a wrong parity."""
+        """Raise `EngineError` if a result that was read since the last run had a wrong parity, or
+        the image was found changed."""
         status = int.from_bytes(self.link.read(BY_NAME["STATUS"].offset, 4), "little")
+        _refuse_changed({"STATUS": status})
         if BY_NAME["STATUS"].field("parity").of(status):
             raise EngineError(
                 "results: parity: a word changed after it was stored (an upset): run again",
@@ -213,6 +243,7 @@ class Driver:
             values = self.registers()
             status = BY_NAME["STATUS"]
             valid = status.field("state").of(values["STATUS"]) == State.VALID
+            _refuse_changed(values)
             if not valid or values["RUN"] != number:
                 raise EngineError(
                     f"{what} was lost: the engine was reset or used by another program; load and "
@@ -265,11 +296,11 @@ class Driver:
         return response.flags == Status.OK
 
 
-def _start_word(**values: int) -> int:
-    """The value of START; `ValueError` for a field out of range."""
+def register_word(register: str, **values: int) -> int:
+    """The value of a register made of these fields; `ValueError` for a field out of range."""
     word = 0
     for name, value in values.items():
-        field = BY_NAME["START"].field(name)
+        field = BY_NAME[register].field(name)
         most = (1 << field.bits) - 1
         if not 0 <= value <= most:
             raise ValueError(f"{name} must be 0 to {most}, not {value!r}")
@@ -277,7 +308,20 @@ def _start_word(**values: int) -> int:
     return word
 
 
+def _image_changed(values: Mapping[str, int]) -> bool:
+    return bool(BY_NAME["STATUS"].field("image").of(values["STATUS"]))
+
+
+def _refuse_changed(values: Mapping[str, int]) -> None:
+    if _image_changed(values):
+        raise EngineError(
+            "the image in the engine changed (an upset): load it again, which sends what changed, "
+            "and run again"
+        )
+
+
 def _run_report(values: dict[str, int]) -> RunReport:
     status = BY_NAME["STATUS"]
     errors = tuple(name for name in RUN_ERRORS if status.field(name).of(values["STATUS"]))
-    return RunReport(values["CYCLES_HI"] << 32 | values["CYCLES_LO"], errors)
+    cycles = values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
+    return RunReport(cycles, errors, values["STALLED"])

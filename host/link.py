@@ -106,15 +106,18 @@ class Link:
         writes: Iterable[tuple[int, bytes]],
         *,
         epoch: int = 0,
+        flags: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         """Write (byte address, bytes) pairs, all of which are there when this returns.
 
         Each pair has at most 256 bytes; pairs must not overlap, since any order may happen.
+        `flags`: 0, or `gateware.registers.STREAM` for a streamed tile.
         `progress` is called with the number of bytes of each pair as it is acknowledged.
         """
         requests = (
-            Request(Operation.WRITE, offset, payload, epoch) for offset, payload in writes
+            Request(Operation.WRITE, offset, payload, epoch, flags=flags)
+            for offset, payload in writes
         )
         self.exchange(requests, by_bitmap=True, progress=progress)
 

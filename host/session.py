@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateware.registers import MAX_VECTORS, Kind
-from host.driver import Driver, Identity, Progress, Segment
-from host.errors import LinkError, ProtocolError
+from host.driver import Driver, Identity, Progress, RunReport
+from host.errors import ProtocolError
 from host.link import Link
+from host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
+from host.stream import run_streamed, settle
 from host.transport import open_transport
 from model.baseline import BaselineParameters, InterleavedParameters
-from model.engine import EDGES, EngineParameters, ceil_div
+from model.engine import EDGES, EngineParameters
 from model.image import Image, ImageError, ImageLayer
 from model.layout import (
     Descriptor,
     Region,
-    codebook_store,
-    index_rows,
-    index_store,
     result_bytes,
     results,
-    row_store,
     slot_words,
     vector_row_bytes,
     vector_store,
 )
+from model.tiles import streamed_cycles
+
+__all__ = [
+    "BASELINES", "CLOCK_HZ", "BaselineSession", "CapacityError", "Parameters", "Session", "connect",
+    "parameters", "place_layers", "segments",
+]  # fmt: skip
 
 CLOCK_HZ = 100_000_000
 
@@ -40,10 +44,6 @@ BASELINES: Mapping[int, type[BaselineParameters]] = {
 
 Parameters = EngineParameters | BaselineParameters
 Words = NDArray[np.uint32]
-
-
-class CapacityError(LinkError):
-    """An image, or a vector, that the engine at hand cannot hold; the message compares sizes."""
 
 
 def parameters(identity: Identity) -> Parameters:
@@ -58,6 +58,10 @@ def parameters(identity: Identity) -> Parameters:
     sizes = {name: value for name, value in vars(identity).items() if name in known}
     if identity.edges < len(EDGES):
         sizes["edges"] = EDGES[identity.edges]
+    for name, value in sizes.items():
+        # A register holds a flag as a number; any other number describes no engine.
+        if isinstance(getattr(EngineParameters, name), bool) and value < 2:
+            sizes[name] = bool(value)
     try:
         return EngineParameters(**sizes)
     except ValueError as error:
@@ -67,107 +71,14 @@ def parameters(identity: Identity) -> Parameters:
         ) from error
 
 
-@dataclass(frozen=True)
-class Placement:
-    """A layer and its descriptor, which says where everything of it is."""
-
-    layer: ImageLayer
-    descriptor: Descriptor
-
-
-def place_layers(image: Image, engine: EngineParameters) -> list[Placement]:
-    """A place for every layer of `image`; `CapacityError` if it is larger than the engine, or of
-    numbers that the engine does not compute with."""
-    placements: list[Placement] = []
-    index_row = slot = row = result_slot = 0
-    for number, layer in enumerate(image.layers):
-        _check_edges(layer, engine)
-        tiles, beats = engine.tiles(layer.rows), engine.beats(layer.columns)
-        vector_rows = ceil_div(beats, engine.row_beats)
-        out_row = row + vector_rows
-        chained = not layer.is_fp32 and number < len(image.layers) - 1
-        descriptor = Descriptor(
-            beats=beats, tiles=tiles, rows=layer.rows, k=layer.k, index_row=index_row, slot=slot,
-            result_slot=result_slot, in_row=row, out_row=out_row if chained else 0,
-            out_bits=layer.out_bits, vector_rows=vector_rows, fp32_in=layer.is_fp32,
-            fp32_out=layer.is_fp32, relu=layer.relu, forward=chained,
-        )  # fmt: skip
-        placements.append(Placement(layer, descriptor))
-        needs = {
-            "index rows": (index_row + tiles * beats, engine.index_depth),
-            "codebook slots": (slot + tiles * engine.stages, engine.slots),
-            "result slots": (result_slot + tiles * engine.stages, engine.result_slots),
-            "rows of activations": (out_row, engine.vector_rows),
-            "columns": (layer.columns, engine.max_columns),
-            "layers": (number + 1, engine.layers),
-            "values per codebook": (layer.k, engine.buckets),
-        }
-        for what, (needed, there) in needs.items():
-            if needed > there:
-                raise CapacityError(
-                    f"the image is larger than the engine: layer {layer.name} "
-                    f"({layer.rows} × {layer.columns}, K = {layer.k}) needs {needed} {what}, "
-                    f"there are {there}; use a larger engine, or fewer layers at a time"
-                )
-        index_row += tiles * beats
-        slot += tiles * engine.stages
-        # fp32 matrices stand alone and share the first rows and result slots; a chain has a vector
-        # and results after each layer.
-        row = out_row if chained else 0
-        result_slot = slot if chained else 0
-    return placements
-
-
-def _check_edges(layer: ImageLayer, engine: EngineParameters) -> None:
-    if not (engine.fp32 if layer.is_fp32 else engine.integer):
-        kinds = ("fp32", "integers") if layer.is_fp32 else ("integers", "fp32")
-        raise CapacityError(
-            f"layer {layer.name} computes with {kinds[0]}, the engine only with {kinds[1]} "
-            f"(edges {engine.edges}); use an engine with edges both, or another image"
-        )
-
-
-def segments(image: Image, engine: EngineParameters) -> list[Segment]:
-    """Everything that an engine needs of `image`: (byte address, words); as `place_layers`
-    raises.
-    """
-    placements = place_layers(image, engine)
-    indices, books, rows, descriptors = [], [], [], []
-    for placement in placements:
-        layer = placement.layer
-        entries, exponent = layer.aligned(engine.entry_bits)
-        if int(np.abs(entries).max(initial=0)) > (1 << engine.entry_bits - 1) - 1:
-            raise CapacityError(
-                f"layer {layer.name} has entries of more than {engine.entry_bits} bits, the "
-                "engine's; compile it with fewer entry bits"
-            )
-        zeros = np.zeros(layer.rows, np.int64)
-        indices.append(index_rows(engine, layer.indices))
-        books.append(codebook_store(engine, entries))
-        rows.append(
-            row_store(
-                engine,
-                zeros if layer.bias is None else layer.bias,
-                zeros if layer.multiplier is None else layer.multiplier,
-                zeros if layer.shift is None else layer.shift,
-                exponent,
-            )
-        )
-        descriptors.append(placement.descriptor.words())
-    return [
-        (Region.INDEX.base, index_store(engine, np.concatenate(indices))),
-        (Region.CODEBOOK.base, np.concatenate(books)),
-        (Region.ROWS.base, np.concatenate(rows)),
-        (Region.LAYERS.base, np.concatenate(descriptors)),
-    ]
-
-
 class Session:
-    """An engine with one image on it.
+    """An engine with one image on it; layers that its stores do not hold are streamed.
 
-    `cycles` of a run are the engine's own count; `predicted_cycles` the formula's.  All methods
-    raise `LinkError`s; inputs that are not finite or of the wrong shape raise `ImageError`.
-    Results that changed between the engine's storing and reading them are an `EngineError`.
+    `cycles` of a run are the engine's own count, `report.stalled` of them passed waiting for tiles;
+    `predicted_cycles` the formula's, without these.  All methods raise `LinkError`s; inputs that
+    are not finite or of the wrong shape raise `ImageError`.  Results that changed between the
+    engine's storing and reading them are an `EngineError`.
+    Members: `report`, all runs of the last call together.
     """
 
     def __init__(self, driver: Driver, image: Image) -> None:
@@ -178,53 +89,80 @@ class Session:
             )
         self.driver, self.image, self.engine = driver, image, engine
         self.placements = place_layers(image, engine)
+        self.report = RunReport(0)
 
     def load(self, progress: Progress | None = None) -> bool:
-        """Load the image, or go on with an interrupted load; False if it was there already."""
+        """Load what the engine keeps of the image, or go on with an interrupted load; False if it
+        was there already.  A run that a host before this one left waiting for tiles is ended."""
+        settle(self.driver)
         return self.driver.load(segments(self.image, self.engine), progress)
 
+    @property
+    def streamed(self) -> list[str]:
+        """Names of the layers that are streamed."""
+        return [placement.layer.name for placement in self.placements if placement.streamed]
+
     def predicted_cycles(self, first: int, last: int, vectors: int = 1) -> int:
-        """Cycles of a run of these layers, or of one layer with several `vectors`, by
-        `EngineParameters.layer_cycles`."""
-        total = 1
+        """Cycles of these layers, or of one layer with several `vectors`, by
+        `EngineParameters.layer_cycles`, without those that wait for tiles."""
+        alone = first == last and self.placements[first].streamed
+        ends = [end for _, end in runs(self.placements, first, last)]
+        total = len(ends)
+        # At the end of a run nothing waits for the exponents of the results that were copied.
+        if self.engine.fp32:
+            copies = sum(self.placements[end].descriptor.forward for end in ends)
+            total -= copies * self.engine.settle_cycles
         for placement in self.placements[first : last + 1]:
             layer, descriptor = placement.layer, placement.descriptor
+            if placement.streamed:
+                total += streamed_cycles(self.engine, descriptor, layer.columns)
+                continue
             total += self.engine.layer_cycles(
                 layer.rows, layer.columns, layer.k, fp32_in=descriptor.fp32_in,
                 fp32_out=descriptor.fp32_out, forward=descriptor.forward, vectors=vectors,
             )  # fmt: skip
-        return total
+        return total * (vectors if alone else 1)
 
     def most_vectors(self, number: int) -> int:
-        """Vectors that one run of this layer can take: what the vector store and the result slots
-        hold from the layer's places on."""
-        d, engine = self.placements[number].descriptor, self.engine
+        """Vectors that `run_batch` takes of this layer: what the vector store and the result slots
+        hold from the layer's places on; of a streamed layer as many as of any."""
+        placement, engine = self.placements[number], self.engine
+        if placement.streamed:
+            return MAX_VECTORS
+        d = placement.descriptor
         return min(
             MAX_VECTORS,
             (engine.vector_rows - d.in_row) // d.vector_rows,
             (engine.result_slots - d.result_slot) // (d.tiles * engine.stages),
         )
 
-    def run_network(self, x: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], int]:
-        """Integers x (C,) through all layers: every layer's results, and the cycles of the run."""
+    def run_network(
+        self, x: NDArray[np.int64], progress: Progress | None = None
+    ) -> tuple[list[NDArray[np.int64]], int]:
+        """Integers x (C,) through all layers: every layer's results, and the cycles of all runs.
+        `progress` is called with the tiles sent of a streamed layer, and all of them."""
         words = self._vector_words(self.placements[0].layer, x)
         self._write_vectors(self.placements[0], [words])
-        last = len(self.placements) - 1
-        report = self.driver.run(0, last, self._patience(0, last))
+        self.report = RunReport(0)
+        for first, last in runs(self.placements, 0, len(self.placements) - 1):
+            self._run(first, last, 1, progress)
         outputs = [self._read(p)[0].view(np.int32).astype(np.int64) for p in self.placements]
         self.driver.check_results()
-        return outputs, report.cycles
+        return outputs, self.report.cycles
 
-    def run_layer(self, number: int, x: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    def run_layer(
+        self, number: int, x: NDArray[Any], progress: Progress | None = None
+    ) -> tuple[NDArray[Any], int]:
         """A vector x (C,) through one layer, fp32 or integers as the layer is: the results (R,),
-        and the cycles."""
+        and the cycles; `progress` as in `run_network`."""
         words = self._vector_words(self.placements[number].layer, x)
-        results, cycles = self._run_words(number, [words])
-        return results[0], cycles
+        self.report = RunReport(0)
+        return self._run_words(number, [words], progress)[0], self.report.cycles
 
     def run_batch(self, number: int, vectors: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """Vectors (V, C) through one layer, back to back in one run: the results (V, R), and the
-        cycles of the run.  `CapacityError` for more than `most_vectors`."""
+        """Vectors (V, C) through one layer, back to back in one run, or one after the other where
+        it is streamed: the results (V, R), and the cycles.  `CapacityError` for more than
+        `most_vectors`."""
         layer = self.placements[number].layer
         if vectors.ndim != 2 or not len(vectors):
             raise ImageError(
@@ -238,21 +176,34 @@ class Session:
                 f"{len(vectors)}; run them in parts, or use an engine with more vector_words and "
                 "result_slots"
             )
-        return self._run_words(number, [self._vector_words(layer, x) for x in vectors])
+        words = [self._vector_words(layer, x) for x in vectors]
+        self.report = RunReport(0)
+        if not self.placements[number].streamed:
+            return self._run_words(number, words), self.report.cycles
+        found = [self._run_words(number, [one])[0] for one in words]
+        return np.stack(found), self.report.cycles
 
-    def _run_words(self, number: int, words: list[Words]) -> tuple[NDArray[Any], int]:
+    def _run_words(
+        self, number: int, words: list[Words], progress: Progress | None = None
+    ) -> NDArray[Any]:
         placement, count = self.placements[number], len(words)
         self._write_vectors(placement, words)
-        patience_s = self._patience(number, number, count)
-        report = self.driver.run(number, number, patience_s, vectors=count)
+        self._run(number, number, count, progress)
         found = self._read(placement, count)
         self.driver.check_results()
         if placement.layer.is_fp32:
-            return found.view(np.float32), report.cycles
-        return found.view(np.int32).astype(np.int64), report.cycles
+            return found.view(np.float32)
+        return found.view(np.int32).astype(np.int64)
 
-    def _patience(self, first: int, last: int, vectors: int = 1) -> float:
-        return 2 * self.predicted_cycles(first, last, vectors) / CLOCK_HZ + 1.0
+    def _run(self, first: int, last: int, vectors: int, progress: Progress | None) -> None:
+        """One run, added to `report`."""
+        patience_s = 2 * self.predicted_cycles(first, last, vectors) / CLOCK_HZ + 1.0
+        placement = self.placements[first]
+        if placement.streamed:
+            tiles = LayerTiles(placement, self.engine)
+            self.report += run_streamed(self.driver, first, tiles, patience_s, progress)
+        else:
+            self.report += self.driver.run(first, last, patience_s, vectors=vectors)
 
     def _vector_words(self, layer: ImageLayer, x: NDArray[Any]) -> Words:
         """x (C,) as the words of the engine's store; `ImageError` if it is no input of `layer`."""
@@ -283,7 +234,7 @@ class Session:
         """Results (vectors, R) as words."""
         descriptor, rows = placement.descriptor, placement.layer.rows
         address = Region.RESULT.base + 4 * descriptor.result_slot * slot_words(self.engine)
-        pitch = descriptor.tiles * self.engine.stages * slot_words(self.engine)
+        pitch = placement.tiles * self.engine.stages * slot_words(self.engine)
         count = (vectors - 1) * pitch + result_bytes(self.engine, rows) // 4
         words = self.driver.read_words(address, count)
         return np.stack([

@@ -43,35 +43,36 @@ class Configuration:
 
 def _fp32(**sizes: Any) -> EngineParameters:
     return EngineParameters(
-        activation_bits=24, index_depth=496, layers=8, edges="fp32", **sizes
+        activation_bits=24, index_depth=496, layers=8, edges="fp32", packed=False, **sizes
     )
 
 
 def _int8(**sizes: Any) -> EngineParameters:
     return EngineParameters(
-        activation_bits=8, entry_bits=16, index_depth=496, layers=8, edges="integer", **sizes
+        activation_bits=8, entry_bits=16, index_depth=496, layers=8, edges="integer", row_beats=1,
+        packed=False, **sizes
     )
 
 
 ARRAYS = {
     "fp32-1000x1024": Configuration(
         _fp32(stages=4, columns=125, segments=6, max_columns=1024, slots=8, result_slots=64,
-              vector_words=8640, scan_words=32, dsp_columns=125),
+              vector_words=9216, row_beats=32, dsp_columns=125),
         1000, 1024,
     ),
     "fp32-384x1728": Configuration(
-        _fp32(stages=6, columns=64, segments=8, max_columns=2048, slots=6, result_slots=48,
-              vector_words=14336, scan_words=64, dsp_columns=64),
+        _fp32(stages=4, columns=96, segments=8, max_columns=2048, slots=4, result_slots=32,
+              vector_words=16384, row_beats=64, dsp_columns=96),
         384, 1728,
     ),
     "int8-1000x1024": Configuration(
-        _int8(stages=4, columns=125, segments=10, max_columns=1024, slots=8, result_slots=64,
-              vector_words=10400, scan_words=10),
+        _int8(stages=2, columns=250, segments=10, max_columns=1024, slots=4, result_slots=32,
+              vector_words=8240, dsp_columns=250, bank=10),
         1000, 1024,
     ),
     "int8-384x1728": Configuration(
         _int8(stages=3, columns=128, segments=12, max_columns=2048, slots=3, result_slots=24,
-              vector_words=14016, scan_words=12),
+              vector_words=13824),
         384, 1728,
     ),
 }  # fmt: skip
@@ -80,13 +81,13 @@ matrix that fits their stores runs on them too."""
 
 SMALL = {
     "small-fp32": Configuration(
-        _fp32(stages=2, columns=5, segments=3, max_columns=64, slots=12, result_slots=64,
-              vector_words=1200, scan_words=12, dsp_columns=2),
+        _fp32(stages=2, columns=5, segments=3, max_columns=512, slots=12, result_slots=64,
+              vector_words=1200, row_beats=4, dsp_columns=2),
         23, 50,
     ),
     "small-int8": Configuration(
-        _int8(stages=3, columns=10, segments=4, max_columns=64, slots=12, result_slots=64,
-              vector_words=1200, scan_words=4, bank=4),
+        _int8(stages=3, columns=10, segments=4, max_columns=1024, slots=12, result_slots=64,
+              vector_words=1200, bank=4),
         50, 61,
     ),
 }  # fmt: skip
@@ -112,29 +113,29 @@ DENSE = DenseParameters()
 PLANNED = {
     "fp32-4x24x4": _fp32(
         stages=4, columns=24, segments=4, max_columns=1024, slots=16, result_slots=64,
-        vector_words=4096, scan_words=32, dsp_columns=12,
+        vector_words=4096, row_beats=16, dsp_columns=12,
     ),
     "fp32-2x48x6": _fp32(
         stages=2, columns=48, segments=6, max_columns=2048, slots=8, result_slots=24,
-        vector_words=8192, scan_words=64,
+        vector_words=8192, row_beats=64,
     ),
     "int8-2x40x8": _int8(
         stages=2, columns=40, segments=8, max_columns=1024, slots=16, result_slots=64,
-        vector_words=4096, scan_words=8, bank=8, dsp_columns=40,
+        vector_words=4096, bank=8, dsp_columns=40,
     ),
     "int8-1x12x12": EngineParameters(
         stages=1, columns=12, segments=12, index_bits=3, activation_bits=8, entry_bits=16,
         max_columns=4096, index_depth=1008, slots=64, result_slots=64, vector_words=2048, layers=8,
-        bank=8, scan_words=24, dsp_columns=12, edges="integer",
+        bank=8, row_beats=1, dsp_columns=12, edges="integer",
     ),
     "both-6x12x2": EngineParameters(
         stages=6, columns=12, segments=2, index_bits=3, activation_bits=16, entry_bits=12,
         max_columns=512, index_depth=2048, slots=128, result_slots=128, vector_words=2048,
-        scan_words=8, bank=4,
+        row_beats=8, bank=4,
     ),
     "int8-2x4x2": _int8(
         stages=2, columns=4, segments=2, max_columns=64, slots=12, result_slots=16,
-        vector_words=256, scan_words=2, bank=4,
+        vector_words=256, bank=4,
     ),
 }  # fmt: skip
 """Engines that differ in every size, stages × columns × segments: `model.estimate` is compared with

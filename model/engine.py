@@ -40,9 +40,11 @@ class EngineParameters:
     `slots` groups of `columns` rows (one codebook per row), `result_slots` such groups in the
     result buffer, `vector_words` 32-bit activations, `layers` descriptors.  `max_columns` is the
     longest row; with it no bucket can overflow.  `bank` columns share one unit that makes words of
-    results, one a cycle; `scan_words` is the least number of words that the vector store reads at
-    once.  The first lane of each row has its adder in a DSP slice in `dsp_columns` columns;
-    `multiplier` is the size of the chip's multipliers.
+    results, one a cycle; `row_beats` beats make a row of the vector store, whose largest exponents
+    are read at once (a power of two).  With `packed`, layers of fewer index bits lie packed in the
+    index stores (see `packs`); with `residues`, products are checked modulo 3.  The first lane of
+    each row has its adder in a DSP slice in `dsp_columns` columns; `multiplier` is the size of the
+    chip's multipliers.
     Raises `ValueError` for sizes that cannot be built.
     """
 
@@ -59,9 +61,11 @@ class EngineParameters:
     vector_words: int = 4096
     layers: int = 16
     bank: int = 16
-    scan_words: int = 16
+    row_beats: int = 8
     dsp_columns: int = 0
     edges: str = "both"
+    packed: bool = True
+    residues: bool = True
     multiplier: str = "25x18"
     storage: str = "block"
 
@@ -71,12 +75,17 @@ class EngineParameters:
             "activation_bits": (2, 25), "entry_bits": (2, 25), "max_columns": (1, 4096),
             "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "result_slots": (1, 1 << 16),
             "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16),
-            "scan_words": (1, 1024), "dsp_columns": (0, self.columns),
+            "row_beats": (1, 64), "dsp_columns": (0, self.columns),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+        if self.row_beats & (self.row_beats - 1):
+            raise ValueError(f"row_beats must be a power of two, not {self.row_beats!r}")
+        for name in ("packed", "residues"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {value!r}")
         if self.storage not in ("block", "distributed"):
             raise ValueError(f"storage must be 'block' or 'distributed', not {self.storage!r}")
         if self.edges not in EDGES:
@@ -128,12 +137,6 @@ class EngineParameters:
         return self.entry_bits + self.sum_bits
 
     @property
-    def row_beats(self) -> int:
-        """Beats in one row of the vector store, a power of two, at least 2: in the second one the
-        store has time for the next vector's scan."""
-        return max(2, 1 << ceil_log2(ceil_div(self.scan_words, self.segments)))
-
-    @property
     def vector_rows(self) -> int:
         return ceil_div(self.vector_words, self.row_beats * self.segments)
 
@@ -146,6 +149,27 @@ class EngineParameters:
     def fold(self) -> int:
         """Index rows in one 32-bit word of the store, where a row is short."""
         return max(1, 1 << (32 // self.row_bits).bit_length() - 1) if self.row_bits <= 16 else 1
+
+    @property
+    def packs(self) -> bool:
+        """Whether layers of 1, 2 and 3 index bits take 1/4, 1/2 and 3/4 of the index rows: rows of
+        4-bit indices that fill more than half a word of the store, and are not folded."""
+        return self.packed and self.index_bits == 4 and self.row_bits > 16
+
+    def index_bits_of(self, k: int) -> int:
+        """Bits that an index of a layer with `k` values per codebook takes in the store."""
+        return max(1, ceil_log2(k)) if self.packs else self.index_bits
+
+    def index_rows(self, columns: int, k: int) -> int:
+        """Rows of the index store that a tile takes: one a beat, or with `packs` four beats in one,
+        two or three rows.  Three rows of 3-bit indices hold those of three beats in their low bits,
+        and those of a fourth in their upper ones."""
+        beats, bits = self.beats(columns), self.index_bits_of(k)
+        if not self.packs or bits == 4:
+            return beats
+        if bits == 3:
+            return 3 * (beats // 4) + min(beats % 4, 3)
+        return ceil_div(beats * bits, 4)
 
     @property
     def index_words(self) -> int:
@@ -194,8 +218,7 @@ class EngineParameters:
         more only where a vector is too short to hide the scan of the next one, and never less than
         `LEAST_INTERVAL`."""
         product = self.tiles(rows) * self.tile_cycles(columns, k)
-        last_row = (ceil_div(self.beats(columns), self.row_beats) - 1) * self.row_beats
-        return max(product, LEAST_INTERVAL, last_row + self.scan_latency + 3 if fp32_in else 0)
+        return max(product, LEAST_INTERVAL, self.scan_cycles(columns) + 1 if fp32_in else 0)
 
     def array_cycles(self, rows: int, columns: int, k: int) -> int:
         """Cycles from the first beat of a product into the array to its last result out of it, both
@@ -208,20 +231,21 @@ class EngineParameters:
         )  # fmt: skip
 
     def scan_cycles(self, columns: int) -> int:
-        """Cycles in which the shared exponent of an fp32 vector is found: all its rows of the
-        vector store, then the comparator tree.
+        """Cycles in which the shared exponent of an fp32 vector is found: the largest exponents of
+        all its beats, a row at a time, then the comparator tree.
         """
         return ceil_div(self.beats(columns), self.row_beats) + self.scan_latency + 1
 
     @property
     def scan_latency(self) -> int:
-        return 2 + ceil_log2(self.row_beats * self.segments)
+        return 2 + ceil_log2(self.row_beats)
 
     @property
     def feeder_cycles(self) -> int:
-        """Cycles from a command to its beat: 2 for the vector store and the register behind it, and
-        5 to align an fp32 word or 1 to check an integer."""
-        return 7 if self.fp32 else 3
+        """Cycles from a command to its beat: 3 for the vector store with the registers before and
+        behind it, and 5 to align an fp32 word, or to check an integer, which waits for no register
+        behind the store."""
+        return 8 if self.fp32 else 3
 
     @property
     def flush_cycles(self) -> int:
@@ -230,8 +254,15 @@ class EngineParameters:
         return self.stages * self.slot_cycles + self.feeder_cycles + lanes
 
     def copy_cycles(self, rows: int) -> int:
-        """Cycles in which `rows` results become the next layer's input."""
-        return ceil_div(rows, self.segments) * self.segments + 1
+        """Cycles in which `rows` results become the next layer's input, and the largest exponents
+        of its beats are found."""
+        settle = self.settle_cycles if self.fp32 else 0
+        return ceil_div(rows, self.segments) * self.segments + 1 + settle
+
+    @property
+    def settle_cycles(self) -> int:
+        """Cycles that the next layer waits for the largest exponents of words just written."""
+        return 1 + ceil_log2(self.segments)
 
     @property
     def normalize_cycles(self) -> int:
@@ -249,12 +280,12 @@ class EngineParameters:
         forward: bool = False,
         vectors: int = 1,
     ) -> int:
-        """Cycles of one layer, exactly: 3 for its descriptor, the scan of an fp32 vector,
+        """Cycles of one layer, exactly: 2 for its descriptor, the scan of an fp32 vector,
         `feeder_cycles`, `array_cycles`, 2 + 10 to requantize a result or 2 + `normalize_cycles`,
         and the copy to the next layer; `interval_cycles` more for each further vector.  A run adds
         1."""
         return (
-            3
+            2
             + (self.scan_cycles(columns) if fp32_in else 0)
             + self.feeder_cycles
             + self.array_cycles(rows, columns, k)

@@ -71,17 +71,19 @@ def parts(engine: EngineParameters) -> dict[str, Estimate]:
         "array": array(engine),
         "post": post(engine).times(engine.banks),
         "feeder": feeder(engine) + align(engine).times(feeds if engine.fp32 else 0),
-        "scanner": scanner(engine),
-        "vectors": checked_store(_row_words(engine), 32, engine.vector_rows),
+        "scan": exponents(engine) + scanner(engine) if engine.fp32 else Estimate(),
+        "vectors": checked_store(engine.segments, 32, engine.vector_rows * engine.row_beats),
         "control": sequencer() + checked_store(LAYER_WORDS, 32, engine.layers) + decoder(engine),
     }
 
 
 def lane(engine: EngineParameters, *, dsp: bool) -> Estimate:
-    """Memory LUTs come four at a time, for 8 bits with a write and a read port (RAM32M); the
-    adder has a LUT a bit, which ORs its operands too, or is a DSP slice."""
+    """Memory LUTs come four at a time, for 8 bits with a write and a read port (RAM32M), but one at
+    a time for 1 to 3 bits above them (RAM32X1S); the adder has a LUT a bit, which ORs its operands
+    too, or is a DSP slice."""
     bits = engine.sum_bits
-    memory = 4 * ceil_div(bits, 8)
+    rest = bits % 8 if bits > 8 and 1 <= bits % 8 <= 3 else 0
+    memory = 4 * ceil_div(bits - rest, 8) + rest
     return Estimate(lut=memory + (0 if dsp else bits), lutram=memory, ff=bits, dsp=int(dsp))
 
 
@@ -94,6 +96,8 @@ def segment(engine: EngineParameters) -> Estimate:
         lut=address + engine.index_words + 1 + engine.row_bits * multiplexer(engine.fold),
         ff=address + 2 + 2 * (engine.activation_bits + 1 + ceil_log2(engine.fold)),
     )
+    if engine.packs:  # an index of 1 to 4 bits from a row, or from three of them
+        own += Estimate(lut=4 * engine.columns + 7, ff=6 * engine.columns + 12)
     return own + checked_store(engine.index_words, 32, depth)
 
 
@@ -106,14 +110,16 @@ def column(engine: EngineParameters) -> Estimate:
     low, high = _limbs(engine)
     split = high > 18 and entry > 18
     held = sum(_accumulators(engine))
+    check = Estimate()
+    if engine.residues:
+        check = Estimate(lut=_folded(bits) + _folded(entry) + 7, ff=12)
     own = Estimate(
         lut=bits * (_or(engine.stages) + 2) + ceil_div(bits, 6) + 2
         + (2 * entry if split else 0),
         ff=5 * bits + held + 12 + (2 * entry if split else 0),
         dsp=1 + (low > 0) + split,
     )
-    old = Estimate(bram18=block_rams(bits, engine.stages * engine.buckets))
-    return own + old + checked_store(1, entry, engine.slots * engine.buckets)
+    return own + check
 
 
 def array(engine: EngineParameters) -> Estimate:
@@ -126,10 +132,12 @@ def array(engine: EngineParameters) -> Estimate:
     last = engine.columns - (engine.banks - 1) * engine.bank_columns
     inputs = multiplexer(engine.bank_columns) * (engine.banks - 1) + multiplexer(last)
     tree = x * (segments - 1) + segments
-    corrupt = ceil_div(engine.columns + engine.stages, 5)
-    return Estimate(
-        lut=bits * inputs + beat + 2 * engine.sum_bits + 32 * _or(engine.stages) + corrupt + tree
-        + 10,
+    old = Estimate(
+        bram18=block_rams(engine.columns * engine.sum_bits, engine.stages * engine.buckets)
+    )
+    books = checked_store(engine.columns, engine.entry_bits, engine.slots * engine.buckets)
+    return old + books + Estimate(
+        lut=bits * inputs + beat + 2 * engine.sum_bits + 32 * _or(engine.stages) + tree + 15,
         lutram=engine.sum_bits,  # the delay of that sum, a shift register
         ff=(engine.stages - 1) * engine.slot_cycles * beat + x * segments * (segments - 1) // 2
         + engine.banks * bits + 2 * engine.sum_bits + x * segments + tree + 100,
@@ -152,23 +160,21 @@ def post(engine: EngineParameters) -> Estimate:
     own = Estimate(
         lut=20 + 3 * address // 2 + adder // 2 + both, ff=2 * bits + 24 + 14 * (address + 2)
     )
+    if engine.residues:
+        own += Estimate(lut=_folded(engine.accumulator_bits) + 4, ff=12)
     rows = checked_store(ROW_WORDS, 32, engine.slots << column_bits)
     return units + own + rows + checked_store(1, 32, engine.result_slots << column_bits)
 
 
 def feeder(engine: EngineParameters) -> Estimate:
-    """One of the row's parts for each of 32 bits a segment, gated; without fp32 the check that the
-    upper bits are sign bits.  Registers: the other parts, and the command for `feeder_cycles`."""
-    words, x = 32 * engine.segments, engine.activation_bits
-    check = 0 if engine.fp32 else 11
+    """A word for each segment, gated; without fp32 the check that the upper bits are sign bits.
+    Registers: the command for `feeder_cycles`."""
+    x, check = engine.activation_bits, 0 if engine.fp32 else 11
     command = _row_address_bits(engine) + 5
-    # From 16 parts on Yosys does not find the tree of four to one.
-    parts = engine.row_beats // 2 if engine.row_beats > 8 else multiplexer(engine.row_beats)
     return Estimate(
-        lut=words * parts + engine.segments * (x + check),
-        ff=words * (engine.row_beats - 1) + command * engine.feeder_cycles
-        + (0 if engine.fp32 else engine.segments * (x + 1)),
-    )  # fmt: skip
+        lut=engine.segments * (x + check),
+        ff=command * engine.feeder_cycles + (0 if engine.fp32 else engine.segments * (x + 1)),
+    )
 
 
 def align(engine: EngineParameters) -> Estimate:
@@ -178,10 +184,22 @@ def align(engine: EngineParameters) -> Estimate:
 
 
 def scanner(engine: EngineParameters) -> Estimate:
-    """A tree of comparators of two exponents: 15 LUTs and 8 registers each, and 8 to take a word.
-    Engines of integers alone have it too."""
-    words = _row_words(engine)
-    return Estimate(lut=15 * words - 5, ff=16 * words + 1)
+    """A tree of comparators of two exponents: 15 LUTs and 8 registers each, and 8 to take one."""
+    exponents = engine.row_beats
+    return Estimate(lut=15 * exponents - 5, ff=16 * exponents + 1)
+
+
+def exponents(engine: EngineParameters) -> Estimate:
+    """The largest exponent of each beat: a comparator for each word but one, the exponents by words
+    and by beats with a parity bit each, which is checked when a row is read."""
+    segments, beats = engine.segments, engine.row_beats
+    depth = engine.vector_rows * beats
+    delays = (ceil_log2(segments) + 3) * (ceil_log2(depth) + 1)
+    return Estimate(
+        lut=15 * (segments - 1) + 3 * segments + 4 * beats + 20,
+        ff=9 * (segments - 1) + beats + delays + 12,
+        bram18=block_rams(9 * segments, depth) + block_rams(9 * beats, engine.vector_rows),
+    )
 
 
 def sequencer() -> Estimate:
@@ -193,30 +211,26 @@ def decoder(engine: EngineParameters) -> Estimate:
     """Where the link reads and writes: a multiplexer over everything that answers, two LUTs for
     each word of the vector store and the index stores (write, hide), one for each codebook."""
     banks, columns = engine.banks, engine.columns
-    answers = engine.entry_bits * _grouped(columns) + 32 * (
+    answers = 32 * (
         _grouped(ROW_WORDS * banks) + 2 * _grouped(banks) + _grouped(LAYER_WORDS)
     )
     indices = engine.stages * engine.segments * engine.index_words
     return Estimate(
-        lut=300 + answers + 2 * _row_words(engine) + 2 * indices + columns,
-        ff=550 + engine.entry_bits * ceil_div(columns, 16) + 32 * ceil_div(banks, 4),
+        lut=300 + answers + 2 * engine.segments + 2 * indices + columns,
+        ff=550 + 32 * ceil_div(banks, 4),
     )
 
 
 def checked_store(words: int, width: int, depth: int) -> Estimate:
-    """`words` words of `width` bits with parity in block RAMs: the parities five bits to a LUT, the
-    words' OR; a register behind the store and one for the OR."""
-    if words == 1:
-        lut = ceil_div(3 * width, 5)
-    else:
-        lut = 7 + ceil_div(33 * words, 5) + max(40, 11 * words)
-    halves = words * ceil_div(depth, 512) if width == 32 else block_rams(width + 1, depth)
-    blocks = ceil_div(depth, 512) if width == 32 and depth > 1024 else 1
-    return Estimate(
-        lut=lut + 33 * words * 3 * (blocks - 1) // 5,  # one of the blocks, where there are several
-        ff=(width + 2) * words + width + 5,
-        bram18=halves,
-    )
+    """`words` words of `width` bits with parity in block RAMs: the words' XOR, five more to a LUT,
+    the parity of what is written and of the XOR; a register behind the store and one for the
+    XOR."""
+    lut = (width + 1) * ceil_div(words - 1, 5)
+    lut += ceil_div(width, 5) + ceil_div(width + 1, 5) + 2
+    halves = words * ceil_div(depth, 512)
+    if width != 32:  # nine bits at least are written together
+        halves = block_rams(words * 9 * ceil_div(width + 1, 9), depth)
+    return Estimate(lut=lut, ff=(width + 2) * words + width + 5, bram18=halves)
 
 
 def block_rams(width: int, depth: int) -> int:
@@ -237,6 +251,15 @@ def _grouped(inputs: int) -> int:
     return first + multiplexer(max(1, groups + (last > 0)))
 
 
+def _folded(bits: int) -> int:
+    """LUTs of a number modulo 3: of six bits in two LUTs two are left."""
+    luts, digits = 0, ceil_div(bits, 2)
+    while digits > 2:
+        digits = ceil_div(digits, 3)
+        luts += 2 * digits
+    return luts
+
+
 def _or(inputs: int) -> int:
     """LUTs of an OR for one bit."""
     return ceil_div(inputs - 1, 5)
@@ -245,10 +268,6 @@ def _or(inputs: int) -> int:
 def _words_together(segments: int) -> Estimate:
     """The OR of a stage's segments for the link and the parity errors: 33 bits."""
     return Estimate(lut=33 * (1 if segments <= 6 else ceil_div(segments - 2, 2)), ff=1)
-
-
-def _row_words(engine: EngineParameters) -> int:
-    return engine.row_beats * engine.segments
 
 
 def _row_address_bits(engine: EngineParameters) -> int:

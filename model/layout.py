@@ -16,9 +16,9 @@ from model.engine import EngineParameters, ceil_div, ceil_log2
 from model.regions import Region
 
 __all__ = [
-    "LAYER_WORDS", "ROW_WORDS", "Descriptor", "Fields", "Region", "codebook_store", "index_rows",
-    "index_store", "result_bytes", "results", "row_store", "slot_words", "vector_row_bytes",
-    "vector_store",
+    "LAYER_WORDS", "ROW_WORDS", "Descriptor", "Fields", "Region", "codebook_address",
+    "codebook_store", "index_address", "index_rows", "index_store", "result_bytes", "results",
+    "row_address", "row_store", "slot_words", "vector_row_bytes", "vector_store",
 ]  # fmt: skip
 
 Words = NDArray[np.uint32]
@@ -56,8 +56,12 @@ class Descriptor:
     word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out,
     relu, forward (results become the input of the layer at `out_row`);  2: first index row;
     3: first slot, first result slot;  4: row of the vector store with the input, and with the
-    output;  5: out_bits (8), and in the upper 16 bits rows of the vector store from one vector to
-    the next, where a run takes several; their results follow each other, tiles · stages slots each.
+    output;  5: out_bits (8), `index_bits` - 1 (2, the bits of a packed index), and in the upper 16
+    bits rows of the vector store from one vector to the next, where a run takes several; their
+    results follow each other, tiles · stages slots each;  6: `stream` (16).
+
+    A layer with `stream` > 0 has that many tiles in all, of which the stores hold `tiles` at a
+    time: tile t takes the place of tile t - tiles, and starts when the host has released it.
     """
 
     beats: int
@@ -71,6 +75,8 @@ class Descriptor:
     out_row: int = 0
     out_bits: int = 8
     vector_rows: int = 0
+    index_bits: int = 4
+    stream: int = 0
     fp32_in: bool = False
     fp32_out: bool = False
     relu: bool = False
@@ -85,26 +91,50 @@ class Descriptor:
                 self.index_row,
                 self.slot | self.result_slot << 16,
                 self.in_row | self.out_row << 16,
-                self.out_bits | self.vector_rows << 16, 0, 0,
+                self.out_bits | self.index_bits - 1 << 8 | self.vector_rows << 16,
+                self.stream, 0,
             ],
             np.uint32,
         )  # fmt: skip
 
 
-def index_rows(engine: EngineParameters, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """indices (R, C) -> index rows (tiles · beats, stages, segments, columns), padded with 0.
+def index_rows(
+    engine: EngineParameters, indices: NDArray[np.integer], bits: int = 4
+) -> NDArray[np.uint8]:
+    """indices (R, C) -> rows of the index store (tiles · n, stages, segments, columns), padded with
+    0; n = beats, or where the engine packs `engine.index_rows(C, K)`, each tile from a row on.
 
-    Lane m of segment s of stage g has, in row t · beats + b, the index of matrix row
-    (t · stages + g) · columns + m and matrix column b · segments + s.
+    Beat b of tile t is for lane m of segment s of stage g the index of matrix row
+    (t · stages + g) · columns + m and matrix column b · segments + s.  `bits`, 1 to 4, are those of
+    an index of the layer, `engine.index_bits_of(K)`; only an engine that packs looks at them.  A
+    lane has a nibble of each row: with 4 bits one beat; with 2 beats 2r and 2r + 1 from bit 0 up,
+    with 1 beats 4r to 4r + 3; with 3 those of beats 4q, 4q + 1 and 4q + 2 are in the low bits of
+    rows 3q, 3q + 1 and 3q + 2, and bit i of that of beat 4q + 3 is bit 3 of row 3q + i.
     """
     rows, columns = indices.shape
     tiles, beats = engine.tiles(rows), engine.beats(columns)
     padded = np.zeros((tiles * engine.tile_rows, beats * engine.segments), np.uint8)
     padded[:rows, :columns] = indices
     split = padded.reshape(tiles, engine.stages, engine.columns, beats, engine.segments)
-    return split.transpose(0, 3, 1, 4, 2).reshape(
-        tiles * beats, engine.stages, engine.segments, engine.columns
-    )
+    packed = _packed(split.transpose(0, 3, 1, 4, 2), bits if engine.packs else 4)
+    return packed.reshape(-1, engine.stages, engine.segments, engine.columns)
+
+
+def _packed(beats: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Indices (tiles, beats, …) of so many bits -> nibbles (tiles, rows, …)."""
+    if bits == 4:
+        return beats
+    step = 2 if bits == 2 else 4
+    missing = -beats.shape[1] % step
+    full = np.pad(beats, [(0, 0), (0, missing), *[(0, 0)] * (beats.ndim - 2)])
+    parts = [full[:, n::step] for n in range(step)]
+    if bits < 3:
+        return np.bitwise_or.reduce([part << n * bits for n, part in enumerate(parts)])
+    *low, fourth = parts
+    rows = np.stack([part | (fourth >> n & 1) << 3 for n, part in enumerate(low)], 2)
+    flat = rows.reshape(len(beats), -1, *beats.shape[2:])
+    # One or two beats at the end need no more rows than beats.
+    return flat[:, : flat.shape[1] - max(0, missing - 1)]
 
 
 def index_store(engine: EngineParameters, rows: NDArray[np.uint8]) -> Words:
@@ -121,6 +151,25 @@ def index_store(engine: EngineParameters, rows: NDArray[np.uint8]) -> Words:
     # packbits keeps the order of its input's axes, which a view of other width does not take.
     whole = np.ascontiguousarray(words).view("<u4")
     return _field(whole, -1, ceil_log2(engine.index_words)).reshape(-1).astype(np.uint32)
+
+
+def index_address(engine: EngineParameters, row: int) -> int:
+    """Byte address in the INDEX region of the word that holds index row `row` as its first one."""
+    fields = Fields(engine)
+    return Region.INDEX.base + (
+        4 * (row // engine.fold) << fields.stage + fields.segment + fields.index_word
+    )
+
+
+def codebook_address(engine: EngineParameters, slot: int) -> int:
+    """Byte address of the codebooks of `slot`."""
+    fields = Fields(engine)
+    return Region.CODEBOOK.base + (4 * slot << fields.column + fields.k)
+
+
+def row_address(engine: EngineParameters, slot: int) -> int:
+    """Byte address of the per-row parameters of `slot`."""
+    return Region.ROWS.base + 4 * ROW_WORDS * slot * slot_words(engine)
 
 
 def codebook_store(engine: EngineParameters, entries: NDArray[np.int64]) -> Words:

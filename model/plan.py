@@ -19,8 +19,8 @@ from model.estimate import Estimate, estimate, lane
 
 MOST_STAGES = 16
 MOST_SEGMENTS = 32
-BANKS = (16, 8)
-SCAN_WORDS = (16, 32, 64, 128)
+BANKS = (16, 10, 8)
+ROW_BEATS = (8, 32, 64)
 VECTORS = 8
 """Vectors back to back that the stores of an engine for a repeated layer hold."""
 
@@ -125,6 +125,7 @@ class _Search:
             **_WIDTHS[activation], **widths,
             "index_bits": max(1, ceil_log2(max(layer.k for layer in layers))),
             "max_columns": max(layer.columns for layer in layers), "layers": max(8, len(layers)),
+            "packed": False,
         }
 
     def best(self, count: int) -> list[Proposal]:
@@ -173,13 +174,11 @@ class _Search:
     def _variants(self, stages: int, columns: int, segments: int) -> Iterator[EngineParameters]:
         if self._indices(stages, columns, segments) > 2 * self.room["bram36"]:
             return
-        # Other widths of a scan take as many beats in a row as one of these.
-        scans = {max(2, 1 << ceil_log2(ceil_div(scan, segments))): scan for scan in SCAN_WORDS}
         for bank in BANKS if columns > min(BANKS) else BANKS[:1]:
-            for scan in scans.values() if self.fp32 else (1,):
+            for row_beats in ROW_BEATS if self.fp32 else (1,):
                 shape = EngineParameters(
                     stages=stages, columns=columns, segments=segments, bank=bank,
-                    scan_words=scan, **self.sizes,
+                    row_beats=row_beats, **self.sizes,
                 )  # fmt: skip
                 # Stores that no engine has are no candidates.
                 with contextlib.suppress(ValueError):
@@ -194,7 +193,7 @@ class _Search:
         bits = columns * self.sizes["index_bits"]
         # Several short rows share a word.
         blocks = ceil_div(rows, 512) if bits > 16 else ceil_div(rows * bits, 32 * 512)
-        return stages * segments * ceil_div(bits, 32) * blocks + 2 * columns
+        return stages * segments * ceil_div(bits, 32) * blocks + columns
 
     def _stores(self, engine: EngineParameters) -> dict[str, Any]:
         """Stores for the network: an integer network has vectors and results after each other,

@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,14 @@ def run_bench(
     verilog: str,
     bench: str,
     *,
+    more: Sequence[str] = (),
     top: str = "top",
     values: Mapping[str, Any] | None = None,
     tests: str | None = None,
     timeout_s: float = 300,
 ) -> int:
-    """Run every cocotb test of `sim.benches.<bench>` on `verilog`; return how many passed.
+    """Run every cocotb test of `sim.benches.<bench>` (and `more` of them) on `verilog`; return how
+    many passed.
 
     `values` is handed to the bench (JSON types), `tests` is a regular expression that selects
     tests. Raises `BenchError` if one fails, or if none ran.  The build is reused while text,
@@ -69,7 +71,7 @@ def run_bench(
     # it.
     with _environment(simulator), contextlib.suppress(SystemExit):
         runner.test(
-            test_module=f"sim.benches.{bench}",
+            test_module=[f"sim.benches.{name}" for name in (bench, *more)],
             hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
             build_dir=directory,

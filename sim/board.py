@@ -59,7 +59,7 @@ def parse_url(url: str) -> tuple[Parameters, dict[str, str]]:
                 f"{url}: unknown size {key!r}; there are {', '.join([*known, *OPTIONS])}"
             )
         else:
-            known[key] = text if isinstance(known[key], str) else _integer(url, key, text)
+            known[key] = _value(url, key, text, known[key])
     try:
         params = type(base)(**known)
         check_size(params)
@@ -71,7 +71,13 @@ def parse_url(url: str) -> tuple[Parameters, dict[str, str]]:
 OPTIONS = ("waves",)
 
 
-def _integer(url: str, key: str, text: str) -> int:
+def _value(url: str, key: str, text: str, default: object) -> object:
+    if isinstance(default, bool):
+        if text not in ("0", "1"):
+            raise PortError(f"{url}: {key} must be 0 or 1, not {text!r}")
+        return text == "1"
+    if isinstance(default, str):
+        return text
     if not text.isdecimal():
         raise PortError(f"{url}: {key} must be a whole number, not {text!r}")
     return int(text)

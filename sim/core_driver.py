@@ -14,6 +14,8 @@ from sim.scoreboard import Scoreboard
 from sim.streams import Pause, never
 
 LONGEST_RUN = 100_000
+SETTLE = 2 + 6
+"""Cycles after a write, for up to 64 segments (`EngineParameters.settle_cycles` + 1)."""
 
 
 class CoreDriver:
@@ -29,7 +31,9 @@ class CoreDriver:
         self.pause = pause
         self.errors = 0
         self.board = Scoreboard(f"{name} bus", show=hex)
-        for port in ("bus__read", "bus__write", "start", "first", "last", "last_vector"):
+        for port in (
+            "bus__read", "bus__write", "start", "first", "last", "last_vector", "released"
+        ):
             self._port(port).value = 0
 
     def _port(self, name: str) -> Any:
@@ -99,9 +103,16 @@ class CoreDriver:
         for _ in range(BUS_LATENCY + 1):
             await RisingEdge(self.dut.clk)
 
+    async def settle(self) -> None:
+        """Wait until what was written shows everywhere."""
+        for _ in range(SETTLE):
+            await RisingEdge(self.dut.clk)
+
     async def start(self, first: int, last: int, vectors: int = 1) -> None:
-        """Start layers `first` to `last`, in a cycle in which the core is not busy."""
+        """Start layers `first` to `last`, in a cycle in which the core is not busy, after the
+        exponents of what was written last have settled (a run waits for them, and counts)."""
         self.errors = 0
+        await self.settle()
         values = {"start": 1, "first": first, "last": last, "last_vector": vectors - 1}
         for port, value in values.items():
             self._port(port).value = value

@@ -73,8 +73,7 @@ struct Core {
             tick();
         }
         LINK(bus___05Fwrite) = 0;
-        tick();
-        tick();
+        for (int n = 0; n < 10; ++n) tick();  // the exponents of what was written settle
     }
     std::vector<uint32_t> read(uint32_t address, uint32_t count) {
         std::vector<uint32_t> words;

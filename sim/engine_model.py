@@ -54,10 +54,11 @@ class EngineModel:
 
     `identity` gives the constant registers in order, from KIND on.  `words` says how many words
     each region 1 to 6 has: beyond them writes vanish and reads give 0.  While `busy` is true a
-    run is on; `on_start(run, first, last, vectors)` is called when one starts.
+    run is on; `on_start(run, first, last, vectors)` is called when one starts.  An engine checks a
+    valid image all the time; here `check_image` is a pass.
     """
 
-    identity: tuple[int, ...] = (0,) * 18
+    identity: tuple[int, ...] = (0,) * 19
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     memory: dict[int, int] = field(default_factory=dict)
     on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
@@ -65,7 +66,14 @@ class EngineModel:
     epoch: int = 0
     image_crc: int = 0
     image_words: int = 0
+    ranges: bytes = b""
+    changed: bool = False
+    checks: int = 0
+    image_errors: int = 0
     run: int = 0
+    released: int = 0
+    tiles: int = 0
+    stalled: int = 0
     vectors: int = 1
     busy: bool = False
     cycles: int = 0
@@ -105,14 +113,15 @@ class EngineModel:
             return b""
         bitmap = self._bitmap(txid, flags)
         status, answer = BAD_OPERATION, b""
-        if first // 16 == 2:
-            status, answer = self._carry_out(operation, epoch, offset, length, payload)
+        if first // 16 == 3:
+            stream = operation == 2 and flags & 2 != 0
+            status, answer = self._carry_out(operation, epoch, offset, length, payload, stream)
         if status == OK:
             self.done.append(txid)
         else:
             self.rejected += 1
         head = struct.pack(
-            "<BBBBIH", 32 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
+            "<BBBBIH", 48 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
         )
         body = head + answer
         return b"\0" + stuff(body + struct.pack("<I", binascii.crc32(body))) + b"\0"
@@ -133,7 +142,7 @@ class EngineModel:
         return sum(1 << age for age in range(reach) if (txid - 1 - age) % 256 in self.done)
 
     def _carry_out(
-        self, operation: int, epoch: int, offset: int, length: int, payload: bytes
+        self, operation: int, epoch: int, offset: int, length: int, payload: bytes, stream: bool
     ) -> tuple[int, bytes]:
         region, low = offset >> 28, offset % (1 << 28)
         own = epoch != 0 and epoch == self.epoch
@@ -142,7 +151,7 @@ class EngineModel:
         if operation == 1:
             return self._read(region, offset, length) if fits else (BAD_ADDRESS, b"")
         if operation == 2:
-            return (self._write(region, offset, payload, own) if fits else BAD_ADDRESS), b""
+            return (self._write(region, offset, payload, own, stream) if fits else BAD_ADDRESS), b""
         if operation == 3:
             return self._begin(epoch, length), b""
         if operation == 4:
@@ -167,23 +176,35 @@ class EngineModel:
         words = [self.memory.get(offset // 4 + k, 0) for k in range(length // 4)]
         return OK, struct.pack(f"<{len(words)}I", *words)
 
-    def _write(self, region: int, offset: int, payload: bytes, own: bool) -> int:
+    def _write(self, region: int, offset: int, payload: bytes, own: bool, stream: bool) -> int:
         if region == 0:
-            # START is the last register, VECTORS the one before it.
-            last = 4 * (len(self.registers()) - 1)
-            if offset not in (last - 4, last) or len(payload) != 4:
-                return BAD_ADDRESS
-            if offset == last:
-                return self._start(*struct.unpack("<HBB", payload))
-            return self._set_vectors(_little(payload))
-        if 1 <= region <= 4 and not (own and self.state == LOADING):
+            return self._write_register(offset, payload)
+        streamed = stream and own and self.state == VALID and region in (1, 2, 3)
+        if 1 <= region <= 4 and not (own and self.state == LOADING) and not streamed:
             return STALE
-        if self.busy:
+        if self.busy and not streamed:
             return BUSY
         for k in range(0, len(payload), 4):
             address = (offset + k) // 4
             if address % (1 << 26) < self.words[region]:
                 self.memory[address] = _little(payload[k:k + 4])
+        return OK
+
+    def _write_register(self, offset: int, payload: bytes) -> int:
+        # START is the last register, then RELEASE and VECTORS.
+        last = 4 * (len(self.registers()) - 1)
+        if offset not in (last - 8, last - 4, last) or len(payload) != 4:
+            return BAD_ADDRESS
+        if offset == last:
+            return self._start(*struct.unpack("<HBB", payload))
+        if offset == last - 4:
+            return self._release(*struct.unpack("<HH", payload))
+        return self._set_vectors(_little(payload))
+
+    def _release(self, run: int, tiles: int) -> int:
+        if run != self.run:
+            return STALE
+        self.released = max(self.released, tiles)
         return OK
 
     def _set_vectors(self, vectors: int) -> int:
@@ -200,6 +221,7 @@ class EngineModel:
         if self.busy:
             return BUSY
         self.run, self.busy, self.errors = run, True, 0
+        self.released = self.tiles = self.stalled = 0
         self.on_start(run, first, last, self.vectors if first == last else 1)
         return OK
 
@@ -213,7 +235,8 @@ class EngineModel:
         if self.busy:
             return BUSY
         if epoch != self.epoch:
-            self.state, self.epoch, self.image_crc, self.image_words = LOADING, epoch, 0, 0
+            self.state, self.epoch, self.changed = LOADING, epoch, False
+            self.image_crc = self.image_words = 0
         return OK
 
     def _commit(self, payload: bytes, own: bool) -> int:
@@ -229,9 +252,26 @@ class EngineModel:
             return BAD_ADDRESS
         if crc != wanted:
             return CHECK_FAILED
-        self.state, self.image_crc = VALID, crc
+        self.state, self.image_crc, self.changed = VALID, crc, False
+        self.ranges = payload[4:]
         self.image_words = sum(count for _, count in _pairs(payload[4:]))
         return OK
+
+    def check_image(self) -> None:
+        """One pass over the image, if there is a valid one."""
+        if self.state != VALID:
+            return
+        self.checks = (self.checks + 1) % 65536
+        if self._crc(self.ranges, 4) != self.image_crc:
+            self.state, self.changed = LOADING, True
+            self.image_crc = self.image_words = 0
+            self.image_errors = min(self.image_errors + 1, 65535)
+
+    def committed(self) -> set[int]:
+        """The word addresses that passes over the valid image read."""
+        if self.state != VALID:
+            return set()
+        return {address + k for address, count in _pairs(self.ranges) for k in range(count)}
 
     def _crc(self, pairs: bytes, last_region: int) -> int | None:
         crc = 0
@@ -245,12 +285,17 @@ class EngineModel:
 
     def registers(self) -> list[int]:
         """All registers in the order of their offsets."""
-        status = self.state | self.busy << 2 | self.errors << 8
+        status = self.state | self.busy << 2 | self.changed << 3 | self.errors << 8
         cycles = [self.cycles % (1 << 32), self.cycles >> 32]
-        constants = [0x44504E54, 2, 2, *self.identity]
+        constants = [0x44504E54, 3, 3, *self.identity]
         kept = [self.nonce, self.epoch, status, self.image_crc, self.image_words, self.run]
+        stream = [self.tiles, self.stalled]
+        checked = [self.checks, self.image_errors]
         counted = [self.frame_errors, self.rejected, *self.counters]
-        return [*constants, *kept, *cycles, *counted, self.vectors, 0]
+        release = self.run | self.released << 16
+        return [
+            *constants, *kept, *cycles, *stream, *checked, *counted, self.vectors, release, 0
+        ]  # fmt: skip
 
 
 def _little(data: bytes) -> int:

@@ -68,26 +68,28 @@ class Kind:
 
 KINDS = (
     Kind("index words", "storage", r"store\.ram\.mem$"),
-    Kind("codebook words", "storage", r"book\.ram\.mem$"),
+    Kind("codebook words", "storage", r"books\.ram\.mem$"),
     Kind("row parameters", "storage", r"\brows\.ram\.mem$"),
     Kind("vectors", "storage", r"vectors\.ram\.mem$"),
     Kind("layer descriptors", "storage", r"layers\.ram\.mem$"),
     Kind("results", "storage", r"buffer\.ram\.mem$"),
-    Kind("buckets", "storage", r"lane_\d+\.mem$"),
+    Kind("exponents", "storage", r"exponents\.(words|rows)\.mem$"),
+    Kind("buckets", "storage", r"lane_\d+\.(upper\.)?mem$"),
     Kind("buckets at the last drain", "storage", r"\bold\.mem$"),
-    Kind("bucket adder", "adder", r"lane_\d+\.mem$", changed=True),
+    Kind("bucket adder", "adder", r"lane_\d+\.(upper\.)?mem$", changed=True),
     Kind("segments' adder (chain)", "adder", r"lane_\d+\.o$"),
     Kind("difference of two drains", "adder",
-         r"column_\d+\.(gain|before|new_\d|old__w_data|old\.r_data)$"),
+         r"(column_\d+\.(gain|before|new_\d)|old\.r_data)$"),
     Kind("sum of the gains", "adder", r"column_\d+\.left$"),
     Kind("sum of the inputs", "adder", r"array\.(running|(column_0__)?owed$|inputs\.sum_)"),
-    Kind("multiplier", "adder", r"column_\d+\.(product|upper|lower)_", checked=False),
-    Kind("accumulator", "adder", r"column_\d+\.total_", checked=False),
-    Kind("row on its way", "register", r"(column_\d+\.(low|high)|array\.rows__\d+)$",
-         checked=False),
-    Kind("limbs' adder", "adder", r"post_\d+\.(added|accumulator)$", checked=False),
+    Kind("multiplier", "adder", r"column_\d+\.(product|upper|lower)_"),
+    Kind("accumulator", "adder", r"column_\d+\.total_"),
+    Kind("residues", "adder",
+         r"(column_\d+\.(gain_digits|entry_digits|residue)|post_\d+\.digits)"),
+    Kind("row on its way", "register", r"(column_\d+\.(low|high)|array\.rows__\d+)$"),
+    Kind("limbs' adder", "adder", r"post_\d+\.(added|accumulator)$"),
     Kind("normalize, requantize", "adder", r"post_\d+\.(normalize|requantize)\.", checked=False),
-    Kind("align, scan", "adder", r"^(feeder\.|scanner\.)", checked=False),
+    Kind("align, scan", "adder", r"^(feeder\.|scanner\.|exponents\.)", checked=False),
     Kind("other registers", "register", r"", checked=False),
 )  # fmt: skip
 """A place belongs to the first kind that it matches (`changed` ones aside)."""
@@ -183,12 +185,13 @@ class Twins(Single):
     def used_words(self, kind: Kind, place: Place) -> int:
         """So many words of a memory, from its first on, take part in the runs."""
         engine, d = self.engine, self.layers[0].descriptor
-        slots = d.tiles * engine.stages
+        slots, rows = d.tiles * engine.stages, 2 * VECTORS * d.vector_rows
         return min(place.depth, {
             "index words": ceil_div(d.tiles * d.beats, engine.fold),
             "codebook words": slots << engine.index_bits,
             "row parameters": slots << ceil_log2(engine.bank_columns),
-            "vectors": 2 * VECTORS * d.vector_rows,
+            "vectors": rows * engine.row_beats,
+            "exponents": rows if place.depth == engine.vector_rows else rows * engine.row_beats,
             "layer descriptors": 2,
             "results": VECTORS * slots << ceil_log2(engine.bank_columns),
         }.get(kind.name, place.depth))  # fmt: skip

@@ -16,17 +16,19 @@ from model.golden.normalize import Normalize
 from model.golden.requantize import Requantize
 from model.layout import (
     LAYER_WORDS,
-    ROW_WORDS,
     Descriptor,
     Region,
+    codebook_address,
     codebook_store,
     index_rows,
     index_store,
+    row_address,
     row_store,
     slot_words,
     vector_row_bytes,
     vector_store,
 )
+from model.tiles import streamed_cycles, tile_words
 
 Words = NDArray[np.uint32]
 Integers = NDArray[np.int64]
@@ -57,20 +59,38 @@ class Layer:
         return self.cycles_of(1)
 
     def cycles_of(self, vectors: int) -> int:
-        """What the formula says of so many vectors back to back."""
+        """What the formula says of so many vectors back to back, of a streamed layer without the
+        cycles that wait for tiles."""
         d = self.descriptor
+        if d.stream:
+            return streamed_cycles(self.engine, d, self.columns)
         return self.engine.layer_cycles(
             d.rows, self.columns, d.k, fp32_in=d.fp32_in, fp32_out=d.fp32_out, forward=d.forward,
             vectors=vectors,
         )  # fmt: skip
 
     @property
+    def cycles_without_waits(self) -> int:
+        """The same of one vector if no product waits for the one before it."""
+        d = self.descriptor
+        return self.engine.layer_cycles(
+            d.rows, self.columns, d.k, fp32_in=d.fp32_in, fp32_out=d.fp32_out, forward=d.forward
+        )
+
+    @property
     def most_vectors(self) -> int:
-        """Vectors for which there is room behind the first, and for their results."""
+        """Vectors for which there is room behind the first, and for their results; a streamed layer
+        takes one."""
         d, engine = self.descriptor, self.engine
+        if d.stream:
+            return 1
         own = ceil_div(d.beats, engine.row_beats)
         rows = (engine.vector_rows - d.in_row - own) // d.vector_rows + 1
         return min(rows, (engine.result_slots - d.result_slot) // (d.tiles * engine.stages))
+
+    def tile_words(self, tile: int) -> list[tuple[int, Words]]:
+        """Byte addresses and words of a streamed layer's tile, in its place in the ring."""
+        return tile_words(self.engine, self.descriptor, self, tile)
 
     def aligned(self, words: Words) -> tuple[Integers, int]:
         """The input as integers of the array, and the power of two that one step is worth."""
@@ -142,6 +162,7 @@ class Network:
         sizes = [int(rng.integers(1, engine.max_columns + 1)) for _ in range(length + 1)]
         sizes[1:] = [min(size, 4 * engine.tile_rows, 40) for size in sizes[1:]]
         slots = sum(engine.tiles(rows) * engine.stages for rows in sizes[1:])
+        # At most: layers of few values are packed.
         index = sum(
             engine.tiles(rows) * engine.beats(columns)
             for columns, rows in pairwise(sizes)
@@ -182,11 +203,11 @@ class Network:
         descriptor = Descriptor(
             beats=beats, tiles=tiles, rows=rows, k=k, index_row=self._row, slot=self._slot,
             result_slot=0, in_row=in_row, out_row=in_row + self._vector_rows(columns),
-            vector_rows=self._vector_rows(columns),
+            vector_rows=self._vector_rows(columns), index_bits=engine.index_bits_of(k),
             out_bits=int(rng.integers(2, engine.activation_bits + 1)),
             fp32_in=fp32[0], fp32_out=fp32[1], relu=bool(rng.integers(2)), forward=forward,
         )  # fmt: skip
-        self._row += tiles * beats
+        self._row += tiles * engine.index_rows(columns, k)
         self._slot += tiles * engine.stages
         self._vector_row += self._vector_rows(columns)
         self.layers.append(self._numbers(descriptor, columns))
@@ -237,20 +258,23 @@ class Network:
         return address, vector_store(self.engine, words)
 
     def image(self) -> Iterator[tuple[int, Words]]:
-        """Byte addresses and words of everything but vectors."""
+        """Byte addresses and words of everything but vectors and tiles of streamed layers."""
         engine = self.engine
-        ordered = sorted(self.layers, key=lambda layer: layer.descriptor.index_row)
-        rows = np.concatenate([index_rows(engine, layer.indices) for layer in ordered])
-        yield Region.INDEX.base, index_store(engine, rows)
-        book = engine.buckets << ceil_log2(engine.columns)
+        resident = [layer for layer in self.layers if not layer.descriptor.stream]
+        ordered = sorted(resident, key=lambda layer: layer.descriptor.index_row)
+        rows = [index_rows(engine, y.indices, y.descriptor.index_bits) for y in ordered]
+        if rows:
+            yield Region.INDEX.base, index_store(engine, np.concatenate(rows))
         for n, layer in enumerate(self.layers):
             d = layer.descriptor
-            yield Region.CODEBOOK.base + 4 * d.slot * book, codebook_store(engine, layer.entries)
+            yield Region.LAYERS.base + 4 * LAYER_WORDS * n, d.words()
+            if d.stream:
+                continue
+            yield codebook_address(engine, d.slot), codebook_store(engine, layer.entries)
             yield (
-                Region.ROWS.base + 4 * d.slot * slot_words(engine) * ROW_WORDS,
+                row_address(engine, d.slot),
                 row_store(engine, layer.bias, layer.multiplier, layer.shift, layer.exponent),
             )
-            yield Region.LAYERS.base + 4 * LAYER_WORDS * n, d.words()
 
 
 class Batches(Network):
@@ -291,3 +315,47 @@ class Batches(Network):
             "in_row": int(rng.integers(0, engine.vector_rows - count * pitch + 1)),
             "result_slot": int(rng.integers(0, engine.result_slots - count * slots + 1)),
         })  # fmt: skip
+
+
+class Streams(Network):
+    """A resident layer where there is room for one, and streamed ones of up to 8 tiles that share
+    what it leaves of the stores, in rings of 1 to 3 places.  Each layer runs on its own, for one
+    vector: vectors and results of all of them overlap.
+    """
+
+    def __post_init__(self) -> None:
+        if self.engine.slots >= 2 * self.engine.stages:
+            self._add(1, self.engine.tile_rows)
+        fold = self.engine.fold
+        self._row = ceil_div(self._row, fold) * fold
+        while len(self.layers) < self.engine.layers:
+            row, slot = self._row, self._slot
+            most = min(8, self.engine.result_slots // self.engine.stages)
+            self._add(self.engine.index_depth - row, most * self.engine.tile_rows)
+            self._stream(self.layers[-1])
+            self._row, self._slot = row, slot
+
+    def _add(self, most_beats: int, most_rows: int) -> None:
+        """A layer whose vector and results lie anywhere."""
+        engine, rng = self.engine, self.rng
+        longest = min(engine.max_columns, most_beats * engine.segments)
+        if rng.random() < 0.5:
+            longest = min(longest, 3 * engine.segments)
+        columns = int(rng.integers(1, longest + 1))
+        rows = int(rng.integers(1, most_rows + 1))
+        self._vector_row = 0
+        self._layer(columns, rows, self._formats(2), False)
+        layer = self.layers[-1]
+        d, slots = layer.descriptor, engine.tiles(rows) * engine.stages
+        layer.descriptor = Descriptor(**{
+            **vars(d), "in_row": int(rng.integers(0, engine.vector_rows - d.vector_rows + 1)),
+            "result_slot": int(rng.integers(0, engine.result_slots - slots + 1)),
+        })  # fmt: skip
+
+    def _stream(self, layer: Layer) -> None:
+        engine, d = self.engine, layer.descriptor
+        ring = min(
+            int(self.rng.integers(1, 4)), d.tiles, (engine.slots - d.slot) // engine.stages,
+            (engine.index_depth - d.index_row) // engine.index_rows(layer.columns, d.k),
+        )  # fmt: skip
+        layer.descriptor = Descriptor(**{**vars(d), "tiles": ring, "stream": d.tiles})

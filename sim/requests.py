@@ -6,14 +6,19 @@ import binascii
 import random
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
-from gateware.registers import BY_NAME, Operation
+from gateware.registers import BY_NAME, FIRST, REGISTERS, STREAM, Operation
 from host.frames import Frame
 from sim.engine_model import VALID, EngineModel, stuff
 
 REGION_WORDS = {1: 96, 2: 40, 3: 64, 4: 8, 5: 80, 6: 64}
 """Sizes of the regions in link benches: small, so that requests often meet."""
+
+FREE_RUNNING = ("BOOT_NONCE", "CHECKS", "FRAME_ERRORS")
+"""Registers that no request knows: the engine's own, how many passes there was time for, and one
+that runs ahead of the requests that wait."""
 
 
 class Requests:
@@ -36,13 +41,14 @@ class Requests:
         kinds = {
             self._write: 6, self._read: 5, self._read_registers: 2, self._begin: 1, self._commit: 3,
             self._check: 2, self._start: 2, self._vectors: 1, self._odd: 2, self._damaged: 3,
+            self._stream: 4, self._release: 2,
         }
         return self.source.choices(list(kinds), list(kinds.values()))[0]()
 
-    def frame(self, operation: int, **fields: Any) -> bytes:
+    def frame(self, operation: int, *, flags: int = 0, **fields: Any) -> bytes:
         """The line bytes of one request with this conversation's txid."""
-        flags = 1 if self.source.random() < 0.02 else 0
-        return Frame(operation, self._txid, flags=flags, **fields).encode()
+        first = FIRST if self.source.random() < 0.02 else 0
+        return Frame(operation, self._txid, flags=flags | first, **fields).encode()
 
     def _epoch(self) -> int:
         return self.model.epoch if self.source.random() < 0.9 else self.source.randrange(256)
@@ -67,18 +73,32 @@ class Requests:
             Operation.WRITE, offset=offset, epoch=self._epoch(), payload=self._payload(size)
         )
 
+    def _stream(self) -> bytes:
+        """A WRITE with STREAM that leaves the words of a valid image alone."""
+        offset, size = self._span()
+        epoch, image = self._epoch(), self.model.committed()
+        if image.intersection(range(offset // 4, (offset + size) // 4)):
+            epoch = (self.model.epoch + 1) % 256
+        return self.frame(
+            Operation.WRITE, flags=STREAM, offset=offset, epoch=epoch, payload=self._payload(size)
+        )
+
+    def _release(self) -> bytes:
+        source = self.source
+        run = source.choice([self.model.run] * 4 + [self.model.run + 1, source.randrange(65536)])
+        near = min(self.model.released + source.randrange(3), 65535)
+        payload = struct.pack("<HH", run % 65536, source.choice([near, source.randrange(65536)]))
+        return self.frame(Operation.WRITE, offset=BY_NAME["RELEASE"].offset, payload=payload)
+
     def _read(self) -> bytes:
         offset, size = self._span()
         return self.frame(Operation.READ, offset=offset, wanted=size)
 
     def _read_registers(self) -> bytes:
-        # FRAME_ERRORS runs ahead of the requests that wait, BOOT_NONCE is the engine's own.
-        nonce, errors, end = (
-            BY_NAME[name].offset // 4 for name in ("BOOT_NONCE", "FRAME_ERRORS", "START")
-        )
-        first, after = self.source.choice(
-            [(0, nonce), (nonce + 1, errors), (errors + 1, end + 1), (errors + 1, end + 2)]
-        )
+        holes = [-1, *(BY_NAME[name].offset // 4 for name in FREE_RUNNING), len(REGISTERS)]
+        spans = [(before + 1, hole) for before, hole in pairwise(holes) if before + 1 < hole]
+        # The last one also with a word behind all registers.
+        first, after = self.source.choice([*spans, (spans[-1][0], len(REGISTERS) + 1)])
         start = self.source.randrange(first, after)
         return self.frame(
             Operation.READ, offset=4 * start, wanted=4 * self.source.randint(1, after - start)
@@ -140,7 +160,7 @@ class Requests:
         operation = source.choice([0, 1, 2, 3, 4, 5, 6, 7])
         begin = BY_NAME["START"].offset
         offset = source.choice([
-            0, 2, begin - 8, begin - 4, begin - 2, begin, begin + 4,
+            0, 2, begin - 12, begin - 8, begin - 4, begin - 2, begin, begin + 4,
             1 << 28 | 1, (2 << 28) - 8, 7 << 28, 15 << 28, 5 << 28,
         ])
         size = source.choice([0, 1, 3, 4, 8, 12, 20, 28, 252, 256])
@@ -156,7 +176,7 @@ class Requests:
         payload = self._payload(source.choice([0, 4, 256]))
         head = struct.pack(
             "<BBBBIH",
-            source.choice([0x22, 0x2A, 0x02, 0x15, 0x22]), self._txid, self.model.epoch, 0, 5 << 28,
+            source.choice([0x32, 0x3A, 0x02, 0x15, 0x32]), self._txid, self.model.epoch, 0, 5 << 28,
             len(payload) + source.choice([0, 0, 0, 4, -4 if payload else 1, 256]),
         )
         body = head + payload

@@ -112,7 +112,7 @@ FAULTS = (
     ),
     Fault(
         "stale-write", "an image write needs no epoch", "gateware/link/verdict.py",
-        "image & ~(self._own & (self.state == State.LOADING))", "image & 0",
+        "image & ~loading & ~streamed", "image & 0",
         ("test_link_endpoint",),
     ),
     Fault(

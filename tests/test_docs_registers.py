@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateware import axi
+from gateware.bus import BUS_LATENCY
 from gateware.registers import (
     FIRST,
     MAGIC,
@@ -13,6 +14,7 @@ from gateware.registers import (
     REGION_SHIFT,
     REGISTERS,
     RESPONSE,
+    STREAM,
     VERSION,
     Operation,
     Region,
@@ -77,8 +79,10 @@ def test_regions():
     assert [(int(row[0]), int(row[1], 16)) for row in rows] == [
         (n, n << REGION_SHIFT) for n in range(Region.RESULT + 1)
     ]
-    loading = [int(row[0]) for row in rows if row[3] == "while LOADING"]
+    loading = [int(row[0]) for row in rows if row[3].startswith("while LOADING")]
     assert loading == list(range(Region.IMAGE_FIRST, Region.IMAGE_LAST + 1))
+    streamed = [int(row[0]) for row in rows if row[3].endswith("with STREAM while VALID")]
+    assert streamed == [Region.INDEX, Region.CODEBOOK, Region.ROWS]
 
 
 def test_doors():
@@ -96,6 +100,10 @@ def test_sizes_in_the_text():
     assert f"up to {MAX_RANGES} pairs" in TEXT
     assert f"the request's operation + {RESPONSE}" in TEXT
     assert f"version (high nibble, {VERSION})" in TEXT
+    assert f"bit {FIRST.bit_length() - 1}, FIRST: " in TEXT
+    assert f"bit {STREAM.bit_length() - 1}, STREAM: " in TEXT
+    assert f"takes W + n + {BUS_LATENCY + 1} cycles" in TEXT
+    assert f"waits at most {BUS_LATENCY + 1} cycles" in TEXT
 
 
 def test_the_example_is_what_goes_over_the_line():

@@ -23,24 +23,37 @@ ENGINES = {
     "one_lane": ({"stages": 1, "columns": 1, "segments": 1, "max_columns": 40, "slots": 8}, 400),
     "flat": ({"stages": 1, "columns": 2, "segments": 21, "index_bits": 2, "max_columns": 80,
               "slots": 6, "bank": 1, "multiplier": "18x18"}, 400),
+    "unchecked": ({"stages": 2, "columns": 5, "segments": 2, "index_bits": 3, "max_columns": 40,
+                   "slots": 8, "activation_bits": 12, "entry_bits": 17,
+                   "residues": False}, 1_000),
 }  # fmt: skip
 """Sizes, and random outputs compared in each of the bench's tests."""
 
 
-@pytest.mark.parametrize(
-    "names", [("wide",), ("banks",), ("three_bits", "two_bits", "one_bit", "one_lane", "flat")]
-)
-def test_array_equals_golden(names):
+SMALL = ("three_bits", "two_bits", "one_bit", "one_lane", "flat", "unchecked")
+
+
+def bench(name, names):
+    """Run bench `name` on these arrays, side by side; how many tests passed."""
     arrays = {
-        name: {"engine": {"index_depth": 320, **ENGINES[name][0]}, "outputs": ENGINES[name][1]}
+        name: {"engine": {"index_depth": 640, **ENGINES[name][0]}, "outputs": ENGINES[name][1]}
         for name in names
     }
     engines = {name: EngineParameters(**values["engine"]) for name, values in arrays.items()}
     for engine in engines.values():
         assert Array(engine=engine).latency == latency(engine)
     bundle = Bundle(**{name: Array(engine=engine) for name, engine in engines.items()})
-    values = {"arrays": arrays}
-    assert run_bench(open_memories(emit(bundle)), "array", values=values) == len(KINDS) + 3
+    return run_bench(open_memories(emit(bundle)), name, values={"arrays": arrays})
+
+
+@pytest.mark.parametrize("names", [("wide",), ("banks",), SMALL])
+def test_array_equals_golden(names):
+    assert bench("array", names) == len(KINDS) + 3
+
+
+@pytest.mark.parametrize("names", [("banks",), SMALL])
+def test_stores_of_the_array(names):
+    assert bench("array_stores", names) == 2 * len(KINDS) + 3
 
 
 def test_a_hundred_thousand_outputs_are_compared():

@@ -15,6 +15,7 @@ _words = random.Random(7)
 STORES = {
     "bytes": {"width": 32, "depth": 21, "granularity": 8, "storage": "block", "tail": []},
     "wide": {"width": 160, "depth": 9, "granularity": 32, "storage": "block", "tail": []},
+    "many": {"width": 104, "depth": 6, "granularity": 8, "storage": "block", "tail": []},
     "shallow": {"width": 25, "depth": 2, "granularity": None, "storage": "distributed",
                 "tail": []},
     "tail": {"width": 64, "depth": 13, "granularity": 32, "storage": "block",

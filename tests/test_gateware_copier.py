@@ -11,9 +11,9 @@ ENGINES = {
     "odd": {"stages": 3, "columns": 5, "segments": 3, "result_slots": 7, "vector_words": 40},
     "banks": {"stages": 2, "columns": 37, "segments": 2, "result_slots": 3, "vector_words": 128},
     "eights": {"stages": 2, "columns": 21, "segments": 5, "bank": 8, "result_slots": 6,
-               "vector_words": 100, "scan_words": 40},
+               "vector_words": 100, "row_beats": 4},
     "fours": {"stages": 1, "columns": 16, "segments": 1, "bank": 4, "result_slots": 5,
-              "vector_words": 64, "slots": 2},
+              "vector_words": 64, "slots": 2, "row_beats": 1},
     "full": {"stages": 2, "columns": 16, "segments": 4, "result_slots": 4, "vector_words": 64},
 }  # fmt: skip
 

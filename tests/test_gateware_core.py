@@ -15,11 +15,11 @@ ENGINES = {
              "dsp_columns": 2},
     "int8": {"stages": 2, "columns": 11, "segments": 2, "index_bits": 3, "activation_bits": 8,
              "entry_bits": 9, "max_columns": 45, "index_depth": 300, "slots": 40,
-             "result_slots": 43, "vector_words": 600, "layers": 12, "bank": 8, "scan_words": 4,
-             "storage": "distributed", "edges": "integer"},
+             "result_slots": 43, "vector_words": 600, "layers": 12, "bank": 8, "row_beats": 1,
+             "storage": "distributed", "edges": "integer", "residues": False},
     "lane": {"stages": 1, "columns": 1, "segments": 1, "activation_bits": 8, "entry_bits": 19,
              "multiplier": "18x18", "max_columns": 30, "index_depth": 1500, "slots": 60,
-             "result_slots": 60, "vector_words": 900, "layers": 24, "scan_words": 32,
+             "result_slots": 60, "vector_words": 900, "layers": 24, "row_beats": 32,
              "edges": "fp32"},
 }  # fmt: skip
 """Both kinds of results, integers alone, fp32 alone with accumulators of 32 bits; one bank, and
@@ -31,6 +31,6 @@ def test_core_bench():
     bundle = Bundle(
         **{name: ArrayCore(engine=EngineParameters(**sizes)) for name, sizes in ENGINES.items()}
     )
-    values = {"engines": ENGINES, "networks": 3, "batches": 2}
-    count = run_bench(open_memories(emit(bundle)), "core", values=values)
-    assert count == len(NAMES) * (2 * len(KINDS) + 6) + len(FLOATS) * 3 + 1
+    values = {"engines": ENGINES, "networks": 3, "batches": 2, "streams": 2}
+    count = run_bench(open_memories(emit(bundle)), "core", more=["core_stream"], values=values)
+    assert count == len(NAMES) * (3 * len(KINDS) + 7) + len(FLOATS) * 3 + 1

@@ -1,25 +1,33 @@
-"""The feeder and the scanner: bench with integers and fp32, segments and row lengths."""
+"""The feeder and the scanner: bench with integers and fp32, segments and rows of exponents."""
 
 from gateware.emit import emit
 from gateware.feeder import Feeder, Scanner
 from model.engine import EngineParameters
 from sim.bench import run_bench
+from sim.benches.feeder import KINDS
 from sim.bundle import Bundle
 
 FEEDERS = {
     "three": {"segments": 3, "max_columns": 64, "index_bits": 2},
     "whole": {"segments": 16, "activation_bits": 8, "max_columns": 64, "columns": 1},
-    "wide": {"segments": 2, "scan_words": 32, "max_columns": 64, "edges": "fp32"},
-    "integer": {"segments": 2, "scan_words": 4, "max_columns": 64, "edges": "integer"},
-    "int8": {"segments": 5, "activation_bits": 8, "max_columns": 64, "edges": "integer"},
-}
-SCANNERS = {"scan16": 16, "scan20": 20, "scan24": 24}
+    "wide": {"segments": 2, "max_columns": 64, "edges": "fp32"},
+    "unpacked": {"segments": 1, "max_columns": 64, "packed": False},
+    "integer": {"segments": 2, "max_columns": 64, "edges": "integer"},
+    "int8": {"segments": 5, "activation_bits": 8, "max_columns": 64, "edges": "integer",
+             "index_bits": 3},
+}  # fmt: skip
+SCANNERS = {"scan1": 1, "scan4": 4, "scan20": 20, "scan24": 24, "scan64": 64}
 
 
 def test_feeder_bench():
+    engines = {name: EngineParameters(**sizes) for name, sizes in FEEDERS.items()}
+    # With packed indices and without, for words from either port.
+    assert {(engine.packs, engine.fp32) for engine in engines.values()} == {
+        (packs, fp32) for packs in (True, False) for fp32 in (True, False)
+    }
     bundle = Bundle(
-        **{name: Feeder(engine=EngineParameters(**sizes)) for name, sizes in FEEDERS.items()},
-        **{name: Scanner(words=words) for name, words in SCANNERS.items()},
+        **{name: Feeder(engine=engine) for name, engine in engines.items()},
+        **{name: Scanner(exponents=count) for name, count in SCANNERS.items()},
     )
     values = {"feeders": FEEDERS, "scanners": SCANNERS, "cycles": 150, "scans": 25}
-    assert run_bench(emit(bundle), "feeder", values=values) == 6
+    assert run_bench(emit(bundle), "feeder", values=values) == 2 * len(KINDS)

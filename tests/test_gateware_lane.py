@@ -3,7 +3,7 @@
 import pytest
 
 from gateware.emit import emit
-from gateware.lane import Lane
+from gateware.lane import Lane, TopBits, top_bits
 from sim.bench import run_bench
 from sim.benches.lane import KINDS, NAMES, PATTERNS
 from sim.bundle import Bundle
@@ -11,8 +11,11 @@ from sim.bundle import Bundle
 LANES = {
     "wide": {"buckets": 16, "activation_bits": 25, "bits": 31},
     "narrow": {"buckets": 2, "activation_bits": 8, "bits": 8},
+    "one_above": {"buckets": 4, "activation_bits": 8, "bits": 9},
+    "two_above": {"buckets": 16, "activation_bits": 25, "bits": 26},
     "dsp": {"buckets": 16, "activation_bits": 25, "bits": 31, "adder": "dsp"},
     "narrow_dsp": {"buckets": 4, "activation_bits": 8, "bits": 12, "adder": "dsp"},
+    "three_above_dsp": {"buckets": 32, "activation_bits": 17, "bits": 19, "adder": "dsp"},
 }
 
 
@@ -22,6 +25,25 @@ def test_lane_bench():
     values = {"lanes": LANES, "weights": 1500}
     each = len(PATTERNS) * len(KINDS) + 2 + 1
     assert run_bench(emit(bundle), "lane", values=values) == len(NAMES) * each
+
+
+@pytest.mark.parametrize(
+    "buckets, bits, top",
+    [(16, 34, 2), (16, 35, 3), (16, 36, 0), (16, 32, 0), (16, 39, 0), (32, 9, 1), (2, 8, 0),
+     (16, 3, 0), (64, 34, 0)],
+)  # fmt: skip
+def test_bits_above_a_multiple_of_8_have_a_memory_of_their_own(buckets, bits, top):
+    assert top_bits(buckets, bits) == top
+    verilog = emit(Lane(buckets=buckets, activation_bits=2, bits=bits))
+    assert verilog.count(f"reg [{top - 1}:0] mem [0:{buckets - 1}];") == (top > 0)
+    assert verilog.count(f"reg [{bits - top - 1}:0] mem [{buckets - 1}:0];") == 1
+    assert verilog.count("RAM32X1S") == top
+
+
+def test_top_bits_refuse_what_a_lut_cannot_hold():
+    with pytest.raises(ValueError) as caught:
+        TopBits(width=1, depth=64)
+    assert str(caught.value) == "depth must be at most 32, not 64"
 
 
 def test_a_dsp_lane_is_the_first_of_its_row():

@@ -1,7 +1,8 @@
-"""The stage: bench with one to seven segments, folded and wide index rows, both storages."""
+"""The stage: bench with one to seven segments, folded, wide and packed index rows, both storages.
+"""
 
 from gateware.emit import emit
-from gateware.stage import Stage
+from gateware.stage import BeatLayout, Stage
 from model.engine import EngineParameters
 from sim.bench import run_bench
 from sim.benches.stage import KINDS
@@ -9,9 +10,12 @@ from sim.bundle import Bundle
 from sim.upsets import open_memories
 
 ENGINES = {
-    "two": {"columns": 5, "segments": 2, "index_bits": 4, "index_depth": 37, "dsp_columns": 3},
+    "two": {"columns": 5, "segments": 2, "index_bits": 4, "index_depth": 37, "dsp_columns": 3,
+            "packed": False},
     "words": {"columns": 9, "segments": 3, "index_bits": 4, "index_depth": 10,
-              "storage": "distributed"},
+              "storage": "distributed", "packed": False},
+    "packed": {"columns": 6, "segments": 4, "index_bits": 4, "index_depth": 29,
+               "activation_bits": 8},
     "one": {"columns": 2, "segments": 1, "index_bits": 4, "index_depth": 33},
     "seven": {"columns": 1, "segments": 7, "index_bits": 1, "index_depth": 41,
               "storage": "distributed"},
@@ -24,6 +28,7 @@ def test_stage_bench():
     sizes = {name: {**engine, "max_columns": 48} for name, engine in ENGINES.items()}
     stages = {name: Stage(engine=EngineParameters(**engine)) for name, engine in sizes.items()}
     for stage in stages.values():
+        assert ("mode" in BeatLayout(stage.engine).members) == stage.engine.packs
         assert stage.latency == 3 + stage.engine.segments - 1
     verilog = open_memories(emit(Bundle(**stages)))
     values = {"engines": sizes, "cycles": 400}

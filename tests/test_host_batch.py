@@ -31,7 +31,7 @@ from sim.simulator import find_simulator
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
+ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
 
 
 def network(sizes: tuple[int, ...] = (14, 27, 13, 10)) -> Image:
@@ -164,8 +164,10 @@ def test_a_bench_row_has_the_interval(driver: Driver) -> None:
 @pytest.mark.parametrize("edges", ["fp32", "integer"])
 def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     images = {"fp32": matrices((11, 20)), "integer": network()}
-    driver = connect(f"{TINY}&edges={edges}&result_slots=32&scan_words=8&bank=2")
-    engine = replace(ENGINE, edges=edges, result_slots=32, scan_words=8, bank=2)
+    driver = connect(f"{TINY}&edges={edges}&result_slots=32&row_beats=4&bank=2&packed=0")
+    engine = replace(
+        ENGINE, edges=edges, result_slots=32, row_beats=4, bank=2, packed=False
+    )
     assert parameters(driver.identify()) == engine
     session = Session(driver, images.pop(edges))
     session.load()
@@ -185,7 +187,8 @@ def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
 
 def test_an_engine_that_no_host_knows() -> None:
     for identity, reason in (
-        ((*ARRAY[:-1], 3), "edges must be one of both, fp32, integer, not 3"),
+        ((*ARRAY[:-2], 3, 1), "edges must be one of both, fp32, integer, not 3"),
+        ((*ARRAY[:-1], 2), "packed must be True or False, not 2"),
         ((0, 0, *ARRAY[2:]), "stages must be an integer from 1 to 1024, not 0"),
     ):
         with pytest.raises(ProtocolError) as caught:
@@ -205,7 +208,7 @@ def upset_board() -> Iterator[Driver]:
     """A board whose vector store and result buffer change a word, if it is `CHANGED`."""
     pattern = int(np.float32(CHANGED).view(np.uint32))
     text, count = re.subn(
-        r"(reg \[(?:32|527):0\] mem \[0:255\];.*?r_data <= mem\[r_address\]);",
+        r"(reg \[(?:32:0\] mem \[0:255|65:0\] mem \[0:2047)\];.*?r_data <= mem\[r_address\]);",
         rf"\1 ^ (mem[r_address][31:0] == 32'h{pattern:08x});",
         emit(Top(params=ENGINE)), flags=re.DOTALL,
     )  # fmt: skip

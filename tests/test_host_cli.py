@@ -35,8 +35,8 @@ from sim.engine_model import LOADING, VALID, EngineModel
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
-IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
-LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
+IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
+LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
 
 TRAIN = ["train", "--bits", "2", "--epochs-float", "4", "--epochs-cluster", "60", "--seed", "3"]
 
@@ -514,12 +514,12 @@ def test_layers_that_are_none(dpnet: Call) -> None:
 
 
 def test_an_image_larger_than_the_engine(dpnet: Call, boards: Callable[..., Board]) -> None:
-    fp32_image("m.dpnet", (65, 200))
+    fp32_image("m.dpnet", (9, 1026))
     board = boards()
     refused(
         dpnet("run", "m.dpnet", "--port", board.url), 2,
-        "the image is larger than the engine: layer m0 (65 × 200, K = 16) needs 900 index rows, "
-        "there are 512; use a larger engine, or fewer layers at a time",
+        "the image is larger than the engine: layer m0 (9 × 1026, K = 16) needs 513 index rows for "
+        "a tile, there are 512; use a larger engine, or fewer layers at a time",
     )  # fmt: skip
     assert board.engine.epoch == 0, "nothing was sent"
 

@@ -38,7 +38,7 @@ def driver_of(**values):
 
 def test_identity():
     driver, _ = driver_of(identity=(
-        0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2
+        0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2, 1
     ))  # fmt: skip
     found = driver.identify()
     assert (found.kind, found.stages, found.columns, found.segments) == (0, 8, 4, 2)
@@ -47,8 +47,8 @@ def test_identity():
     assert (found.accumulator_bits, found.index_depth, found.slots) == (60, 4096, 64)
     assert (found.vector_words, found.max_columns) == (2048, 1728)
     assert (found.layers, found.slot_cycles) == (32, 16)
-    assert (found.result_slots, found.bank, found.scan_words, found.edges) == (512, 4, 8, 2)
-    assert (found.protocol, found.gateware) == (2, 2)
+    assert (found.result_slots, found.bank, found.row_beats, found.edges) == (512, 4, 8, 2)
+    assert (found.protocol, found.gateware, found.packed) == (3, 3, 1)
 
 
 def test_registers_by_name():
@@ -62,7 +62,7 @@ def test_registers_by_name():
 
 def test_register_addresses_have_no_holes():
     assert [register.offset for register in REGISTERS] == list(range(0, 4 * len(REGISTERS), 4))
-    assert [register.name for register in REGISTERS[-2:]] == ["VECTORS", "START"]
+    assert [register.name for register in REGISTERS[-3:]] == ["VECTORS", "RELEASE", "START"]
     assert len(REGISTERS) <= 64, "all registers are one READ"
 
 
@@ -71,7 +71,7 @@ def test_register_addresses_have_no_holes():
     [
         (0, 0xDEAD, "the device is no DP-Net engine: its magic is 0x0000dead instead of "
                     "0x44504e54; check the port and the bitstream"),
-        (1, 1, "the engine speaks protocol 1, this host 2; use the host software and the bitstream "
+        (1, 1, "the engine speaks protocol 1, this host 3; use the host software and the bitstream "
                "of one release"),
     ],
 )
@@ -402,6 +402,79 @@ def test_a_result_that_changed_before_it_was_read():
         "results: parity: a word changed after it was stored (an upset): run again"
     )
     assert caught.value.report == RunReport(4321, ("parity",))
+
+
+CHANGED = (
+    "the image in the engine changed (an upset): load it again, which sends what changed, and run "
+    "again"
+)
+
+
+def upset(engine, address):
+    """A bit of the image turns over, and the engine's check finds it."""
+    engine.memory[address] ^= 1 << 7
+    engine.check_image()
+
+
+def test_an_image_that_changed_is_no_image_until_it_is_loaded_again():
+    driver, line = driver_of()
+    segments = image(1, (5000, 64, 1))
+    driver.load(segments)
+    engine = line.engine
+    for _ in range(3):
+        engine.check_image()
+    assert driver.run(0, 0) == RunReport(4321)
+    assert driver.registers()["CHECKS"] == 3
+    upset(engine, (1 << 26) + 3000)
+    for call in (lambda: driver.run(0, 0), driver.check_results):
+        with pytest.raises(EngineError) as caught:
+            call()
+        assert str(caught.value) == CHANGED
+    values = driver.registers()
+    assert (values["IMAGE_ERRORS"], values["CHECKS"], values["IMAGE_CRC"]) == (1, 4, 0)
+    assert engine.run == 1
+    line.traffic.clear()
+    assert driver.load(segments) is True
+    assert 4096 < len(line.traffic) < 6000, "more or less than the part of 1024 words that changed"
+    assert engine.state == VALID and holds(engine, segments)
+    assert driver.run(0, 0) == RunReport(4321)
+    assert driver.load(segments) is False
+
+
+def test_an_image_found_changed_during_the_wait_for_a_run():
+    driver, line = driver_of()
+    driver.load(image())
+    inner = line.engine.on_start
+
+    def on_start(*what):
+        inner(*what)
+        upset(line.engine, 1 << 26)
+
+    line.engine.on_start = on_start
+    with pytest.raises(EngineError) as caught:
+        driver.run(0, 0)
+    assert str(caught.value) == CHANGED
+
+
+def test_another_image_after_one_that_changed():
+    driver, line = driver_of()
+    driver.load(image(1))
+    upset(line.engine, 1 << 26)
+    driver.load(image(2))
+    assert holds(line.engine, image(2)) and not line.engine.changed
+    driver.run(0, 0)
+
+
+def test_after_a_wrong_parity_an_image_that_changed_is_sent_whole():
+    driver, line = driver_of()
+    segments = image()
+    driver.load(segments)
+    line.engine.errors = PARITY
+    upset(line.engine, 1 << 26)
+    line.traffic.clear()
+    driver.load(segments)
+    assert len(line.traffic) > 4 * 5065, "not everything was sent"
+    assert holds(line.engine, segments)
 
 
 def test_a_run_that_does_not_end():

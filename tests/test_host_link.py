@@ -5,11 +5,11 @@ import zlib
 
 import pytest
 
-from gateware.registers import BY_NAME, Operation, Status
+from gateware.registers import BY_NAME, STREAM, Operation, Status
 from host.errors import DeadlineError, EngineError, PortError, ProtocolError
 from host.frames import Frame
 from host.link import Link, Request
-from sim.engine_model import EngineModel, stuff, unstuff
+from sim.engine_model import VALID, EngineModel, stuff, unstuff
 from sim.faulty import FaultyTransport, ModelTransport
 
 VECTORS = 5 << 28
@@ -97,6 +97,23 @@ def test_a_lost_response_to_a_write_needs_no_second_write():
     # no response after theirs.
     assert len(requests_in(line.traffic)) <= 62 + 3
     assert line.engine.memory == words_of(pairs)
+
+
+def test_writes_of_a_streamed_tile_go_to_an_engine_that_computes():
+    line = ModelTransport()
+    line.engine.state, line.engine.epoch, line.engine.busy = VALID, 9, True
+    line.run_s = 1e9
+    line.engine.on_start(0, 0, 0, 1)
+    link = Link(line)
+    pairs = [(offset - VECTORS + (1 << 28), data) for offset, data in writes(40)]
+    for fields in ({"epoch": 9}, {"epoch": 8, "flags": STREAM}, {"flags": STREAM}):
+        with pytest.raises(EngineError, match=r"^the engine refused WRITE at .* \(STALE\): "):
+            Link(line).write_many(pairs[:1], **fields)
+    assert not line.engine.memory
+    link.write_many(pairs, epoch=9, flags=STREAM)
+    assert line.engine.memory == words_of(pairs)
+    with pytest.raises(EngineError, match=r"\(BUSY\): it is computing"):
+        link.write_many(writes(1), epoch=9, flags=STREAM)
 
 
 def test_an_engine_that_remembers_another_program():
@@ -244,7 +261,7 @@ def test_answers_to_others_are_not_ours():
         def write(self, data):
             super().write(data)
             for raw in [unstuff(part) for part in data.split(b"\0") if part]:
-                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x2B, raw[1])):
+                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x3B, raw[1])):
                     body = bytes([first, txid, 0, 0, 0, 0, 0, 0, 4, 0]) + b"evil"
                     line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
                     self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))

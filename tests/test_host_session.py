@@ -159,22 +159,21 @@ LARGER = (
 )
 
 
-def test_an_image_larger_than_the_index_store() -> None:
-    # 8 rows a tile, 2 columns a beat: 1 tile of 50 beats, then 9 of them.
-    image = matrices((8, 100), (65, 100))
-    assert too_large(image, replace(ENGINE, index_depth=499)) == LARGER.format(
-        "m1 (65 × 100, K = 16) needs 500 index rows, there are 499"
+def test_a_tile_larger_than_the_index_store() -> None:
+    # 8 rows a tile, 2 columns a beat: 9 tiles of 50 beats.
+    image = matrices((65, 100))
+    assert too_large(image, replace(ENGINE, index_depth=49)) == LARGER.format(
+        "m0 (65 × 100, K = 16) needs 50 index rows for a tile, there are 49"
     )
-    assert len(place_layers(image, replace(ENGINE, index_depth=500))) == 2
+    assert place_layers(image, replace(ENGINE, index_depth=50))[0].descriptor.stream == 9
 
 
-def test_an_image_with_too_many_codebooks() -> None:
-    # A tile is 2 slots: 3 tiles, then 2.
-    image = matrices((17, 2), (16, 2))
-    assert too_large(image, replace(ENGINE, slots=9)) == LARGER.format(
-        "m1 (16 × 2, K = 16) needs 10 codebook slots, there are 9"
+def test_a_tile_with_too_many_codebooks() -> None:
+    image = matrices((17, 2))  # 8 rows a tile in 2 slots
+    assert too_large(image, replace(ENGINE, slots=1)) == LARGER.format(
+        "m0 (17 × 2, K = 16) needs 2 codebook slots for a tile, there are 1"
     )
-    assert len(place_layers(image, replace(ENGINE, slots=10))) == 2
+    assert place_layers(image, replace(ENGINE, slots=2))[0].descriptor.stream == 3
 
 
 def test_an_image_with_too_many_results() -> None:
@@ -279,8 +278,8 @@ def model_of(*identity: int) -> Driver:
     return Driver(Link(ModelTransport(EngineModel(identity=identity))))
 
 
-BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 64, 128, 100, 1, 0, 1, 1, 1)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 16, 0)
+BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 64, 128, 100, 1, 0, 1, 1, 1, 0)
+ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
 
 
 def test_engines_are_told_apart() -> None:

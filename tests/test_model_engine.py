@@ -10,7 +10,7 @@ LIMITS = {
     "stages": (1, 1024), "columns": (1, 1024), "segments": (1, 64), "index_bits": (1, 4),
     "activation_bits": (2, 25), "entry_bits": (2, 25), "max_columns": (1, 4096),
     "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "result_slots": (1, 1 << 16),
-    "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16), "scan_words": (1, 1024),
+    "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16), "row_beats": (1, 64),
     "dsp_columns": (0, 16),
 }  # fmt: skip
 
@@ -31,6 +31,25 @@ def test_storage_is_one_of_two():
     with pytest.raises(ValueError) as caught:
         EngineParameters(storage="ultra")
     assert str(caught.value) == "storage must be 'block' or 'distributed', not 'ultra'"
+
+
+def test_rows_of_the_vector_store_are_powers_of_two():
+    for beats in (1, 2, 4, 8, 16, 32, 64):
+        assert EngineParameters(row_beats=beats).row_beats == beats
+    for beats in (3, 12, 63):
+        with pytest.raises(ValueError) as caught:
+            EngineParameters(row_beats=beats)
+        assert str(caught.value) == f"row_beats must be a power of two, not {beats}"
+
+
+@pytest.mark.parametrize("name", ["packed", "residues"])
+def test_flags_are_true_or_false(name):
+    for value in (False, True):
+        assert getattr(EngineParameters(**{name: value}), name) is value
+    for value in (0, 1, "yes", None):
+        with pytest.raises(ValueError) as caught:
+            EngineParameters(**{name: value})
+        assert str(caught.value) == f"{name} must be True or False, not {value!r}"
 
 
 def test_dsp_columns_are_columns():
@@ -77,7 +96,8 @@ SIZES = st.builds(
     stages=st.integers(1, 20), columns=st.integers(1, 60), segments=st.integers(1, 20),
     index_bits=st.integers(1, 4), activation_bits=st.integers(2, 25),
     entry_bits=st.integers(2, 25), max_columns=st.integers(1, 4096), bank=st.integers(1, 16),
-    scan_words=st.integers(1, 99), edges=st.sampled_from(["both", "fp32", "integer"]),
+    row_beats=st.sampled_from([1, 2, 4, 8, 64]), packed=st.booleans(),
+    edges=st.sampled_from(["both", "fp32", "integer"]),
     multiplier=st.sampled_from(["25x18", "18x18"]),
 )  # fmt: skip
 
@@ -109,12 +129,21 @@ def test_stores_have_room(engine):
     assert engine.slot_cycles == max(engine.buckets, engine.bank_columns)
 
 
-@given(SIZES)
-def test_a_row_of_the_vector_store_is_what_a_scan_reads(engine):
-    beats = 2  # the second one is the next vector's
-    while beats * engine.segments < engine.scan_words:
-        beats *= 2
-    assert engine.row_beats == beats
+@given(SIZES, st.integers(1, 300), st.integers(1, 16))
+def test_packed_rows_have_room_for_every_index_and_not_much_more(engine, columns, k):
+    """Four bits a lane and row; a tile leaves less than a row empty, and at 3 bits what two of its
+    last beats do not share."""
+    assume(k <= engine.buckets)
+    beats = len(range(0, columns, engine.segments))
+    rows, bits = engine.index_rows(columns, k), engine.index_bits_of(k)
+    short = engine.columns * engine.index_bits <= 16
+    if not engine.packed or engine.index_bits < 4 or short:
+        assert not engine.packs and (rows, bits) == (beats, engine.index_bits)
+        return
+    assert engine.packs and engine.fold == 1
+    assert k <= 2**bits and (bits == 1 or 2 ** (bits - 1) < k)
+    assert beats * bits <= 4 * rows < beats * bits + (6 if bits == 3 else 4)
+    assert rows <= beats
 
 
 def halvings(count):
@@ -165,12 +194,12 @@ class Clock:
         self.cycle = 1
 
     def scanned(self, reads):
-        """The cycle in which the exponent is known, the last row being read in `reads`: the words
-        show, their tree, and the largest so far."""
-        return reads + 1 + halvings(self.engine.row_beats * self.engine.segments) + 1
+        """The cycle in which the exponent is known, the last row being read in `reads`: the
+        exponents of its beats show, their tree, and the largest so far."""
+        return reads + 1 + halvings(self.engine.row_beats) + 1
 
     def first_command(self, fp32_in):
-        for _ in ("fetch", "decode", "prepare"):
+        for _ in ("decode", "prepare"):
             self.cycle += 1
         if fp32_in:
             self.cycle += len(range(0, self.beats, self.engine.row_beats))
@@ -183,15 +212,15 @@ class Clock:
         for _ in range(self.tiles):
             following += self.engine.tile_cycles(self.columns, self.k)
         if fp32_in:
-            row = range(0, self.beats, self.engine.row_beats)[-1]
-            # The store is free in the second cycle of its last row.
-            following = max(following, self.scanned(command + row + 1) + 2)
+            rows = len(range(0, self.beats, self.engine.row_beats))
+            # The next vector's first row is read in the cycle after this command.
+            following = max(following, self.scanned(command + rows) + 2)
         return max(following, command + 8)
 
     def last_result(self, command, fp32_out):
         """When the last result of the product is in the buffer."""
         engine = self.engine
-        beat = command + (7 if engine.fp32 else 3)
+        beat = command + (8 if engine.fp32 else 3)
         for _ in range(self.tiles - 1):
             beat += engine.tile_cycles(self.columns, self.k)
         beat += self.beats + self.k - 1  # the last drain of stage 0
@@ -204,8 +233,11 @@ class Clock:
         return accumulator + ((12 if wide else 11) if fp32_out else 10)
 
     def copied(self, result):
-        """One word a cycle, whole beats, and a cycle to begin."""
-        return result + 1 + len(range(0, self.rows, self.engine.segments)) * self.engine.segments
+        """One word a cycle, whole beats, and a cycle to begin; where there is fp32, what the next
+        layer waits for the exponents of the last beat: a cycle, and a tree over its segments."""
+        engine = self.engine
+        waits = 1 + halvings(engine.segments) if engine.fp32 else 0
+        return result + 1 + len(range(0, self.rows, engine.segments)) * engine.segments + waits
 
 
 @given(SIZES, st.integers(1, 900), COLUMNS, st.integers(1, 16), st.integers(1, 6), st.data())
@@ -231,6 +263,21 @@ def test_a_layer_takes_as_long_as_its_steps(engine, rows, columns, k, vectors, d
     assert layer + 1 == end
 
 
+@given(
+    st.builds(
+        EngineParameters, stages=st.just(1), columns=st.integers(1, 2), segments=st.integers(1, 2),
+        row_beats=st.sampled_from([1, 2, 16, 64]), edges=st.sampled_from(["both", "fp32"]),
+    ),
+    st.integers(1, 4), st.integers(1, 40), st.integers(1, 4),
+)  # fmt: skip
+def test_vectors_follow_each_other_as_fast_as_they_are_scanned(engine, rows, columns, k):
+    """Small engines, whose products may be shorter than a scan."""
+    clock = Clock(engine, rows, columns, k)
+    for fp32_in in (False, True):
+        interval = engine.interval_cycles(rows, columns, k, fp32_in=fp32_in)
+        assert clock.next_command(100, fp32_in) - 100 == interval
+
+
 @given(SIZES, st.integers(1, 64), st.integers(1, 900), COLUMNS, st.booleans())
 def test_at_most_sixteen_products_are_on_their_way(engine, segments, rows, columns, fp32_out):
     """Before a product's last result, fewer than 16 others are launched: numbers are modulo 16."""
@@ -248,7 +295,7 @@ def test_a_flush_reaches_the_columns(engine):
     two cycles after it shows.
     """
     last_command = engine.buckets - 1 + (engine.stages - 1) * engine.slot_cycles
-    shows = last_command + (7 if engine.fp32 else 3) + 3 + engine.segments - 1
+    shows = last_command + (8 if engine.fp32 else 3) + 3 + engine.segments - 1
     assert engine.flush_cycles >= shows + 2
 
 
@@ -269,34 +316,42 @@ def test_layer_cycles_counted_by_hand():
     # the two other columns of the bank.
     array = 9 + 5 + 4 + 4 + 11 + 2
     assert engine.array_cycles(12, 10, 4) == array
-    # Descriptor 3, feeder 7, requantizer 10 and its input 2.
-    assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 7 + 12
-    # A row of the vector store has 8 beats of 2: one row, then 4 levels of comparators and 3.
-    scan = 1 + 4 + 3
+    # Descriptor 2, feeder 8, requantizer 10 and its input 2.
+    assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 2 + 8 + 12
+    # A row of the vector store has 8 beats: one row, then 3 levels of comparators and 3.
+    scan = 1 + 3 + 3
     assert engine.layer_cycles(12, 10, 4, fp32_in=True, fp32_out=True) == (
-        array + 3 + 7 + 13 + scan
+        array + 2 + 8 + 13 + scan
     )
-    # 12 results, one per cycle, and one cycle to begin.
+    # 12 results, one per cycle, one cycle to begin, two until the last exponents are there.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
-        array + 3 + 7 + 12 + 13
+        array + 2 + 8 + 12 + 15
     )
     # Two more vectors, 18 cycles each.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, vectors=3) == (
-        array + 3 + 7 + 12 + 36
+        array + 2 + 8 + 12 + 36
     )
     wide = EngineParameters(stages=2, columns=3, segments=2, index_bits=2, max_columns=64)
     assert wide.normalize_cycles == 12 and engine.normalize_cycles == 11
     # Integers are not aligned.
     integers = EngineParameters(**{**vars(engine), "edges": "integer"})
-    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 3 + 3 + 12
+    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 2 + 3 + 12
+    assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
+        array + 2 + 3 + 12 + 13
+    )
 
 
 def test_short_products_wait_for_the_next_scan():
-    """One lane, K = 1, 3 columns: 4 cycles of work, at least 8; a scan of 16 words takes longer."""
-    engine = EngineParameters(stages=1, columns=1, segments=1, bank=1)
+    """One lane, K = 1, 3 columns: 4 cycles of work, at least 8; a scan of one beat a row takes
+    longer."""
+    engine = EngineParameters(stages=1, columns=1, segments=1, bank=1, row_beats=1)
     assert engine.interval_cycles(1, 3, 1, fp32_in=False) == 8
-    # Cycle 1 reads the row, 2 shows it, 4 levels of comparators and the largest so far: known in
-    # cycle 7, looked at in 8, first beat in 9.
-    assert engine.interval_cycles(1, 3, 1, fp32_in=True) == 9
-    assert engine.interval_cycles(1, 17, 1, fp32_in=True) == 16 + 9
+    # Cycle 2 reads the first row, 8 the last, 9 shows it, 10 the largest so far: known in cycle 10,
+    # looked at in 11, first beat in 12.
+    assert engine.interval_cycles(1, 7, 1, fp32_in=True) == 11
+    assert engine.interval_cycles(1, 17, 1, fp32_in=True) == 17 + 4
     assert engine.interval_cycles(2, 17, 1, fp32_in=True) == 36
+    # Rows of 16 beats: two of them, and four levels of comparators.
+    wide = EngineParameters(stages=1, columns=1, segments=1, bank=1, row_beats=16)
+    assert wide.interval_cycles(1, 17, 1, fp32_in=True) == 18
+    assert wide.interval_cycles(1, 3, 1, fp32_in=True) == 1 + 4 + 4

@@ -45,7 +45,7 @@ def test_the_rows_differ_in_every_size():
     assert len(known) >= 6
     for size in (
         "stages", "columns", "segments", "index_bits", "activation_bits", "entry_bits", "bank",
-        "dsp_columns", "edges", "scan_words", "slots", "index_depth",
+        "dsp_columns", "edges", "row_beats", "slots", "index_depth",
     ):  # fmt: skip
         assert len({getattr(engine, size) for engine in known}) >= 3 - (size == "index_bits"), size
 
@@ -63,9 +63,9 @@ def test_parts_add_up_and_lanes_are_counted_exactly():
     engine = PLANNED["fp32-4x24x4"]
     made = parts(engine)
     assert sum(made.values(), Estimate()) == estimate(engine)
-    # 34 bits: 20 memory LUTs; 336 lanes add with 34 LUTs, 48 with a DSP slice.
+    # 34 bits: 18 memory LUTs; 336 lanes add with 34 LUTs, 48 with a DSP slice.
     assert made["lanes"] == Estimate(
-        lut=384 * 20 + 336 * 34, lutram=384 * 20, ff=384 * 34, dsp=48
+        lut=384 * 18 + 336 * 34, lutram=384 * 18, ff=384 * 34, dsp=48
     )
 
 

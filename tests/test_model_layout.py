@@ -30,7 +30,7 @@ def engines(draw):
         stages=draw(st.integers(1, 6)), columns=draw(st.sampled_from([1, 2, 3, 5, 8, 16, 17, 37])),
         segments=draw(st.sampled_from([1, 2, 3, 4, 7])), index_bits=draw(st.integers(1, 4)),
         entry_bits=draw(st.sampled_from([2, 9, 25])), bank=draw(st.sampled_from([1, 4, 7, 8, 16])),
-        scan_words=draw(st.sampled_from([1, 4, 16, 40])),
+        row_beats=draw(st.sampled_from([1, 2, 8, 64])), packed=draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -123,6 +123,76 @@ def test_indices_come_back_from_the_store(engine, rows, columns, source):
     assert not seen.any()
 
 
+PACKING = st.builds(
+    EngineParameters, stages=st.integers(1, 4), columns=st.sampled_from([5, 8, 16, 17, 37]),
+    segments=st.sampled_from([1, 2, 3, 7]),
+)  # fmt: skip
+"""Engines that pack: more than 16 bits of indices in a row."""
+
+
+def nibble(store, engine, row, stage, segment, m):
+    """What lane m of a segment of a stage reads at an index row: four bits."""
+    words = -(-4 * engine.columns // 32)
+    place = (row * power(engine.stages) + stage) * power(engine.segments) + segment
+    return int(store[place * power(words) + 4 * m // 32]) >> 4 * m % 32 & 15
+
+
+def unpacked(store, engine, start, bits, beat, *lane):
+    """The index of a beat of the tile that begins with index row `start`."""
+    if bits == 3:
+        row = start + beat // 4 * 3
+        if beat % 4 < 3:
+            return nibble(store, engine, row + beat % 4, *lane) & 7
+        return sum((nibble(store, engine, row + n, *lane) >> 3) << n for n in range(3))
+    beats = 4 // bits
+    return nibble(store, engine, start + beat // beats, *lane) >> beat % beats * bits & 2**bits - 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(PACKING, st.lists(st.tuples(st.integers(1, 4), st.integers(1, 150), st.integers(1, 25)),
+                         min_size=1, max_size=3), st.randoms(use_true_random=False))  # fmt: skip
+def test_packed_indices_come_back_from_the_store(engine, layers, source):
+    """Layers of different bits after each other, every tile from a fresh row on."""
+    matrices, parts = [], []
+    for bits, rows, columns in layers:
+        # The largest index must be told from one of fewer bits.
+        values = [source.randrange(1 << bits) for _ in range(rows * columns)]
+        matrices.append(np.array(values).reshape(rows, columns))
+        assert engine.index_bits_of(1 << bits) == bits
+        parts.append(index_rows(engine, matrices[-1], bits))
+    store = index_store(engine, np.concatenate(parts))
+    start = 0
+    for (bits, rows, columns), indices in zip(layers, matrices, strict=True):
+        tile_rows = engine.stages * engine.columns
+        beats = -(-columns // engine.segments)
+        for tile in range(-(-rows // tile_rows)):
+            for g, m, s, beat in np.ndindex(engine.stages, engine.columns, engine.segments, beats):
+                row = (tile * engine.stages + g) * engine.columns + m
+                column = beat * engine.segments + s
+                inside = row < rows and column < columns
+                found = unpacked(store, engine, start, bits, beat, g, s, m)
+                assert found == (indices[row, column] if inside else 0)
+            start += engine.index_rows(columns, 1 << bits)
+    words = power(engine.stages) * power(engine.segments) * power(-(-engine.columns // 8))
+    assert len(store) == start * words
+
+
+@pytest.mark.parametrize("bits, rows", [(1, 2), (2, 4), (3, 6), (4, 7)])
+def test_packed_rows_counted_by_hand(bits, rows):
+    """7 beats: 4 + 3 in a row each; 2 + 2 + 2 + 1; 4 in three rows, 3 in three more; 7."""
+    engine = EngineParameters(stages=2, columns=8, segments=2)
+    assert engine.index_rows(13, 1 << bits) == rows
+    assert index_rows(engine, np.ones((17, 13), int), bits).shape == (2 * rows, 2, 2, 8)
+
+
+def test_only_engines_that_pack_look_at_the_bits():
+    indices = np.arange(24).reshape(4, 6) % 4
+    for sizes in ({"columns": 4}, {"columns": 8, "packed": False}, {"columns": 8, "index_bits": 3}):
+        engine = EngineParameters(stages=1, segments=1, **sizes)
+        assert index_rows(engine, indices, 2).tolist() == index_rows(engine, indices).tolist()
+        assert len(index_rows(engine, indices, 2)) == 6
+
+
 @SMALL
 @given(engines(), st.integers(1, 90), st.data())
 def test_every_entry_is_where_its_column_looks(engine, rows, data):
@@ -183,9 +253,7 @@ def test_every_activation_is_where_its_segment_looks(engine, vector):
         beat, segment = divmod(n, engine.segments)
         expected[beat * power(engine.segments) + segment] = value % 2**32
     assert store.tolist() == expected
-    row_words = vector_row_bytes(engine) // 4
-    beats = max(2, power(-(-engine.scan_words // engine.segments)))
-    assert row_words == power(engine.segments) * beats
+    assert vector_row_bytes(engine) // 4 == power(engine.segments) * engine.row_beats
 
 
 @SMALL
@@ -203,13 +271,14 @@ def test_results_are_read_from_where_they_are_put(engine, rows, source):
 DESCRIPTOR = Descriptor(
     beats=0x1234, tiles=0x5678, rows=0x9ABC, k=16, index_row=0xDEADBEEF, slot=0x1111,
     result_slot=0x2222, in_row=0x3333, out_row=0x4444, out_bits=25, vector_rows=0xABCD,
+    index_bits=3, stream=0x9876,
 )  # fmt: skip
 
 
 def test_descriptor_words():
     assert [hex(word) for word in DESCRIPTOR.words().tolist()] == [
-        "0x56781234", "0xf9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0019",
-        "0x0", "0x0",
+        "0x56781234", "0xf9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0219",
+        "0x9876", "0x0",
     ]  # fmt: skip
 
 

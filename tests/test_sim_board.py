@@ -27,9 +27,9 @@ def test_urls_name_boards_and_sizes():
     assert parse_url("sim://array?stages=3&storage=distributed")[0] == EngineParameters(
         stages=3, storage="distributed"
     )
-    assert parse_url("sim://?edges=fp32&result_slots=512&scan_words=32&bank=8&dsp_columns=3")[
+    assert parse_url("sim://?edges=fp32&result_slots=512&row_beats=32&bank=8&dsp_columns=3")[
         0
-    ] == EngineParameters(edges="fp32", result_slots=512, scan_words=32, bank=8, dsp_columns=3)
+    ] == EngineParameters(edges="fp32", result_slots=512, row_beats=32, bank=8, dsp_columns=3)
     assert parse_url("sim://lane")[0].lanes == 1
     assert parse_url("sim://baseline?rows=5")[0] == BaselineParameters(rows=5)
     assert parse_url("sim://interleaved?rows=5")[0] == InterleavedParameters(rows=5)
@@ -91,7 +91,7 @@ def port():
 
 def test_plain_pyserial_reads_the_magic_register(port):
     # A READ of four bytes at 0, built by hand: header, CRC-32, COBS between zeros.
-    header = bytes([0x21, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
+    header = bytes([0x31, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
     raw = header + zlib.crc32(header).to_bytes(4, "little")
     blocks = raw.split(b"\0")
     line = b"\0" + b"".join(bytes([len(block) + 1]) + block for block in blocks) + b"\0"
@@ -105,7 +105,7 @@ def test_plain_pyserial_reads_the_magic_register(port):
         decoded += answer[at + 1 : at + code] + (b"\0" if code < 255 else b"")
         at += code
     decoded = decoded[:-1]
-    assert decoded[:2] == bytes([0x29, 7])
+    assert decoded[:2] == bytes([0x39, 7])
     assert decoded[10:14] == (0x44504E54).to_bytes(4, "little")
     assert zlib.crc32(decoded[:-4]) == int.from_bytes(decoded[-4:], "little")
 

@@ -54,13 +54,15 @@ def test_every_memory_and_the_adders_registers_can_be_reached(core):
     engine, found = MADE.engine, places_by_kind(core.places())
     sizes = {
         "index words": (engine.stages * engine.segments, 33),
-        "codebook words": (engine.columns, engine.entry_bits + 1),
+        "codebook words": (1, engine.columns * (engine.entry_bits + 1)),
         "row parameters": (engine.banks, 4 * 33),
-        "vectors": (1, engine.row_beats * engine.segments * 33),
+        "vectors": (1, engine.segments * 33),
+        "exponents": (2, engine.row_beats * 9),
         "layer descriptors": (1, 8 * 33),
         "results": (engine.banks, 33),
-        "buckets": (engine.lanes, engine.sum_bits),
-        "buckets at the last drain": (engine.columns, engine.sum_bits),
+        # One bit of each is in a memory of its own.
+        "buckets": (2 * engine.lanes, engine.sum_bits - 1),
+        "buckets at the last drain": (1, engine.columns * engine.sum_bits),
         "segments' adder (chain)": (engine.lanes, engine.sum_bits),
         "sum of the gains": (engine.columns, engine.sum_bits),
     }  # fmt: skip
@@ -121,7 +123,8 @@ def test_what_is_checked_is_never_silent():
     assert {count.kind.name: count.silent_places for count in counts if count.silent} == {}
     for count in counts:
         assert count.injected == count.detected + count.harmless == INJECTIONS
-        assert count.detected > INJECTIONS // 5, count.kind.name
+        # Many words have been used before they change: exponents most of all.
+        assert count.detected > INJECTIONS // 20, count.kind.name
     assert all(
         count.detected == INJECTIONS for count in counts if count.kind.name == "bucket adder"
     )

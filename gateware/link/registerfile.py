@@ -1,6 +1,6 @@
 """The registers of an engine as the link reads them: parameters, state, counters."""
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, C, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,9 +23,11 @@ class RegisterFile(wiring.Component):
 
     Parameters: `identity`, the values of the registers `IDENTITY` by name, 32 bits unsigned.
     Members: `index` (byte address / 4), `value` one cycle later; `image_*`, `epoch`, `run` as kept
-    by the endpoint; `started`, one cycle when a run starts, clears its sticky errors; `frame`, one
-    cycle for a good frame, `dropped` and `rejected` one for a bad and for a refused one; `vectors`
-    as kept by the endpoint; `busy`, `cycles` and `errors` of the core.
+    by the endpoint, as well as `vectors`, `released` and `changed` (the image did); `started`, one
+    cycle when a run starts, clears its sticky errors; `frame`, one cycle for a good frame,
+    `dropped` and `rejected` one for a bad and for a refused one; `checked` one for a pass over the
+    image, with `differs` if it found the image changed; `busy`, `cycles`, `tiles_done`, `stalled`
+    and `errors` of the core.
     """
 
     def __init__(self, *, identity):
@@ -50,9 +52,15 @@ class RegisterFile(wiring.Component):
             "frame": In(1),
             "dropped": In(1),
             "rejected": In(1),
+            "checked": In(1),
+            "differs": In(1),
+            "changed": In(1),
             "vectors": In(range(MAX_VECTORS + 1)),
+            "released": In(16),
             "busy": In(1),
             "cycles": In(48),
+            "tiles_done": In(16),
+            "stalled": In(32),
             "errors": In(len(ERRORS)),
         })
 
@@ -65,6 +73,9 @@ class RegisterFile(wiring.Component):
 
         sticky = Signal(len(ERRORS))
         m.d.sync += sticky.eq(Mux(self.started, 0, sticky) | self.errors)
+
+        checks = Signal(COUNTER_BITS)
+        m.d.sync += checks.eq(checks + self.checked)
 
         def counter(strobe, name):
             count = Signal(COUNTER_BITS, name=f"{name.lower()}_count")
@@ -79,18 +90,23 @@ class RegisterFile(wiring.Component):
             **self.identity,
             "BOOT_NONCE": nonce,
             "EPOCH": self.epoch,
-            "STATUS": Cat(self.image_state, self.busy, Signal(5, name="zero"), sticky),
+            "STATUS": Cat(self.image_state, self.busy, self.changed, C(0, 4), sticky),
             "IMAGE_CRC": self.image_crc,
             "IMAGE_WORDS": self.image_words,
             "RUN": self.run,
             "CYCLES_LO": self.cycles[:32],
             "CYCLES_HI": self.cycles[32:],
+            "TILES": self.tiles_done,
+            "STALLED": self.stalled,
+            "CHECKS": checks,
+            "IMAGE_ERRORS": counter(self.checked & self.differs, "IMAGE_ERRORS"),
             "FRAME_ERRORS": counter(self.dropped, "FRAME_ERRORS"),
             "REJECTED": counter(self.rejected, "REJECTED"),
             **{
                 name.upper(): counter(self.errors[bit], name) for bit, name in enumerate(ERRORS)
             },
             "VECTORS": self.vectors,
+            "RELEASE": Cat(self.run, self.released),
             "START": 0,
         }
         table = Array(Signal(32, name=register.name.lower()) for register in REGISTERS)

@@ -10,6 +10,7 @@ from gateware.registers import (
     MAX_RANGES,
     REGION_SHIFT,
     REGISTERS,
+    STREAM,
     VERSION,
     Operation,
     Region,
@@ -22,7 +23,8 @@ class Verdict(wiring.Component):
     """Status of a request before it is carried out; combinational.
 
     OK may still turn into a worse one: a START without an image or while another run is on, a
-    number of vectors that no run takes, ranges that are none, a CRC that is wrong.
+    RELEASE for another run, a number of vectors that no run takes, ranges that are none, a CRC that
+    is wrong.
 
     Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `status`.
     """
@@ -57,11 +59,15 @@ class Verdict(wiring.Component):
             with m.Case(Operation.WRITE):
                 wrong = registers & (~written | (header.length != 4))
                 image = (region >= Region.IMAGE_FIRST) & (region <= Region.IMAGE_LAST)
+                loading = self._own & (self.state == State.LOADING)
+                # Descriptors never stream.
+                stream = (header.flags & STREAM).any() & (region != Region.LAYERS) & image
+                streamed = self._own & (self.state == State.VALID) & stream
                 with m.If(self._bad_span() | wrong):
                     self._refuse(m, Status.BAD_ADDRESS)
-                with m.Elif(image & ~(self._own & (self.state == State.LOADING))):
+                with m.Elif(image & ~loading & ~streamed):
                     self._refuse(m, Status.STALE)
-                with m.Elif(~registers & self.busy):
+                with m.Elif(~registers & self.busy & ~streamed):
                     self._refuse(m, Status.BUSY)
             with m.Case(Operation.BEGIN):
                 self._judge_begin(m)

@@ -17,7 +17,7 @@ KINDS: dict[int, str] = {
     Kind.ARRAY: "array of lanes", Kind.BASELINE: "the paper's fp32 baseline",
     Kind.INTERLEAVED: "fp32 baseline at a weight a cycle",
 }  # fmt: skip
-COUNTERS = ("FRAME_ERRORS", "REJECTED", *(name.upper() for name in RUN_ERRORS))
+COUNTERS = ("FRAME_ERRORS", "REJECTED", "IMAGE_ERRORS", *(name.upper() for name in RUN_ERRORS))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +100,8 @@ def _port(url: str) -> tuple[dict[str, object], str]:
         table(("register", "value", "meaning"), rows), "",
         f"image: {state}" + (
             f", {values['IMAGE_WORDS']:,} words, CRC-32 {values['IMAGE_CRC']:08x}"
-            if state == "valid" else ""
+            if state == "valid" else ", changed since it was valid: load it again"
+            if status.field("image").of(values["STATUS"]) else ""
         ),
         f"last run: number {values['RUN']}, {cycles:,} cycles, "
         f"errors: {', '.join(errors) or 'none'}" if values["RUN"] else "no run yet",

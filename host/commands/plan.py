@@ -177,7 +177,10 @@ def _sizes(engine: EngineParameters) -> dict[str, object]:
 
 
 def _url(engine: EngineParameters) -> str:
-    return "sim://array?" + "&".join(f"{name}={value}" for name, value in _sizes(engine).items())
+    return "sim://array?" + "&".join(
+        f"{name}={int(value) if isinstance(value, bool) else value}"
+        for name, value in _sizes(engine).items()
+    )
 
 
 def _shape(text: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.commands import FINE, DifferenceError, InputError, engine, going_on, read_vectors, whole
-from host.driver import Driver
+from host.driver import Driver, RunReport
 from host.report import Progress, emit
 from host.session import Session
 from model.golden.network import fp32_layer, integer_network
@@ -30,12 +30,21 @@ Labels = NDArray[np.int64] | None
 
 @dataclass
 class Outcome:
-    """What the engine did: cycles of every run, outputs compared with the golden model's."""
+    """What the engine did: cycles of every input, those of them that waited for tiles, bytes of
+    tiles sent, outputs compared with the golden model's."""
 
     cycles: list[int] = field(default_factory=list)
+    stalled: list[int] = field(default_factory=list)
+    sent_bytes: int = 0
     compared: int = 0
     mismatches: int = 0
     classes: list[int] = field(default_factory=list)
+
+    def count(self, report: RunReport) -> None:
+        """Add an input's runs."""
+        self.cycles.append(report.cycles)
+        self.stalled.append(report.stalled)
+        self.sent_bytes += report.sent_bytes
 
     def compare(self, found: Iterable[NDArray[Any]], golden: Iterable[NDArray[Any]]) -> None:
         """Count the outputs that differ in any bit."""
@@ -76,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
                 outcome = _run_network(loaded, x, not arguments.no_verify, progress)
                 predicted = loaded.predicted_cycles(0, len(image.layers) - 1)
     document = _document(arguments, layer, outcome, predicted, labels)
+    document["streamed_layers"] = loaded.streamed
     emit(document, _text(document, image), arguments.json)
     if outcome.mismatches:
         raise DifferenceError(
@@ -129,8 +139,8 @@ def _run_network(
 ) -> Outcome:
     outcome = Outcome()
     for n, vector in enumerate(session.image.quantize_input(x)):
-        found, cycles = session.run_network(vector)
-        outcome.cycles.append(cycles)
+        found, _ = session.run_network(vector, _within(progress, n, len(x)))
+        outcome.count(session.report)
         outcome.classes.append(int(np.argmax(found[-1])))
         if verify:
             outcome.compare(found, integer_network(session.image, vector))
@@ -143,8 +153,8 @@ def _run_layer(
 ) -> Outcome:
     outcome, size = Outcome(), session.engine
     for n, vector in enumerate(x):
-        found, cycles = session.run_layer(number, vector)
-        outcome.cycles.append(cycles)
+        found, _ = session.run_layer(number, vector, _within(progress, n, len(x)))
+        outcome.count(session.report)
         if verify:
             golden = fp32_layer(
                 session.image.layers[number], vector, bits=size.activation_bits,
@@ -153,6 +163,11 @@ def _run_layer(
             outcome.compare([found.view(np.uint32)], [golden.view(np.uint32)])
         progress(n + 1, len(x))
     return outcome
+
+
+def _within(progress: Progress, number: int, count: int) -> Callable[[int, int], None]:
+    """Progress of one of `count` inputs as progress of all."""
+    return lambda done, total: progress(number * total + done, count * total, "tiles sent")
 
 
 def _document(
@@ -168,7 +183,8 @@ def _document(
         "image": str(arguments.image), "port": arguments.port,
         "layer": layer.name if layer.is_fp32 else None, "inputs": len(outcome.cycles),
         "cycles_per_input": outcome.cycles[0], "cycles_largest": max(outcome.cycles),
-        "predicted_cycles": predicted,
+        "predicted_cycles": predicted, "stalled_cycles": outcome.stalled[0],
+        "sent_bytes_per_input": outcome.sent_bytes // len(outcome.cycles),
         "accuracy": None if right is None else 100.0 * right / len(outcome.classes),
         "classes": outcome.classes if not layer.is_fp32 else None,
         "outputs_compared": outcome.compared if verified else None,
@@ -189,6 +205,11 @@ def _text(d: dict[str, Any], image: Image) -> str:
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
         f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
     )
+    if d["streamed_layers"]:
+        lines.append(
+            f"streamed: {', '.join(d['streamed_layers'])}; {d['sent_bytes_per_input']:,} bytes "
+            f"each, {d['stalled_cycles']:,} cycles stalled for them (not in the formula)"
+        )
     if d["mismatches"] is None:
         lines.append("not compared with the golden model")
     else:

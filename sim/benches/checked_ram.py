@@ -70,7 +70,7 @@ class StoreBench:
         for n in range(self.granules):
             if not hide >> n & 1:
                 part = self.words[read] >> n * self.granule & (1 << self.granule) - 1
-                late, picked = late | part << n * self.granule, picked | part
+                late, picked = late | part << n * self.granule, picked ^ part
         self.shown.append((self.words[read], late, picked))
         self.corrupt.popleft()
         self.corrupt.append(int(wrong))
@@ -116,7 +116,7 @@ async def begin(dut: Any, name: str, label: str) -> StoreBench:
     return bench
 
 
-NAMES = ("bytes", "wide", "shallow", "tail", "single")
+NAMES = ("bytes", "wide", "many", "shallow", "tail", "single")
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -384,29 +384,34 @@ async def sees_upset_words(dut: Any, name: str) -> None:
     slot, m = d.slot + (layer.rows - 1) // engine.columns, (layer.rows - 1) % engine.columns
     stage = (layer.rows - 1) // engine.columns % engine.stages
     bank, c = divmod(m, engine.bank_columns)
-    row = d.index_row + source.randrange(d.tiles * d.beats)
+    row = d.index_row + source.randrange(d.tiles * engine.index_rows(layer.columns, d.k))
     places = {
         "index": (("array", f"stage_{stage}", f"segment_{source.randrange(engine.segments)}",
                    "store", "ram"), row // engine.fold, 33 * engine.index_words),
-        "book": (("array", f"column_{m}", "book", "ram"),
+        "book": (("array", "books", "ram"),
                  slot * engine.buckets + source.randrange(d.k), engine.entry_bits + 1),
         "rows": ((f"post_{bank}", "rows", "ram"),
                  (slot << ceil_log2(engine.bank_columns)) + c, 33 * 4),
-        "vectors": (("vectors", "ram"), d.in_row, 33 * engine.row_beats * engine.segments),
-        "layers": (("layers", "ram"), 0, 33 * 6),
+        "vectors": (("vectors", "ram"), d.in_row * engine.row_beats, 33 * engine.segments),
+        "layers": (("layers", "ram"), 0, 33 * 7),
+        **({"exponents": (("exponents", "rows"), d.in_row, 9 * min(d.beats, engine.row_beats))}
+           if d.fp32_in else {}),
     }  # fmt: skip
+    widths = {"book": engine.entry_bits + 1, "exponents": 9}
     await core.load(network)
     words = network.vector(layer)
     core.held = layer.stored(layer.results(words))
     for store, (path, address, bits) in places.items():
         store_words = memory(dut, f"part_{name}", *path)
-        width = engine.entry_bits + 1 if store == "book" else 33
+        width = widths.get(store, 33)
+        lowest = m * width if store == "book" else 0
         for bit in (width - 1, source.randrange(bits // width) * width + width - 1):
             await core.give(network, layer, words)
-            flip(store_words, address, bit)
+            await core.driver.settle()
+            flip(store_words, address, lowest + bit)
             assert await core.driver.run(0, 0) == layer.cycles + 1
             assert core.driver.errors == PARITY, f"{name}: {store}, errors {core.driver.errors}"
-            flip(store_words, address, bit)
+            flip(store_words, address, lowest + bit)
             await core.driver.run(0, 0)
             assert not core.driver.errors, f"{name}: {store}, errors {core.driver.errors}"
             await core.compare(f"{name}, an upset parity bit of {store}")

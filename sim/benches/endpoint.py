@@ -19,7 +19,7 @@ from sim.streams import PAUSES, exchange, start
 
 GROUPS = 40
 PARITY = 1 << 4
-NONCE = BY_NAME["BOOT_NONCE"].offset
+NONCE, CHECKS = BY_NAME["BOOT_NONCE"].offset // 4, BY_NAME["CHECKS"].offset // 4
 
 
 def model_of(core: CoreModel) -> EngineModel:
@@ -52,32 +52,36 @@ async def talk(dut: Any, line: bytes, expected: bytes, kind: str, seed: int) -> 
 
 async def all_registers(
     dut: Any, model: EngineModel, requests: Requests, nonces: dict[int, int]
-) -> None:
-    """Compare every register, the nonce with what it was before (in `nonces`)."""
+) -> int:
+    """Compare every register, the nonce with what it was before (in `nonces`); return CHECKS, as
+    only time knows how many passes there were."""
     line = requests.frame(Operation.READ, offset=0, wanted=4 * len(REGISTERS))
-    model.nonce = 0
+    model.nonce = model.checks = 0
     answer = await talk(dut, line, bytes(2 + 10 + 4 + 4 * len(REGISTERS) + 1), "none", 0)
     raw = unstuff(answer.strip(b"\0"))
     assert raw is not None
     values = list(struct.unpack(f"<{len(REGISTERS)}I", raw[10:-4]))
     expected = unstuff(model.feed(line).strip(b"\0"))
     assert expected is not None
-    nonce = values[NONCE // 4]
-    values[NONCE // 4] = 0
+    nonce, checks = values[NONCE], values[CHECKS]
+    values[NONCE] = values[CHECKS] = 0
     assert values == list(struct.unpack(f"<{len(REGISTERS)}I", expected[10:-4]))
     assert nonce and nonces.setdefault(0, nonce) == nonce
+    return checks
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 @cocotb.parametrize(kind=PAUSES)
 async def conversation(dut: Any, kind: str) -> None:
-    """Random conversations: every response byte, every store word, every start, every register."""
+    """Random conversations: every response byte, every store word, every start, every register;
+    and never does the check find an image changed."""
     core = await begin(dut)
     model = model_of(core)
     source = random.Random(f"{cocotb.RANDOM_SEED} {kind}")
     requests = Requests(model, source)
     starts: list[tuple[int, int, int]] = []
     nonces: dict[int, int] = {}
+    checks = 0
     model.on_start = lambda run, *what: starts.append(what)
     for group in range(GROUPS):
         line, expected = bytearray(), bytearray()
@@ -97,9 +101,13 @@ async def conversation(dut: Any, kind: str) -> None:
         elif source.random() < 0.3:
             await core.strobe(PARITY)
             count_errors(model, PARITY)
-        await all_registers(dut, model, requests, nonces)
+        model.tiles, model.stalled = source.randrange(1 << 16), source.randrange(1 << 32)
+        dut.core__tiles_done.value, dut.core__stalled.value = model.tiles, model.stalled
+        checks = await all_registers(dut, model, requests, nonces)
         assert core.memory == model.memory
         assert core.starts == starts
+        assert core.released == model.released
+    assert checks > GROUPS, "hardly any pass over an image"
 
 
 def count_errors(model: EngineModel, strobes: int) -> None:

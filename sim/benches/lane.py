@@ -19,7 +19,7 @@ from sim.streams import bursts, never, signed, sometimes, start, unsigned
 
 PATTERNS = ("equal", "alternating", "random")
 KINDS = ("none", "idle", "bursts")
-NAMES = ("wide", "narrow", "dsp", "narrow_dsp")
+NAMES = ("wide", "narrow", "one_above", "two_above", "dsp", "narrow_dsp", "three_above_dsp")
 
 HELD: dict[str, list[int]] = {}
 """What the buckets of each lane hold from one test to the next: nothing ever empties them."""

@@ -1,4 +1,5 @@
-"""Segments against buckets in Python: index words as they lie in the store, folded or wide; drains.
+"""Segments against buckets in Python: index words as they lie in the store, folded or wide, packed
+indices of all widths mixed; drains.
 
 Values: `segments`, for each name in the bundle `engine` and whether it is the `first` of its stage;
 `cycles` per test.
@@ -72,6 +73,44 @@ class IndexStore:
         return sum(address == row // self.fold for address, _ in self.odd) % 2 == 1
 
 
+class Indices:
+    """The indices of a segment's lanes: nibbles of a row, or packed into such."""
+
+    def __init__(self, store: IndexStore) -> None:
+        self.store = store
+        self.columns, self.buckets = store.engine.columns, store.engine.buckets
+        self.rows = [[0] * self.columns] * 2
+
+    def of(self, row: int, mode: int = 3, position: int = 0, use: bool = False) -> list[int]:
+        """Of every lane in a beat; beats must come in the order in which the segment gets them."""
+        lanes = [self.store.index(row, m) for m in range(self.columns)]
+        bits = mode + 1
+        if not self.store.engine.packs or bits == 4:
+            return [lane % self.buckets for lane in lanes]
+        if bits < 3:
+            return [lane >> position * bits & (1 << bits) - 1 for lane in lanes]
+        if position < 3:
+            if position < 2 and use:
+                self.rows[position] = lanes
+            return [lane & 7 for lane in lanes]
+        rows = [*self.rows, lanes]
+        return [sum((row[m] >> 3) << n for n, row in enumerate(rows)) for m in range(self.columns)]
+
+
+def packed_rows(source: random.Random, rows: int) -> list[tuple[int, int, int]]:
+    """(row, mode, position) of the beats of a tile in any rows of the store: some groups, the last
+    one perhaps not whole."""
+    mode = source.choice([0, 1, 2, 2, 3])
+    beats: list[tuple[int, int, int]] = []
+    row = 0
+    for n in range(source.randint(1, 9)):
+        position = n % (4, 2, 4, 1)[mode]
+        if position == 0 or (mode == 2 and position < 3):
+            row = source.randrange(rows)
+        beats.append((row, mode, position))
+    return beats
+
+
 @dataclass(frozen=True)
 class Beat:
     """What enters a segment in a cycle."""
@@ -81,6 +120,8 @@ class Beat:
     drain: bool = False
     use: bool = False
     chain: list[int] = field(default_factory=list)
+    mode: int = 3
+    position: int = 0
 
 
 class SegmentBench:
@@ -93,16 +134,19 @@ class SegmentBench:
         self.first = values["first"]
         self.engine = engine = EngineParameters(**values["engine"])
         self.store = IndexStore(engine)
+        self.indices = Indices(self.store)
+        self.waiting: list[tuple[int, int, int]] = []
         self.memory = memory(dut, f"part_{name}", "store", "ram")
         self.buckets = HELD.setdefault(
             name, [[0] * engine.buckets for _ in range(engine.columns)]
         )
         self.board = Scoreboard(name, show=str)
-        self.idle = Beat(chain=[0] * engine.columns)
+        self.idle = Beat(chain=[0] * engine.columns, mode=0)
         self.past: deque[tuple[Beat, list[int], bool]] = deque(maxlen=CHECK)
 
     def silence(self) -> None:
-        for port in ("x", "address", "drain", "use", "w_enable", "r_enable"):
+        packing = ("mode", "position") if self.engine.packs else ()
+        for port in ("x", "address", "drain", "use", "w_enable", "r_enable", *packing):
             getattr(self.dut, port).value = 0
         if not self.first:
             self._chain([0] * self.engine.columns)
@@ -131,6 +175,8 @@ class SegmentBench:
         dut, engine = self.dut, self.engine
         dut.x.value = unsigned(beat.x, engine.activation_bits)
         dut.address.value, dut.drain.value, dut.use.value = beat.row, beat.drain, beat.use
+        if engine.packs:
+            dut.mode.value, dut.position.value = beat.mode, beat.position
         if not self.first:  # the lanes are two cycles behind
             self._chain(self.past[-2][0].chain)
         await FallingEdge(dut.clk)
@@ -139,8 +185,8 @@ class SegmentBench:
             flip(self.memory, *upset)
             self.store.upset(*upset)
         shown = []
-        for m, held in enumerate(self.buckets):
-            index = self.store.index(beat.row, m) % engine.buckets
+        indices = self.indices.of(beat.row, beat.mode, beat.position, beat.use)
+        for m, (held, index) in enumerate(zip(self.buckets, indices, strict=True)):
             total = held[index] + (0 if self.first else beat.chain[m])
             shown.append(signed(total % (1 << engine.sum_bits), engine.sum_bits)
                          if beat.drain else 0)  # fmt: skip
@@ -152,19 +198,27 @@ class SegmentBench:
         dut, bits = self.dut, self.engine.sum_bits
         before = self.past[-1][0]
         beat, shown, _ = self.past[-LATENCY]
+        packed = [before.mode, before.position] if self.engine.packs else []
         self.board.expect(
-            (shown, before.row, int(before.drain), int(before.use), int(self.past[-CHECK][2])),
-            f"o of row {beat.row}, drain {beat.drain}; then next_*, corrupt",
-        )
+            (shown, before.row, int(before.drain), int(before.use), int(self.past[-CHECK][2]),
+             *packed),
+            f"o of row {beat.row}, drain {beat.drain}; then next_*, corrupt, next_*",
+        )  # fmt: skip
         o = [signed(int(getattr(dut, f"o__{m}").value), bits) for m in range(len(shown))]
-        following = dut.next_address, dut.next_drain, dut.next_use, dut.corrupt
+        following = [dut.next_address, dut.next_drain, dut.next_use, dut.corrupt]
+        if packed:
+            following += [dut.next_mode, dut.next_position]
         self.board.receive((o, *(int(port.value) for port in following)))
+
+    def _anyhow(self) -> dict[str, int]:
+        """A mode and a position that say nothing."""
+        return {"mode": self.source.randrange(4), "position": self.source.randrange(4)}
 
     def rest(self) -> Beat:
         """An idle cycle: x is 0, and the address says nothing."""
         row = self.source.randrange(1 << row_address_bits(self.engine))
         row %= self.store.rows + self.engine.buckets
-        return Beat(row=row, chain=self.idle.chain)
+        return Beat(row=row, chain=self.idle.chain, **self._anyhow())
 
     def draining(self, k: int) -> Beat:
         half = 1 << self.engine.sum_bits - 1
@@ -172,13 +226,19 @@ class SegmentBench:
             self.source.choice([0, -half, half - 1, self.source.randrange(-half, half)])
             for _ in range(self.engine.columns)
         ]
-        return Beat(row=self.store.rows + k, drain=True, use=True, chain=chain)
+        position = self._anyhow()["position"]
+        return Beat(row=self.store.rows + k, drain=True, use=True, chain=chain, position=position)
 
     def working(self) -> Beat:
         most = (1 << self.engine.activation_bits - 1) - 1
         x = self.source.choice([-most - 1, most, 0, self.source.randint(-most - 1, most)])
-        row = self.source.randrange(self.store.rows)
-        return Beat(row=row, x=x, use=self.source.random() < 0.8, chain=self.idle.chain)
+        row, mode, position = self.source.randrange(self.store.rows), 3, 0
+        if self.engine.packs and self.source.random() < 0.9:
+            self.waiting = self.waiting or packed_rows(self.source, self.store.rows)
+            row, mode, position = self.waiting.pop(0)
+        # Three of four 3-bit indices need beats that count; else that is `corrupt`'s matter alone.
+        use = mode == 2 or self.source.random() < 0.8
+        return Beat(row=row, x=x, use=use, chain=self.idle.chain, mode=mode, position=position)
 
     async def finish(self) -> int:
         """Drain everything and compare to the end."""
@@ -234,9 +294,11 @@ async def sees_upsets_of_words_that_count(dut: Any) -> None:
             for _ in range(source.randint(1, 8)):
                 row = min(address * bench.store.fold + source.randrange(bench.store.fold),
                           bench.store.rows - 1)  # fmt: skip
-                near = Beat(row=row, x=source.randint(-3, 3), use=source.random() < 0.5,
+                beat = Beat(row=row, x=source.randint(-3, 3), use=source.random() < 0.5,
                             chain=bench.idle.chain)  # fmt: skip
-                await bench.cycle(source.choice([near, near, bench.working(), bench.rest()]))
+                if source.random() < 0.5:
+                    beat = source.choice([bench.working, bench.rest])()
+                await bench.cycle(beat)
                 strobes += bench.past[-1][2]
             if source.random() < 0.7:  # by the same bit once more, or written over
                 if source.random() < 0.5:

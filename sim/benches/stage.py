@@ -15,7 +15,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from gateware.segment import drain_row, row_address_bits
 from model.engine import EngineParameters
 from sim.bench import parameters
-from sim.benches.segment import IndexStore
+from sim.benches.segment import IndexStore, Indices, packed_rows
 from sim.bundle import Part
 from sim.scoreboard import Scoreboard
 from sim.streams import bursts, never, pack, signed, sometimes, start
@@ -24,6 +24,7 @@ from sim.upsets import flip, memory
 KINDS = ("none", "idle", "bursts")
 CHECK = 5
 """Cycles from a beat that uses a wrong word at segment 0 to `corrupt`."""
+
 
 def engines() -> dict[str, EngineParameters]:
     return {name: EngineParameters(**sizes) for name, sizes in parameters()["engines"].items()}
@@ -42,6 +43,8 @@ class StageBench:
         self.engine = engine = engines()[name]
         self.count = engine.segments
         self.stores = [IndexStore(engine) for _ in range(self.count)]
+        self.indices = [Indices(store) for store in self.stores]
+        self.waiting: list[tuple[int, int, int]] = []
         self.parts, self.rows = self.stores[0].parts, self.stores[0].rows
         self.memories = [
             memory(dut, f"part_{name}", f"segment_{s}", "store", "ram") for s in range(self.count)
@@ -50,6 +53,7 @@ class StageBench:
         self.layout = [
             *((f"x{s}", -engine.activation_bits) for s in range(self.count)),
             ("address", row_address_bits(engine)), ("use", 1), ("drain", 1), ("marks", 3),
+            *([("mode", 2), ("position", 2)] if engine.packs else []),
         ]  # fmt: skip
         self.board = Scoreboard(f"{name}.bucket", show=str)
         # x[s] comes s cycles after its control.
@@ -94,25 +98,29 @@ class StageBench:
         dut.r_enable.value = 0
         board.finish()
 
-    async def beat(self, x: list[int], row: int, drain: bool = False, use: bool = False) -> None:
+    async def beat(
+        self, x: list[int], row: int, drain: bool = False, use: bool = False, mode: int = 3,
+        position: int = 0,
+    ) -> None:  # fmt: skip
         """One cycle; compares what it shows."""
         engine, dut = self.engine, self.dut
         self.xs.append(x)
         late = {f"x{s}": self.xs[-1 - s][s] for s in range(self.count)}
         marks = self.source.getrandbits(3)  # not the stage's to look at
+        packed = {"mode": mode, "position": position} if engine.packs else {}
         dut.beat.value = pack(
-            self.layout, **late, address=row, use=int(use), drain=int(drain), marks=marks
+            self.layout, **late, **packed, address=row, use=int(use), drain=int(drain), marks=marks
         )
         await FallingEdge(dut.clk)
         self._compare()
         modulus, shown = 1 << engine.sum_bits, []
+        lanes = [indices.of(row, mode, position, use) for indices in self.indices]
         for m in range(engine.columns):
             held = self.buckets[m]
             k = (row - self.rows) % engine.buckets
             shown.append(signed(held[k], engine.sum_bits) if drain else 0)
-            for s, store in enumerate(self.stores):
-                index = store.index(row, m) % engine.buckets
-                held[index] = (held[index] + x[s]) % modulus
+            for s, index in enumerate(lanes):
+                held[index[m]] = (held[index[m]] + x[s]) % modulus
         self.shown.append((shown, f"row {row}, drain {int(drain)}"))
         self.corrupt.append(0)
         for s, store in enumerate(self.stores):
@@ -123,6 +131,8 @@ class StageBench:
     async def learn(self) -> None:
         """What the buckets hold, each added up over the segments."""
         none = {f"x{s}": 0 for s in range(self.count)}
+        if self.engine.packs:
+            none |= {"mode": 3, "position": 0}
         for cycle in range(self.engine.buckets + self.latency + CHECK):
             draining = cycle < self.engine.buckets
             self.dut.beat.value = pack(
@@ -147,13 +157,19 @@ class StageBench:
             await self.beat([0] * self.count, self.rows + k, True, True)
 
     async def rest(self) -> None:
-        await self.beat([0] * self.count, self.source.randrange(self.rows + self.engine.buckets))
+        row = self.source.randrange(self.rows + self.engine.buckets)
+        mode, position = self.source.randrange(4), self.source.randrange(4)  # which say nothing
+        await self.beat([0] * self.count, row, mode=mode, position=position)
 
     async def work(self) -> None:
         most = (1 << self.engine.activation_bits - 1) - 1
         x = [self.source.choice([-most - 1, most, self.source.randint(-most - 1, most)])
              for _ in range(self.count)]  # fmt: skip
-        await self.beat(x, self.source.randrange(self.rows), use=True)
+        row, mode, position = self.source.randrange(self.rows), 3, 0
+        if self.engine.packs:
+            self.waiting = self.waiting or packed_rows(self.source, self.rows)
+            row, mode, position = self.waiting.pop(0)
+        await self.beat(x, row, use=True, mode=mode, position=position)
 
     async def finish(self) -> int:
         """Drain everything and compare to the end."""
