@@ -30,8 +30,12 @@ NEXTPNR = Source(
 
 SCRIPT = """\
 read_verilog design.v
-synth_ecp5 -top {top} -json netlist.json
+synth_ecp5 -top {top} -run begin:map_ffs
+dffunmap -srst-only
+synth_ecp5 -top {top} -run map_ffs: -json netlist.json
 """
+"""Resets in logic: as the stores hide their words with one each, tiles would have more of them than
+the two that they can take, and the router does not find an end."""
 
 SITES = {
     "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "lutram": "TRELLIS_RAMW", "bram": "DP16KD",

@@ -6,7 +6,7 @@ A 32-bit word a cycle, never refused.  The upper four bits of the byte address n
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-BUS_LATENCY = 5
+BUS_LATENCY = 6
 """Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every
 cycle.
 """

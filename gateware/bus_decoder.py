@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from gateware.bus import BUS_LATENCY
 from gateware.registers import REGION_SHIFT
@@ -24,7 +24,7 @@ class Store:
 
 
 class BusDecoder:
-    """Requests of a `BusSignature`, registered once, for the stores of one engine.
+    """Requests of a `BusSignature`, registered twice, for the stores of one engine.
 
     A store must show the word of `row` in the cycle after the request shows here, whenever
     `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there
@@ -32,25 +32,21 @@ class BusDecoder:
     """
 
     def __init__(self, m: Module, bus):
-        self._bus = bus
+        self._bus, self._m = bus, m
         self._offset_bits = REGION_SHIFT - 2
-        self.coming = bus.address[: self._offset_bits]
-        self.address = Signal(self._offset_bits)
-        self.data = Signal(32)
-        self._write, self._read, self._region = Signal(), Signal(), Signal(4)
+        # Two registers: requests come a long way, and stores are all over the chip.
+        self.coming, self._coming_region = Signal(self._offset_bits), Signal(4)
+        self.address, self.data = Signal(self._offset_bits), Signal(32)
+        data, write, read = Signal(32), Signal(), Signal()
+        self._coming_write, self._read = write, Signal()
         m.d.sync += [
-            self.address.eq(bus.address),
-            self._region.eq(bus.address >> self._offset_bits),
-            self.data.eq(bus.w_data),
-            self._write.eq(bus.write),
-            self._read.eq(bus.read),
-        ]
+            Cat(self.coming, self._coming_region).eq(bus.address),
+            data.eq(bus.w_data), write.eq(bus.write), read.eq(bus.read),
+            self.address.eq(self.coming), self.data.eq(data), self._read.eq(read),
+        ]  # fmt: skip
         self.reading = self._read
-        self._late_address, self._late_region = Signal.like(self.address), Signal(4)
-        m.d.sync += [
-            self._late_address.eq(self.address),
-            self._late_region.eq(self._region),
-        ]
+        self._late_address = Signal.like(self.address)
+        m.d.sync += self._late_address.eq(self.address)
         self._words = []
 
     def field(self, low, bits):
@@ -59,9 +55,10 @@ class BusDecoder:
 
     def store(self, region, *, low, depth):
         """The store of `region` with `depth` rows; the address of a row starts at bit `low`."""
-        row = self.address[low:]
-        inside = (self._region == region) & (row < depth)
-        return Store(region, row, self._write & inside, inside)
+        coming, inside, write = self.coming[low:], Signal(), Signal()
+        here = (self._coming_region == region) & (coming < depth)
+        self._m.d.sync += [inside.eq(here), write.eq(self._coming_write & here)]
+        return Store(region, self.address[low:], write, inside)
 
     def answer(self, m, store, words, *, bits, skip=0):
         """`words`, pairs of (selector, what the store shows): the one whose selector is in the
@@ -97,7 +94,7 @@ class BusDecoder:
     def finish(self, m):
         """Drive the answers: only the region asked has one, so they are ORed."""
         valid = self._read
-        for n in range(BUS_LATENCY - 1):
+        for n in range(BUS_LATENCY - 2):
             later = Signal(name=f"valid_{n}")
             m.d.sync += later.eq(valid)
             valid = later

@@ -11,7 +11,7 @@ class Copier(wiring.Component):
     """Moves `rows` results, first slot `slot`, to the beats from `beat` on, one word per cycle.
 
     The last beat is filled up with zeros, so that padding columns add nothing.  From `start` to the
-    cycle of `done` it takes `EngineParameters.copy_cycles` cycles.
+    cycle of `done`, that of the last write, it takes a cycle for each word and 2 more.
 
     `r_slot`, `r_bank`, `r_column` name a result (`r_use`: one that counts), `r_word` is it in the
     next cycle; `w_*` writes
@@ -43,7 +43,7 @@ class Copier(wiring.Component):
         m = Module()
         engine = self.engine
         left = Signal(17)
-        active, real = Signal(), Signal()
+        active = Signal()
         column = Signal(range(engine.columns))
         segment = Signal.like(self.w_segment)
         beat = Signal.like(self.w_beat)
@@ -70,14 +70,16 @@ class Copier(wiring.Component):
                 m.d.sync += [self.r_bank.eq(self.r_bank + 1), self.r_column.eq(0)]
             with m.Else():
                 m.d.sync += self.r_column.eq(self.r_column + 1)
-        was_active = Signal()
+        # The result buffer is a block RAM, and far away: its word gets a register of its own.
+        was_active, real = Signal(), Signal()
+        beats, segments = Signal.like(beat), Signal.like(segment)
         m.d.sync += [
-            was_active.eq(active), real.eq(left != 0), self.w_enable.eq(active),
-            self.w_beat.eq(beat), self.w_segment.eq(segment),
+            was_active.eq(active), real.eq(left != 0), beats.eq(beat), segments.eq(segment),
+            self.w_enable.eq(was_active), self.w_beat.eq(beats), self.w_segment.eq(segments),
+            self.w_word.eq(Mux(real, self.r_word, 0)),
         ]  # fmt: skip
         m.d.comb += [
-            self.w_word.eq(Mux(real, self.r_word, 0)),
             self.r_use.eq(active & (left != 0)),
-            self.done.eq(was_active & ~active),
+            self.done.eq(self.w_enable & ~was_active),
         ]
         return m

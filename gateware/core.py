@@ -179,32 +179,31 @@ class ArrayCore(wiring.Component):
         bank = Signal.like(copier.r_bank)
         m.d.sync += bank.eq(copier.r_bank)
         copied = Cat(copier.r_column[: fields.bank_column], copier.r_slot)
-        read = Cat(bus.address[: fields.bank_column], results.row)
-        asked = bus.field(fields.bank_column, fields.bank)
+        word, column = bus.field(0, word_bits), bus.field(word_bits, fields.bank_column)
+        asked = bus.field(0, fields.bank_column)
+        to_rows = rows.inside & (column < engine.bank_columns)
+        to_result = results.inside & (asked < engine.bank_columns)
+        row_word = result_word = 0
         for b, post in enumerate(posts):
-            here = bus.field(word_bits + fields.bank_column, fields.bank) == b
-            column = bus.field(word_bits, fields.bank_column)
+            row_here = bus.field(word_bits + fields.bank_column, fields.bank) == b
+            result_here = bus.field(fields.bank_column, fields.bank) == b
+            picked = Mux(to_rows & row_here, 1 << word, 0)
             m.d.comb += [
                 post.row_address.eq(Cat(column, rows.row)),
                 post.row_data.eq(bus.data),
-                post.row_write.eq(Mux(rows.write & here, 1 << bus.field(0, word_bits), 0)),
+                post.row_write.eq(Mux(rows.write, picked, 0)),
                 post.row_read.eq(bus.reading),
-                post.result_address.eq(Mux(sequencer.busy, copied, read)),
-                post.result_use.eq(Mux(sequencer.busy, copier.r_use, bus.reading & results.inside)
-                                   & (Mux(sequencer.busy, copier.r_bank, asked) == b)),
-            ]
-        bus.answer(m, rows, [
-            (
-                b << fields.bank_column + word_bits | c << word_bits | w,
-                post.row_words.word_select(w, 32),
-            )
-            for b, post in enumerate(posts)
-            for c in range(engine.bank_columns) for w in range(ROW_WORDS)
-        ], bits=low + word_bits)  # fmt: skip
-        bus.answer(m, results, [
-            (b << fields.bank_column | c, post.result_word)
-            for b, post in enumerate(posts) for c in range(engine.bank_columns)
-        ], bits=low)  # fmt: skip
+                post.row_hide.eq(~picked),
+                post.result_address.eq(Mux(sequencer.busy, copied, Cat(asked, results.row))),
+                post.result_use.eq(Mux(
+                    sequencer.busy, copier.r_use & (copier.r_bank == b),
+                    bus.reading & to_result & result_here,
+                )),
+                post.result_hide.eq(bus.reading & ~(to_result & result_here)),
+            ]  # fmt: skip
+            row_word, result_word = row_word | post.row_word, result_word | post.result_late
+        bus.answer_with(row_word)
+        bus.answer_with(result_word)
         m.d.comb += [
             copier.start.eq(sequencer.copy),
             copier.rows.eq(sequencer.layer.rows),
@@ -226,9 +225,9 @@ class ArrayCore(wiring.Component):
             layers.r_use.eq(sequencer.layer_use),
             sequencer.layer_data.eq(layers.r_data),
         ]
-        bus.answer(
-            m, store, [(w, layers.r_data.word_select(w, 32)) for w in range(LAYER_WORDS)], bits=bits
-        )
+        asked = Mux(store.inside, 1 << bus.field(0, bits), 0)
+        m.d.comb += layers.r_hide.eq(Mux(bus.reading, ~asked, 0))
+        bus.answer_with(layers.r_word)
 
     def _vector_store(self, m, bus, vectors, sequencer, copier):
         """Returns what is being written: (whether, beat, segment, word)."""
@@ -244,7 +243,7 @@ class ArrayCore(wiring.Component):
         # A register of its own, near the store, for the address that takes the longest way.
         address, use = Signal(vectors.r_address.shape()), Signal()
         m.d.sync += [
-            address.eq(Mux(sequencer.busy, sequencer.beat, bus.coming >> fields.segment)),
+            address.eq(Mux(sequencer.busy, sequencer.beat, bus.coming[fields.segment :])),
             use.eq(sequencer.command.beat),
         ]
         hidden = []

@@ -22,7 +22,7 @@ class BeatExponents(wiring.Component):
     `EngineParameters.settle_cycles` + 1 cycles after the last one.
 
     `row` shows `row_beats` exponents of the last cycle's `r_row`; those named by `take`, in step
-    with `row`, count: `corrupt` strobes 2 cycles later for one of odd parity.  An exponent that
+    with `row`, count: `corrupt` strobes 3 cycles later for one of odd parity.  An exponent that
     changed before it was compared spoils the parity of its beat.
     """
 
@@ -52,7 +52,7 @@ class BeatExponents(wiring.Component):
             width=GRANULE * engine.row_beats, depth=engine.vector_rows, granularity=GRANULE
         ), "rows")  # fmt: skip
         beats, valid = [self.w_beat], [self.w_enable]
-        for n in range(depth + 3):
+        for n in range(depth + 4):
             beats.append(Signal.like(self.w_beat, name=f"beat_{n + 1}"))
             valid.append(Signal(name=f"valid_{n + 1}"))
             m.d.sync += [beats[-1].eq(beats[-2]), valid[-1].eq(valid[-2])]
@@ -63,9 +63,12 @@ class BeatExponents(wiring.Component):
             words.w_data.eq(Cat(exponent, exponent.xor()).replicate(engine.segments)),
             words.w_enable.eq(Mux(valid[1], 1 << segment, 0)),
             words.r_address.eq(beats[2]),
-            self.settled.eq(~Cat(valid[: depth + 2]).any()),
+            self.settled.eq(~Cat(valid[: depth + 3]).any()),
         ]
-        largest, odd = self._largest(m, words.r_data, depth)
+        # Block RAMs are slow: nothing but a register comes behind one.
+        late = Signal.like(words.r_data, name="late", reset_less=True)
+        m.d.sync += late.eq(words.r_data)
+        largest, odd = self._largest(m, late, depth)
         place_bits = ceil_log2(engine.row_beats)
         m.d.comb += [
             rows.w_address.eq(beats[-1] >> place_bits),
@@ -95,8 +98,9 @@ class BeatExponents(wiring.Component):
 
     def _check(self, m, granules):
         m.d.comb += self.row.eq(Cat(granule[:8] for granule in granules))
-        odd = Signal(len(granules))
+        late, odd = Cat(granules), Signal(len(granules))
+        kept, take = Signal.like(late, name="row_late", reset_less=True), Signal.like(self.take)
+        parities = [kept.word_select(n, GRANULE).xor() & take[n] for n in range(len(granules))]
         m.d.sync += [
-            odd.eq(Cat(granule.xor() & self.take[n] for n, granule in enumerate(granules))),
-            self.corrupt.eq(odd.any()),
+            kept.eq(late), take.eq(self.take), odd.eq(Cat(parities)), self.corrupt.eq(odd.any())
         ]

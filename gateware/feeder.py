@@ -31,7 +31,8 @@ class Feeder(wiring.Component):
     Two cycles after a beat's command `row` is the vector store's word, and `late` is it a cycle
     later.  `fp32` must be steady; `exponent` (see `AlignUnit`) belongs to the third cycle after the
     command.  An engine without fp32 takes integers only, from `row`; all others take `late`.
-    `invalid` strobes for a beat with a word that cannot be aligned.
+    `invalid` strobes for a beat with a word that cannot be aligned; without fp32 `late` tells it, a
+    cycle after the beat.
     """
 
     def __init__(self, *, engine):
@@ -54,7 +55,8 @@ class Feeder(wiring.Component):
             taps.append(Signal(CommandLayout(engine), name=f"command_{n + 1}"))
             m.d.sync += taps[-1].eq(taps[-2])
         command, beat = taps[-1], self.beat.payload
-        invalid = 0
+        invalid, suspect = 0, Signal()
+        m.d.sync += suspect.eq(command.beat)
         for s in range(engine.segments):
             x, wrong = self._aligned(m, s, taps[3])
             m.d.comb += beat.x[s].eq(Mux(command.beat, x, 0))
@@ -62,7 +64,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             self.beat.valid.eq(command.beat | command.drain),
             beat.use.eq(command.beat | command.drain),
-            self.invalid.eq(command.beat & invalid),
+            self.invalid.eq((command.beat if engine.fp32 else suspect) & invalid),
         ]
         for name in CommandLayout(engine).members:
             if name != "beat":
@@ -70,12 +72,13 @@ class Feeder(wiring.Component):
         return m
 
     def _aligned(self, m, s, command):
-        """(activation, whether it is none) of a word, in step with the last tap."""
+        """(activation, whether it is none) of a word, in step with the last tap; without fp32 the
+        latter comes a cycle later, as a block RAM is too slow for more than a register."""
         bits = self.engine.activation_bits
         if not self.engine.fp32:
-            word = self.row.word_select(s, 32)
-            x, wrong, above = Signal(bits), Signal(), word[bits - 1 :]
-            m.d.sync += [x.eq(word), wrong.eq(~(above.all() | ~above.any()))]
+            x, wrong = Signal(bits), Signal()
+            above = self.late.word_select(s, 32)[bits - 1 :]
+            m.d.sync += [x.eq(self.row.word_select(s, 32)), wrong.eq(~(above.all() | ~above.any()))]
             return x.as_signed(), wrong
         unit = place(m, AlignUnit(params=Align(bits=bits)), f"align_{s}")
         m.d.comb += [

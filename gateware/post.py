@@ -33,8 +33,10 @@ class Post(wiring.Component):
     that is not what its `residue` says; `corrupt`, row parameters of odd
     parity, or a result of odd parity that was read with `result_use`.
 
-    `row_*` are the link's write port to the row parameters (word address = slot, column, word) and
-    its read port; `result_address` reads the buffer; both reads answer in the next cycle.
+    `row_*` are the link's port to the row parameters (`row_address` = slot, column; `row_write` and
+    `row_hide` name words), `result_address` reads the buffer: 3 cycles later `row_word` shows the
+    word that is not hidden, and `result_late` the result, 0 with `result_hide`; `result_word` is
+    the result in the next cycle.
     """
 
     def __init__(self, *, engine):
@@ -61,10 +63,13 @@ class Post(wiring.Component):
             "row_data": In(32),
             "row_write": In(ROW_WORDS),
             "row_read": In(1),
-            "row_words": Out(32 * ROW_WORDS),
+            "row_hide": In(ROW_WORDS),
+            "row_word": Out(32),
             "result_address": In(self._results),
             "result_use": In(1),
+            "result_hide": In(1),
             "result_word": Out(32),
+            "result_late": Out(32),
         })
 
     def elaborate(self, platform):
@@ -83,10 +88,13 @@ class Post(wiring.Component):
             rows.w_enable.eq(self.row_write),
             rows.r_address.eq(Mux(self.row_read, self.row_address, where)),
             rows.r_use.eq(self.valid & ~self.row_read),
-            self.row_words.eq(rows.r_data),
+            rows.r_hide.eq(Mux(self.row_read, self.row_hide, 0)),
+            self.row_word.eq(rows.r_word),
             buffer.r_address.eq(self.result_address),
             buffer.r_use.eq(self.result_use),
+            buffer.r_hide.eq(self.result_hide),
             self.result_word.eq(buffer.r_data),
+            self.result_late.eq(buffer.r_word),
             self.corrupt.eq(rows.corrupt | buffer.corrupt),
         ]
         # Two cycles, because the row parameters come with a register behind their store.

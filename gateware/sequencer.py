@@ -12,7 +12,8 @@ from model.layout import LAYER_WORDS
 
 DESCRIPTOR = data.StructLayout({
     "beats": 16, "tiles": 16,
-    "rows": 16, "last_k": 8, "fp32_in": 1, "fp32_out": 1, "relu": 1, "forward": 1, "unused": 4,
+    "rows": 16, "last_k": 8,
+    "fp32_in": 1, "fp32_out": 1, "relu": 1, "forward": 1, "streams": 1, "unused": 3,
     "index_row": 32,
     "slot": 16, "result_slot": 16,
     "in_row": 16, "out_row": 16,
@@ -191,11 +192,12 @@ class Sequencer(wiring.Component):
         engine, layer = self.engine, self.layer
         k = layer.last_k + 1
         least = (engine.stages - 1) * engine.slot_cycles
-        hidden, taken, gap = Signal(16), Signal(17), Signal(16)
+        hidden, taken, gap, stalling = Signal(16), Signal(17), Signal(16), Signal()
         self._step = Signal.like(self.slot_offset)
         self._started, self._released, self._no_gap = Signal(16), Signal(), Signal()
         self._gap, self._stream_left, self._before_last = gap, Signal(16), Signal(8)
-        self._one_beat, self._one_bucket, self._streams = Signal(), Signal(), Signal()
+        self._one_beat, self._one_bucket, self._streams = Signal(), Signal(), layer.streams
+        self._stalls = Signal()
         self._last_tile, self._last_round, self._first_tile = Signal(), Signal(), Signal()
         self._next_base = Signal.like(self._base)
         self._next_offset = Signal.like(self.slot_offset)
@@ -206,8 +208,9 @@ class Sequencer(wiring.Component):
             gap.eq(Mux(taken < hidden, hidden - taken, 0)),
             self._no_gap.eq(taken >= hidden),
             self._step.eq(layer.tiles * engine.stages),
-            self._streams.eq(layer.stream != 0),
-            self._released.eq((layer.stream == 0) | (self.released != self._started)),
+            self._released.eq(~layer.streams | (self.released != self._started)),
+            stalling.eq(self._stalls),
+            self.stalled.eq(self.stalled + stalling),
             self._one_beat.eq(layer.beats == 1),
             self._one_bucket.eq(layer.last_k == 0),
             self._before_last.eq(layer.last_k - 1),
@@ -223,7 +226,6 @@ class Sequencer(wiring.Component):
         which shows a cycle later."""
         engine, layer = self.engine, self.layer
         base = layer.in_row << ceil_log2(engine.row_beats)
-        streams = layer.stream != 0
         m.d.sync += [
             self._base.eq(base), self.beat.eq(base), self._index_row.eq(layer.index_row),
             self._left_beats.eq(layer.beats), self._last_beat.eq(layer.beats == 1),
@@ -234,7 +236,7 @@ class Sequencer(wiring.Component):
         ]  # fmt: skip
         m.d.comb += self._scan_first.eq(self._fp32)
         m.next = "READY"
-        with m.If(~self._fp32 & ~streams):
+        with m.If(~self._fp32 & ~layer.streams):
             m.d.comb += self._launches.eq(1)
             m.d.sync += [
                 self._fresh.eq(0), self._due.eq(0), self._vectors.eq(self._last_vector)
@@ -242,7 +244,7 @@ class Sequencer(wiring.Component):
             m.d.comb += self._tile_begins.eq(1)
             m.next = "BEATS"
         with m.Elif(~self._fp32):
-            m.d.sync += self.stalled.eq(self.stalled + 1)
+            m.d.comb += self._stalls.eq(1)
 
     def _feed(self, m):
         """A beat a cycle; packed indices keep a row of the index store for several."""
@@ -291,7 +293,7 @@ class Sequencer(wiring.Component):
         with m.If(due & (self._fp32 & ~self._scanned | self._paced)):
             pass
         with m.Elif(~self._released):
-            m.d.sync += self.stalled.eq(self.stalled + 1)
+            m.d.comb += self._stalls.eq(1)
         with m.Elif(due & self._fp32 & self.nonfinite):
             m.d.comb += self.refused.eq(1)
             m.d.sync += self._abandoned.eq(1)

@@ -95,14 +95,14 @@ SMALL = {
 
 ECP5 = {
     "fp32-16": Configuration(
-        _fp32(stages=2, columns=2, segments=4, max_columns=1024, slots=32, result_slots=32,
-              vector_words=512, multiplier="18x18"),
-        40, 256,
+        _fp32(stages=1, columns=8, segments=2, max_columns=1024, slots=8, result_slots=32,
+              vector_words=2048, multiplier="18x18"),
+        24, 256,
     ),
     "int8-64": Configuration(
-        _int8(stages=4, columns=4, segments=4, max_columns=1024, slots=32, result_slots=32,
-              vector_words=512, multiplier="18x18"),
-        40, 256,
+        _int8(stages=2, columns=8, segments=4, max_columns=1024, slots=8, result_slots=32,
+              vector_words=2048, multiplier="18x18"),
+        48, 256,
     ),
 }  # fmt: skip
 """Engines for the LFE5U-85F, with everything that an engine has, placed and routed in minutes."""

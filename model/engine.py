@@ -255,14 +255,14 @@ class EngineParameters:
 
     def copy_cycles(self, rows: int) -> int:
         """Cycles in which `rows` results become the next layer's input, and the largest exponents
-        of its beats are found."""
+        of its beats are found; the last layer of a run does not wait for these."""
         settle = self.settle_cycles if self.fp32 else 0
-        return ceil_div(rows, self.segments) * self.segments + 1 + settle
+        return ceil_div(rows, self.segments) * self.segments + 2 + settle
 
     @property
     def settle_cycles(self) -> int:
         """Cycles that the next layer waits for the largest exponents of words just written."""
-        return 1 + ceil_log2(self.segments)
+        return 2 + ceil_log2(self.segments)
 
     @property
     def normalize_cycles(self) -> int:

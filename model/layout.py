@@ -54,10 +54,10 @@ class Descriptor:
     """One layer as the sequencer reads it: `LAYER_WORDS` 32-bit words.
 
     word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out,
-    relu, forward (results become the input of the layer at `out_row`);  2: first index row;
-    3: first slot, first result slot;  4: row of the vector store with the input, and with the
-    output;  5: out_bits (8), `index_bits` - 1 (2, the bits of a packed index), and in the upper 16
-    bits rows of the vector store from one vector to the next, where a run takes several; their
+    relu, forward (results become the input of the layer at `out_row`), stream > 0;  2: first index
+    row;  3: first slot, first result slot;  4: row of the vector store with the input, and with
+    the output;  5: out_bits (8), `index_bits` - 1 (2, the bits of a packed index), and in the upper
+    16 bits rows of the vector store from one vector to the next, where a run takes several; their
     results follow each other, tiles · stages slots each;  6: `stream` (16).
 
     A layer with `stream` > 0 has that many tiles in all, of which the stores hold `tiles` at a
@@ -84,6 +84,7 @@ class Descriptor:
 
     def words(self) -> Words:
         flags = self.fp32_in | self.fp32_out << 1 | self.relu << 2 | self.forward << 3
+        flags |= (self.stream > 0) << 4
         return np.array(
             [
                 self.beats | self.tiles << 16,

@@ -14,8 +14,8 @@ from sim.scoreboard import Scoreboard
 from sim.streams import Pause, never
 
 LONGEST_RUN = 100_000
-SETTLE = 2 + 6
-"""Cycles after a write, for up to 64 segments (`EngineParameters.settle_cycles` + 1)."""
+SETTLE = 10
+"""Cycles after a write: the bus's, and `EngineParameters.settle_cycles` for up to 64 segments."""
 
 
 class CoreDriver:
