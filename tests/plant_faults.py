@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("gateware", "host", "model", "sim", "tests")
+FOLDERS = ("boards", "gateware", "host", "model", "sim", "tests")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ FAULTS = (
     ),
     Fault(
         "drain", "the sequencer drains one bucket too few", "gateware/sequencer.py",
-        "drained = count == layer.last_k", "drained = count + 1 == layer.last_k",
+        "self._before_last.eq(layer.last_k - 1)",
+        "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
         ("test_gateware_core",),
     ),
     Fault(
@@ -58,7 +59,15 @@ FAULTS = (
     ),
     Fault(
         "gain", "a column forgets what its buckets held before", "gateware/column.py",
-        "written.eq(self.drain)", "written.eq(0)", ("test_gateware_column",),
+        "gain.eq(values[1] - before)", "gain.eq(values[1])", ("test_gateware_column",),
+    ),
+    Fault(
+        "gain-keep", "synthesis may move the gain's subtraction", "gateware/column.py",
+        'reset_less=True, attrs={"keep": 1})', "reset_less=True)", ("test_boards_netlist",),
+    ),
+    Fault(
+        "residue", "a result is not compared with its residue", "gateware/post.py",
+        "return now & (residue != kept[4:6])", "return now & 0", ("test_sim_faults",),
     ),
     Fault(
         "stage", "a segment starts with its neighbor instead of a cycle later",
@@ -81,12 +90,16 @@ FAULTS = (
     ),
     Fault(
         "parity-core", "parity of the vectors is not looked at", "gateware/core.py",
-        "vectors.r_use.eq(sequencer.row_use)", "vectors.r_use.eq(0)", ("test_gateware_core",),
+        "vectors.r_use.eq(use)", "vectors.r_use.eq(0)", ("test_gateware_core",),
     ),
     Fault(
-        "feeder", "later beats of a row come from the row shown now", "gateware/feeder.py",
-        "with m.If(taps[2].beat & (taps[2].part == 0)):", "with m.If(taps[2].beat):",
+        "feeder", "integers are told from none by the row of the next beat", "gateware/feeder.py",
+        "above = self.late.word_select(s, 32)", "above = self.row.word_select(s, 32)",
         ("test_gateware_feeder",),
+    ),
+    Fault(
+        "feeder-idle", "words that no beat asked for reach the lanes", "gateware/feeder.py",
+        "beat.x[s].eq(Mux(command.beat, x, 0))", "beat.x[s].eq(x)", ("test_gateware_feeder",),
     ),
     Fault(
         "flush", "what a sigma error left in the buckets stays there", "gateware/sequencer.py",
@@ -95,8 +108,13 @@ FAULTS = (
     ),
     Fault(
         "vectors", "the next vector does not wait for its scan", "gateware/sequencer.py",
-        "with m.Elif((self._settle != 0) | (self._pace != 0)):", "with m.Elif(self._pace != 0):",
-        ("test_gateware_core",),
+        "with m.If(due & (self._fp32 & ~self._scanned | self._paced)):",
+        "with m.If(due & self._paced):", ("test_gateware_core",),
+    ),
+    Fault(
+        "release", "a streamed tile starts before it is released", "gateware/sequencer.py",
+        "self._released.eq(~layer.streams | (self.released != self._started))",
+        "self._released.eq(1)", ("test_gateware_core",),
     ),
     Fault(
         "copier", "padding of the next layer's input is not zeroed", "gateware/copier.py",
@@ -114,6 +132,11 @@ FAULTS = (
         "stale-write", "an image write needs no epoch", "gateware/link/verdict.py",
         "image & ~loading & ~streamed", "image & 0",
         ("test_link_endpoint",),
+    ),
+    Fault(
+        "image-check", "the image is read back beside a run", "gateware/link/endpoint.py",
+        "image_check.go.eq(~self._receiver.valid & ~core.busy),",
+        "image_check.go.eq(~self._receiver.valid),", ("test_link_image_check",),
     ),
     Fault(
         "rounding", "ties round up instead of to even", "gateware/shift.py",

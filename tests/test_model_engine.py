@@ -233,11 +233,12 @@ class Clock:
         return accumulator + ((12 if wide else 11) if fp32_out else 10)
 
     def copied(self, result):
-        """One word a cycle, whole beats, and a cycle to begin; where there is fp32, what the next
-        layer waits for the exponents of the last beat: a cycle, and a tree over its segments."""
+        """One word a cycle, whole beats, and a cycle to begin and one behind the result buffer;
+        where there is fp32, what the next layer waits for the exponents of the last beat: one cycle
+        behind their store, one for the largest, and a tree over the segments."""
         engine = self.engine
-        waits = 1 + halvings(engine.segments) if engine.fp32 else 0
-        return result + 1 + len(range(0, self.rows, engine.segments)) * engine.segments + waits
+        waits = 2 + halvings(engine.segments) if engine.fp32 else 0
+        return result + 2 + len(range(0, self.rows, engine.segments)) * engine.segments + waits
 
 
 @given(SIZES, st.integers(1, 900), COLUMNS, st.integers(1, 16), st.integers(1, 6), st.data())
@@ -323,9 +324,9 @@ def test_layer_cycles_counted_by_hand():
     assert engine.layer_cycles(12, 10, 4, fp32_in=True, fp32_out=True) == (
         array + 2 + 8 + 13 + scan
     )
-    # 12 results, one per cycle, one cycle to begin, two until the last exponents are there.
+    # 12 results, one per cycle, two cycles on their way, three until the last exponents are there.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
-        array + 2 + 8 + 12 + 15
+        array + 2 + 8 + 12 + 17
     )
     # Two more vectors, 18 cycles each.
     assert engine.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, vectors=3) == (
@@ -337,7 +338,7 @@ def test_layer_cycles_counted_by_hand():
     integers = EngineParameters(**{**vars(engine), "edges": "integer"})
     assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False) == array + 2 + 3 + 12
     assert integers.layer_cycles(12, 10, 4, fp32_in=False, fp32_out=False, forward=True) == (
-        array + 2 + 3 + 12 + 13
+        array + 2 + 3 + 12 + 14
     )
 
 

@@ -53,7 +53,7 @@ class ExponentsBench:
         self.rows = -(-engine.vector_words // (engine.row_beats * engine.segments))
         self.beats = self.rows * engine.row_beats
         # From the last write until `settled` rises; a row asked for two cycles later is complete.
-        self.settle = 2 + (engine.segments - 1).bit_length()
+        self.settle = 3 + (engine.segments - 1).bit_length()
         self.words = HELD.setdefault(name, Words())
         self.stores = {kind: memory(dut, f"part_{name}", kind) for kind in ("words", "rows")}
         self.board = Scoreboard(name, show=str)
@@ -62,7 +62,7 @@ class ExponentsBench:
         # Beats with a write on its way whose place was or will be odd: nobody says in which cycle.
         self.unclear: set[int] = set()
         self.asked: tuple[int, list[int | None]] | None = None
-        self.corrupt = deque([0, 0])
+        self.corrupt = deque([0, 0, 0])
         self.strobes = self.complete = 0
         self.settled = False
 
@@ -334,6 +334,6 @@ async def strobes(bench: ExponentsBench, row: int, take: int, wanted: int) -> No
     before = bench.strobes
     await bench.cycle(row=row, take=0)
     await bench.cycle(row=row, take=take)
-    for _ in range(2):
+    for _ in range(3):
         await bench.cycle(row=row, take=0)
     assert bench.strobes - before == wanted, f"{bench.name}: {bench.strobes - before} strobes"

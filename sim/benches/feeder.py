@@ -55,14 +55,19 @@ class FeederBench:
         self.engine = engine = EngineParameters(**parameters()["feeders"][name])
         integer = engine.edges == "integer"
         self.latency = 3 if integer else 8
-        # Cycles from a command to its words, and the port that they are taken from.
-        self.delay, self.port = (2, "row") if integer else (3, "late")
+        # What the ports used will show, 2 and 3 cycles after a command: x is taken from the first
+        # of them, and the last tells whether it is one, both of a word of their own.
+        self.ports: dict[str, deque[list[int]]] = {
+            port: deque([[]] * cycles)
+            for port, cycles in (("row", 2), ("late", 3)) if integer or port == "late"
+        }  # fmt: skip
         self.board = Scoreboard(name, show=str)
         # All that a command says about its beat but the words, which the feeder hands on as it is.
         self.marks = {
             field: fields.width for field, fields in BeatLayout(engine) if field not in ("x", "use")
         }
-        self.rows: deque[list[int]] = deque([[]] * self.delay)
+        # Integers are judged a cycle after their beat.
+        self.judged: deque[int] = deque([0] * integer)
         self.exponents: deque[int] = deque([1] * 3)
         self.promised: deque[list[bool]] = deque()
         self.valid = 0
@@ -75,15 +80,16 @@ class FeederBench:
             await RisingEdge(self.dut.clk)
         self.dut.fp32.value = int(fp32)
         for n in range(self.latency):
-            self.board.expect(None, f"idle cycle {n} after a setting")
+            self.board.expect((None, 0), f"idle cycle {n} after a setting")
 
     def _show(self) -> None:
-        """This cycle's row, where the engine takes it, and rubbish where it does not."""
-        row = sum(value << 32 * n for n, value in enumerate(self.rows.popleft()))
+        """This cycle's rows, where the engine takes them, and rubbish where it does not."""
         for port in ("row", "late"):
+            rows = self.ports.get(port)
+            row = sum(value << 32 * n for n, value in enumerate(rows.popleft())) if rows else None
             rubbish = self.source.getrandbits(32 * self.engine.segments)
-            getattr(self.dut, port).value = row if port == self.port else rubbish
-        self.dut.exponent.value = self.exponents.popleft()
+            getattr(self.dut, port).value = rubbish if row is None else row
+        self.dut.exponent.value = self.exponents.popleft() if self.exponents else 1
 
     def row(self, exponent: int) -> list[int]:
         bits = self.engine.activation_bits
@@ -105,32 +111,39 @@ class FeederBench:
         self._receive()
         # What the store shows behind drains and idle cycles is not this vector's.
         exponent = source.choice([1, 254, 130, 24, source.randint(1, 254)])
-        row = self.row(exponent)
-        self.rows.append(row)
+        rows = [self.row(exponent) for _ in self.ports]
+        for queue, row in zip(self.ports.values(), rows, strict=True):
+            queue.append(row)
         self.exponents.append(exponent)
-        self._expect(what, row, exponent, marks)
+        self._expect(what, rows, exponent, marks)
         await RisingEdge(self.dut.clk)
 
-    def _expect(self, what: str, words: list[int], exponent: int, marks: dict[str, int]) -> None:
-        if what == "idle":
-            self.board.expect(None)
-            return
-        pairs = [(0, 0)] * self.engine.segments
+    def _expect(
+        self, what: str, rows: list[list[int]], exponent: int, marks: dict[str, int]
+    ) -> None:
+        pairs = judged = [(0, 0)] * self.engine.segments
         if what == "beat":
-            bits = self.engine.activation_bits
-            pairs = [aligned(bits, self.fp32, exponent, value) for value in words]
+            pairs, judged = (
+                [aligned(self.engine.activation_bits, self.fp32, exponent, word) for word in row]
+                for row in (rows[0], rows[-1])
+            )
+        self.judged.append(int(any(bad for _, bad in judged)))
+        invalid = self.judged.popleft()
+        if what == "idle":
+            self.board.expect((None, invalid))
+            return
         # What a word that cannot be aligned becomes is nobody's promise: the run has failed.
         xs = [None if bad else x for x, bad in pairs]
         self.promised.append([not bad for _, bad in pairs])
-        note = f"{what} of {[hex(value) for value in words]}, exponent {exponent}"
+        shown = ", ".join(str([hex(value) for value in row]) for row in rows)
+        note = f"{what} of {shown}, exponent {exponent}"
         self.valid += what == "beat" and None not in xs
-        self.board.expect((xs, marks | {"use": 1}, int(None in xs)), note)
+        self.board.expect(((xs, marks | {"use": 1}), invalid), note)
 
     def _receive(self) -> None:
         invalid = int(self.dut.invalid.value)
         if not int(self.dut.beat__valid.value):
-            assert not invalid, "invalid without a beat"
-            self.board.receive(None)
+            self.board.receive((None, invalid))
             return
         count = self.engine.segments
         names = [field for field, _ in BeatLayout(self.engine) if field != "x"]
@@ -140,13 +153,14 @@ class FeederBench:
         shown = [x if valid else None
                  for x, valid in zip(payload[:count], self.promised.popleft(), strict=True)]
         marks = dict(zip(names, payload[count:], strict=True))
-        self.board.receive((shown, marks, invalid))
+        self.board.receive(((shown, marks), invalid))
 
     async def finish(self) -> None:
         self.dut.command.value = 0
-        for _ in range(self.latency):
-            if self.rows:
-                self._show()
+        for invalid in self.judged:
+            self.board.expect((None, invalid), "after the last beat")
+        for _ in range(self.latency + len(self.judged)):
+            self._show()
             await FallingEdge(self.dut.clk)
             self._receive()
             await RisingEdge(self.dut.clk)
