@@ -22,9 +22,15 @@ def main(arguments=None):
     parser.add_argument("--door", choices=DOORS, default="axi", help="front door (axi)")
     choices = {"edges": EDGES, "storage": ("block", "distributed")}
     for name, value in vars(default).items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parser.add_argument(
+                option, action=argparse.BooleanOptionalAction, default=value, help=name
+            )
+            continue
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(value), choices=choices.get(name),
-            default=value, help=f"{name} ({value})",
+            option, type=type(value), choices=choices.get(name), default=value,
+            help=f"{name} ({value})",
         )  # fmt: skip
     parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")

@@ -277,7 +277,7 @@ DESCRIPTOR = Descriptor(
 
 def test_descriptor_words():
     assert [hex(word) for word in DESCRIPTOR.words().tolist()] == [
-        "0x56781234", "0xf9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0219",
+        "0x56781234", "0x100f9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0219",
         "0x9876", "0x0",
     ]  # fmt: skip
 
@@ -288,6 +288,12 @@ def test_descriptor_words():
 def test_descriptor_flags(name, bit):
     changed = Descriptor(**{**vars(DESCRIPTOR), name: True}).words()
     assert (changed ^ DESCRIPTOR.words()).tolist() == [0, 1 << bit, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_layer_with_more_tiles_than_places_has_a_flag():
+    resident = Descriptor(**{**vars(DESCRIPTOR), "stream": 0}).words()
+    changed = resident ^ DESCRIPTOR.words()
+    assert changed.tolist() == [0, 1 << 28, 0, 0, 0, 0, DESCRIPTOR.stream, 0]
 
 
 def test_regions_are_the_upper_four_bits():
