@@ -16,7 +16,8 @@ SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", 
     [
         ("uart", [], {"rx", "tx"}),
         ("axi", ["--edges", "integer", "--dsp-columns", "2"], {"s_axi_awaddr", "s_axi_rdata"}),
-        ("bytes", ["--edges", "fp32", "--bank", "2", "--row-beats", "4", "--no-residues", "--result-slots", "9",
+        ("bytes", ["--edges", "fp32", "--bank", "2", "--row-beats", "4",
+                   "--no-residues", "--result-slots", "9",
                    "--storage", "distributed"], {"i__payload"}),
     ],
 )  # fmt: skip
