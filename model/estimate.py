@@ -227,7 +227,10 @@ def checked_store(words: int, width: int, depth: int) -> Estimate:
     XOR."""
     lut = (width + 1) * ceil_div(words - 1, 5)
     lut += ceil_div(width, 5) + ceil_div(width + 1, 5) + 2
-    halves = words * ceil_div(depth, 512)
+    blocks = ceil_div(depth, 512)
+    halves = words * blocks
+    if width == 32 and blocks & (blocks - 1):  # one of the blocks; else narrow ones are deep enough
+        lut += 33 * words * 3 * (blocks - 1) // 5
     if width != 32:  # nine bits at least are written together
         halves = block_rams(words * 9 * ceil_div(width + 1, 9), depth)
     return Estimate(lut=lut, ff=(width + 2) * words + width + 5, bram18=halves)

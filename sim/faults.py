@@ -57,13 +57,15 @@ CHUNK_CYCLES = 1_000_000
 @dataclass(frozen=True)
 class Kind:
     """Places whose names match `pattern`: what lies there, and whether a check is to see each
-    fault of it.  `changed`: of a memory, the word that was written just then."""
+    fault of it.  `changed`: of a memory, the word that was written just then; `fp32`: only
+    engines that take fp32 vectors have it."""
 
     name: str
     group: str
     pattern: str
     checked: bool = True
     changed: bool = False
+    fp32: bool = False
 
 
 KINDS = (
@@ -73,7 +75,7 @@ KINDS = (
     Kind("vectors", "storage", r"vectors\.ram\.mem$"),
     Kind("layer descriptors", "storage", r"layers\.ram\.mem$"),
     Kind("results", "storage", r"buffer\.ram\.mem$"),
-    Kind("exponents", "storage", r"exponents\.(words|rows)\.mem$"),
+    Kind("exponents", "storage", r"exponents\.(words|rows)\.mem$", fp32=True),
     Kind("buckets", "storage", r"lane_\d+\.(upper\.)?mem$"),
     Kind("buckets at the last drain", "storage", r"\bold\.mem$"),
     Kind("bucket adder", "adder", r"lane_\d+\.(upper\.)?mem$", changed=True),
@@ -131,7 +133,8 @@ def short(place: Place) -> str:
 
 
 def places_by_kind(places: Sequence[Place]) -> dict[Kind, list[Place]]:
-    """Every place under its kind; raises `LookupError` for a kind without any."""
+    """Every place under its kind; raises `LookupError` for a kind without any.  An engine that does
+    not scan has no kinds of `fp32`."""
     found: dict[Kind, list[Place]] = {kind: [] for kind in KINDS}
     for place in places:
         if short(place).startswith("link__"):
@@ -140,6 +143,8 @@ def places_by_kind(places: Sequence[Place]) -> dict[Kind, list[Place]]:
         for kind in matching:
             if kind.changed or kind is next(k for k in matching if not k.changed):
                 found[kind].append(place)
+    scans = any(short(place).startswith("scanner.") for place in places)
+    found = {kind: some for kind, some in found.items() if scans or not kind.fp32}
     if empty := [kind.name for kind, some in found.items() if not some]:
         raise LookupError(
             f"no register or memory belongs to {', '.join(empty)}: the gateware's names have "
@@ -268,7 +273,7 @@ def campaign(
     product = Twins(made.engine, rng, rows=made.rows, columns=made.columns)
     with BareCore(program) as core:
         tried = Campaign(core, product, rng, ignored=ignored)
-        for kind in kinds:
+        for kind in (kind for kind in kinds if kind in tried.places):
             count = Count(name, kind, places=len(tried.places[kind]))
             for _ in range(injections):
                 count.add(*tried.inject(kind))

@@ -215,3 +215,11 @@ def test_wrong_usage(arguments, message, capsys):
         main(arguments)
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_engine_of_integers_has_no_exponents_and_every_other_kind(core):
+    """Its names stand in for it: those of the other engine but the parts that scan."""
+    without = [p for p in core.places() if not short(p).startswith(("scanner.", "exponents."))]
+    assert set(places_by_kind(without)) == {kind for kind in KINDS if not kind.fp32}
+    with pytest.raises(LookupError, match="belongs to exponents: "):
+        places_by_kind([p for p in core.places() if not short(p).startswith("exponents.")])
