@@ -32,5 +32,8 @@ def test_core_bench():
         **{name: ArrayCore(engine=EngineParameters(**sizes)) for name, sizes in ENGINES.items()}
     )
     values = {"engines": ENGINES, "networks": 3, "batches": 2, "streams": 2}
-    count = run_bench(open_memories(emit(bundle)), "core", more=["core_stream"], values=values)
+    count = run_bench(
+        open_memories(emit(bundle)), "core", more=["core_errors", "core_map", "core_stream"],
+        values=values,
+    )  # fmt: skip
     assert count == len(NAMES) * (3 * len(KINDS) + 7) + len(FLOATS) * 3 + 1
