@@ -48,12 +48,13 @@ class Copier(wiring.Component):
         segment = Signal.like(self.w_segment)
         beat = Signal.like(self.w_beat)
         last_column = column == engine.columns - 1
-        with m.If(self.start):
+        # Prepared before `start`, which comes late in its cycle.
+        with m.If(~active):
             m.d.sync += [
-                active.eq(1), left.eq(self.rows), column.eq(0), self.r_slot.eq(self.slot),
+                active.eq(self.start), left.eq(self.rows), column.eq(0), self.r_slot.eq(self.slot),
                 self.r_bank.eq(0), self.r_column.eq(0), segment.eq(0), beat.eq(self.beat),
             ]  # fmt: skip
-        with m.Elif(active):
+        with m.Else():
             m.d.sync += [
                 left.eq(Mux(left == 0, 0, left - 1)),
                 column.eq(Mux(last_column, 0, column + 1)),

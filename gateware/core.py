@@ -1,7 +1,7 @@
 """The compute core: stores on the bus, sequencer, feeder, array and what follows it."""
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -13,6 +13,7 @@ from gateware.copier import Copier
 from gateware.emit import place
 from gateware.exponents import BeatExponents
 from gateware.feeder import Feeder, Scanner
+from gateware.lockstep import Lockstep
 from gateware.post import Post
 from gateware.segment import weight_words
 from gateware.sequencer import Sequencer
@@ -49,12 +50,20 @@ class ArrayCore(wiring.Component):
         bus = BusDecoder(m, link.bus)
         corrupt = Cat(array.corrupt, vectors.corrupt, layers.corrupt)
         exponent = 1
+        self._lockstep = Lockstep(m) if engine.lockstep else None
         written = self._vector_store(m, bus, vectors, sequencer, copier)
         if engine.fp32:
             exponent, wrong = self._exponents(m, sequencer, written)
             corrupt = Cat(corrupt, wrong)
         else:
             m.d.comb += sequencer.settled.eq(1)
+        if engine.lockstep:
+            for component, first, name in (
+                (Feeder(engine=engine), feeder, "feeder"),
+                (Copier(engine=engine), copier, "copier"),
+                (Sequencer(engine=engine), sequencer, "sequencer"),
+            ):
+                self._lockstep.follow(component, first, name)
         self._control(m, sequencer, feeder, posts, corrupt)
         self._data(m, sequencer, exponent, feeder, array, posts)
         self._array_stores(m, bus, array)
@@ -67,6 +76,13 @@ class ArrayCore(wiring.Component):
     def _control(self, m, sequencer, feeder, posts, corrupt):
         link, layer = self.link, sequencer.layer
         sigma = Cat(post.sigma for post in posts).any()
+        differs = ends = Const(0, 1)
+        if self.engine.lockstep:
+            # What stays different is an error of every run until a reset, but keeps none from
+            # ending.
+            ends = Signal(Lockstep.latency + 1)
+            m.d.sync += ends.eq(Cat(sequencer.busy, ends))
+            differs = self._lockstep.differs() & (sequencer.busy | ends.any())
         m.d.comb += [
             sequencer.start.eq(link.start),
             sequencer.first.eq(link.first),
@@ -76,7 +92,7 @@ class ArrayCore(wiring.Component):
             link.tiles_done.eq(sequencer.tiles_done),
             link.stalled.eq(sequencer.stalled),
             # Errors come a cycle late; a host that sees the end of the run must see them too.
-            link.busy.eq(sequencer.busy | link.errors.any()),
+            link.busy.eq(sequencer.busy | ends.any() | link.errors.any()),
             link.cycles.eq(sequencer.cycles),
             sequencer.sigma.eq(sigma),
             sequencer.result_done.eq(posts[0].done),
@@ -86,7 +102,7 @@ class ArrayCore(wiring.Component):
             Cat(
                 sequencer.refused | (feeder.invalid & layer.fp32_in),
                 out_of_range | (feeder.invalid & ~layer.fp32_in),
-                sigma,
+                sigma | differs,
                 Cat(post.overflow for post in posts).any(),
                 Cat(corrupt, *[post.corrupt for post in posts]).any(),
             )
@@ -279,4 +295,11 @@ class ArrayCore(wiring.Component):
             sequencer.settled.eq(beats.settled),
             sequencer.nonfinite.eq(scanner.nonfinite),
         ]
+        if self.engine.lockstep:
+            follow = self._lockstep.follow
+            second = follow(
+                BeatExponents(engine=self.engine), beats, "exponents", trusted=("row", "corrupt")
+            )
+            follow(Scanner(exponents=self.engine.row_beats), scanner, "scanner",
+                   given={"row": second.row})  # fmt: skip
         return scanner.exponent, beats.corrupt

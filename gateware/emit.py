@@ -34,12 +34,13 @@ def emit(component, name="top"):
     return "\n".join([*modules.values(), text])
 
 
-def place(m, component, name):
+def place(m, component, name, *, reset=None):
     """Add `component` to `m` as an `Instance` named `name`; return its ports.
 
     The object returned has the component's members, so that it is wired like a submodule.  A
     component with a `verilog(name)` method supplies its own text.  Components are the same module
-    if `key` is equal: by default the class and the constructor's readable parameters.
+    if `key` is equal: by default the class and the constructor's readable parameters.  `reset`
+    takes the place of the domain's.
     """
     key = component_key(component)
     base = re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
@@ -62,7 +63,7 @@ def place(m, component, name):
     if re.search(r"^\s*input clk;", text, re.MULTILINE):
         arguments["i_clk"] = ClockSignal()
     if re.search(r"^\s*input rst;", text, re.MULTILINE):
-        arguments["i_rst"] = ResetSignal()
+        arguments["i_rst"] = ResetSignal() if reset is None else reset
     m.submodules[name] = Instance(module, **arguments)
     return ports
 

@@ -8,6 +8,7 @@ from gateware.array import PlaceLayout, ResultLayout
 from gateware.checked_ram import CheckedRam
 from gateware.column import limb_widths
 from gateware.emit import place
+from gateware.lockstep import Lockstep
 from gateware.normalize import NormalizeUnit
 from gateware.requantize import RequantizeUnit
 from gateware.residue import digits, fold, fold_to
@@ -29,9 +30,9 @@ class Post(wiring.Component):
     to the cycle of `valid`, the other settings must be steady while it works.
 
     Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
-    infinity; `sigma`, a result whose buckets did not add up, or
-    that is not what its `residue` says; `corrupt`, row parameters of odd
-    parity, or a result of odd parity that was read with `result_use`.
+    infinity; `sigma`, a result whose buckets did not add up, or that is not what its `residue`
+    says, or two units in `lockstep` that disagree; `corrupt`, row parameters of odd parity, or a
+    result of odd parity that was read with `result_use`.
 
     `row_*` are the link's port to the row parameters (`row_address` = slot, column; `row_write` and
     `row_hide` name words), `result_address` reads the buffer: 3 cycles later `row_word` shows the
@@ -105,15 +106,19 @@ class Post(wiring.Component):
             valid.eq(Cat(self.valid, valid)),
             added.eq((self.row.high << limb_widths(engine)[0]) + self.row.low),
             accumulator.eq(added),
-            self.sigma.eq(self.valid & self.row.mismatch | self._differs(m, accumulator, valid[1])),
             scale.eq(Cat(self.scale, scale)),
         ]
+        differs = self._differs(m, accumulator, valid[1])
         valid, scale = valid[1], scale[len(self.scale) :].as_signed()
         words = []
+        self._lockstep = Lockstep(m) if engine.lockstep else None
         if engine.fp32:
             words.append(self._normalize(m, valid, accumulator, scale, rows.late))
         if engine.integer:
             words.append(self._requantize(m, valid, accumulator, rows.late))
+        if engine.lockstep:
+            differs |= self._lockstep.differs()
+        m.d.sync += self.sigma.eq(self.valid & self.row.mismatch | differs)
         longest = max(latency for latency, *_ in words)
         targets = self._delayed(m, (where + offset)[: self._results], 2 + longest)
         taps = [targets[2 + latency] for latency, *_ in words]
@@ -146,9 +151,10 @@ class Post(wiring.Component):
 
     def _normalize(self, m, valid, accumulator, scale, row):
         """(latency, whether a word is there, the word)"""
-        m.submodules.normalize = unit = NormalizeUnit(
-            params=Normalize(width=self.engine.accumulator_bits)
-        )
+        params = Normalize(width=self.engine.accumulator_bits)
+        m.submodules.normalize = unit = NormalizeUnit(params=params)
+        if self.engine.lockstep:
+            self._lockstep.follow(NormalizeUnit(params=params), unit, "normalize")
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.value.eq(accumulator),
@@ -161,6 +167,8 @@ class Post(wiring.Component):
     def _requantize(self, m, valid, accumulator, row):
         """(latency, whether a word is there, the word)"""
         m.submodules.requantize = unit = RequantizeUnit(params=REQUANTIZE)
+        if self.engine.lockstep:
+            self._lockstep.follow(RequantizeUnit(params=REQUANTIZE), unit, "requantize")
         bits = REQUANTIZE.acc_bits
         above = accumulator[bits - 1 :]
         m.d.comb += [

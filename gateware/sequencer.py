@@ -42,9 +42,9 @@ class Sequencer(wiring.Component):
     else was missing, `tiles_done` the streamed tiles whose results are all written.
 
     `launched` strobes with the first beat's command of a product: the scan's exponent (for this one
-    cycle) and `slot_offset` are then the product's, whose number is `product`.  After a reset, and
-    after a run with a `sigma` error, every bucket is drained once (`busy`), so that the columns
-    know what the buckets hold.
+    cycle) and `slot_offset` (for two) are then the product's, whose number is `product`.  After a
+    reset, and after a run with a `sigma` error, every bucket is drained once (`busy`), so that the
+    columns know what the buckets hold.
 
     `beat` is the place in the vector store that a beat's command reads; `scan_row` the row of
     largest exponents being read, of which `scan_take` names those that count, a cycle later.
@@ -149,6 +149,7 @@ class Sequencer(wiring.Component):
             with m.State("READY"):
                 over = self._left_gap[1:] == 0
                 m.d.sync += self._left_gap.eq(Mux(over, 0, self._left_gap - 1))
+                self._aim(m, self._due)
                 with m.If(over):
                     self._next_tile(m, self._due)
             with m.State("BEATS"):
@@ -161,8 +162,9 @@ class Sequencer(wiring.Component):
                     command.start.eq((count == 0) & self._first_tile),
                 ]
                 m.d.sync += [count.eq(count + 1), self._drained.eq(count == self._before_last)]
+                self._aim(m, self._last_tile)
                 with m.If(self._drained):
-                    m.d.sync += [count.eq(0), self._first_tile.eq(0)]
+                    m.d.sync += count.eq(0)
                     self._tile_done(m)
             with m.State("WAIT"):
                 m.d.comb += self.layer_address.eq(self._following)
@@ -200,7 +202,7 @@ class Sequencer(wiring.Component):
         self._stalls = Signal()
         self._last_tile, self._last_round, self._first_tile = Signal(), Signal(), Signal()
         self._next_base = Signal.like(self._base)
-        self._next_offset = Signal.like(self.slot_offset)
+        self._offset, self._next_offset = (Signal.like(self.slot_offset) for _ in range(2))
         self._pitch = Signal(16)
         m.d.sync += [
             hidden.eq(least + Mux(k > engine.bank_columns, k, engine.bank_columns)),
@@ -218,21 +220,27 @@ class Sequencer(wiring.Component):
             self._last_round.eq(Mux(self._streams, self._stream_left == 0, self._vectors == 0)),
             self._pitch.eq(Mux(self._streams, 0, layer.vector_rows)),
             self._next_base.eq(self._base + (self._pitch << ceil_log2(engine.row_beats))),
-            self._next_offset.eq(self.slot_offset + self._step),
+            self._next_offset.eq(self._offset + self._step),
         ]
+        # As `_aim`: nobody looks before `launched`, and in the cycle after it.
+        with m.If(self.launched):
+            m.d.sync += [self._base.eq(self.beat), self._offset.eq(self.slot_offset)]
+        with m.Else():
+            m.d.sync += self.slot_offset.eq(Mux(self._fresh, self._offset, self._next_offset))
 
     def _prepare(self, m):
         """Integers start at once; fp32 vectors wait for their scan, streamed tiles for a release,
         which shows a cycle later."""
         engine, layer = self.engine, self.layer
         base = layer.in_row << ceil_log2(engine.row_beats)
+        offset = layer.result_slot - layer.slot
         m.d.sync += [
             self._base.eq(base), self.beat.eq(base), self._index_row.eq(layer.index_row),
             self._left_beats.eq(layer.beats), self._last_beat.eq(layer.beats == 1),
             self._left_tiles.eq(layer.tiles), self._left_gap.eq(0), self._count.eq(0),
             self._fresh.eq(1), self._due.eq(1), self._first_tile.eq(1),
             self._stream_left.eq(layer.stream),
-            self.slot_offset.eq(layer.result_slot - layer.slot),
+            self.slot_offset.eq(offset), self._offset.eq(offset),
         ]  # fmt: skip
         m.d.comb += self._scan_first.eq(self._fp32)
         m.next = "READY"
@@ -268,15 +276,16 @@ class Sequencer(wiring.Component):
         ]
         with m.If(last):
             m.d.sync += [
-                self.beat.eq(self._base), self._left_beats.eq(layer.beats),
-                self._last_beat.eq(self._one_beat), self._count.eq(0),
+                self._left_beats.eq(layer.beats), self._last_beat.eq(self._one_beat),
+                self._count.eq(0),
             ]  # fmt: skip
             m.next = "DRAIN"
 
     def _tile_done(self, m):
+        left = Mux(self._last_tile, self.layer.tiles, self._left_tiles - 1)
         m.d.sync += [
-            self._left_tiles.eq(self._left_tiles - 1), self._due.eq(self._last_tile),
-            self._left_gap.eq(self._gap),
+            self._left_tiles.eq(left), self._first_tile.eq(self._last_tile),
+            self._due.eq(self._last_tile), self._left_gap.eq(self._gap),
         ]  # fmt: skip
         # A streamed layer may end within a round.
         with m.If(self._last_round & (self._last_tile | self._streams)):
@@ -285,6 +294,13 @@ class Sequencer(wiring.Component):
             m.next = "READY"
         with m.Else():
             self._next_tile(m, self._last_tile)
+
+    def _aim(self, m, due):
+        """Where the next tile begins: at its product's first one (`due`) the vector and the indices
+        from their start.  Nobody looks before it begins, so this need not wait for that."""
+        m.d.sync += self.beat.eq(Mux(due & ~self._fresh, self._next_base, self._base))
+        with m.If(due):
+            m.d.sync += self._index_row.eq(self.layer.index_row)
 
     def _next_tile(self, m, due):
         """The next tile as soon as it may start; the first one of a product (`due`) after the scan
@@ -306,18 +322,10 @@ class Sequencer(wiring.Component):
             self._begin(m)
 
     def _launch(self, m):
-        layer = self.layer
         m.d.comb += self._launches.eq(1)
         m.d.sync += [
-            self._left_tiles.eq(layer.tiles), self._index_row.eq(layer.index_row),
-            self._fresh.eq(0), self._due.eq(0), self._first_tile.eq(1),
-            self._vectors.eq(self._vectors - 1),
+            self._fresh.eq(0), self._due.eq(0), self._vectors.eq(self._vectors - 1),
         ]  # fmt: skip
-        with m.If(~self._fresh):
-            m.d.sync += [
-                self._base.eq(self._next_base), self.beat.eq(self._next_base),
-                self.slot_offset.eq(self._next_offset),
-            ]  # fmt: skip
 
     def _begin(self, m):
         m.d.comb += self._tile_begins.eq(1)

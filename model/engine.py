@@ -42,9 +42,10 @@ class EngineParameters:
     longest row; with it no bucket can overflow.  `bank` columns share one unit that makes words of
     results, one a cycle; `row_beats` beats make a row of the vector store, whose largest exponents
     are read at once (a power of two).  With `packed`, layers of fewer index bits lie packed in the
-    index stores (see `packs`); with `residues`, products are checked modulo 3.  The first lane of
-    each row has its adder in a DSP slice in `dsp_columns` columns; `multiplier` is the size of the
-    chip's multipliers.
+    index stores (see `packs`); with `residues`, products are checked modulo 3; with `lockstep`,
+    all that no other check covers (control, and the edges of vectors and results) is there twice
+    and compared.  The first lane of each row has its adder in a DSP slice in `dsp_columns` columns;
+    `multiplier` is the size of the chip's multipliers.
     Raises `ValueError` for sizes that cannot be built.
     """
 
@@ -66,6 +67,7 @@ class EngineParameters:
     edges: str = "both"
     packed: bool = True
     residues: bool = True
+    lockstep: bool = False
     multiplier: str = "25x18"
     storage: str = "block"
 
@@ -83,7 +85,7 @@ class EngineParameters:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
         if self.row_beats & (self.row_beats - 1):
             raise ValueError(f"row_beats must be a power of two, not {self.row_beats!r}")
-        for name in ("packed", "residues"):
+        for name in ("packed", "residues", "lockstep"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {value!r}")
         if self.storage not in ("block", "distributed"):

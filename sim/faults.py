@@ -39,7 +39,7 @@ from gateware.core import ArrayCore
 from gateware.emit import emit
 from host.report import table
 from model.configurations import SMALL, Configuration
-from model.engine import ceil_div, ceil_log2
+from model.engine import EngineParameters, ceil_div, ceil_log2
 from model.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from sim.arrays import Single
 from sim.bare_core import CHANGED, BareCore, Place, Run, build_core
@@ -58,7 +58,7 @@ CHUNK_CYCLES = 1_000_000
 class Kind:
     """Places whose names match `pattern`: what lies there, and whether a check is to see each
     fault of it.  `changed`: of a memory, the word that was written just then; `fp32`: only
-    engines that take fp32 vectors have it."""
+    engines that take fp32 vectors have it; `lockstep`: only engines in lockstep check it."""
 
     name: str
     group: str
@@ -66,6 +66,11 @@ class Kind:
     checked: bool = True
     changed: bool = False
     fp32: bool = False
+    lockstep: bool = False
+
+    def is_checked(self, engine: EngineParameters) -> bool:
+        """Whether no fault of this kind may go unnoticed in `engine`."""
+        return self.checked and (engine.lockstep or not self.lockstep)
 
 
 KINDS = (
@@ -75,7 +80,7 @@ KINDS = (
     Kind("vectors", "storage", r"vectors\.ram\.mem$"),
     Kind("layer descriptors", "storage", r"layers\.ram\.mem$"),
     Kind("results", "storage", r"buffer\.ram\.mem$"),
-    Kind("exponents", "storage", r"exponents\.(words|rows)\.mem$", fp32=True),
+    Kind("exponents", "storage", r"exponents(_behind)?\.(words|rows)\.mem$", fp32=True),
     Kind("buckets", "storage", r"lane_\d+\.(upper\.)?mem$"),
     Kind("buckets at the last drain", "storage", r"\bold\.mem$"),
     Kind("bucket adder", "adder", r"lane_\d+\.(upper\.)?mem$", changed=True),
@@ -90,8 +95,10 @@ KINDS = (
          r"(column_\d+\.(gain_digits|entry_digits|residue)|post_\d+\.digits)"),
     Kind("row on its way", "register", r"(column_\d+\.(low|high)|array\.rows__\d+)$"),
     Kind("limbs' adder", "adder", r"post_\d+\.(added|accumulator)$"),
-    Kind("normalize, requantize", "adder", r"post_\d+\.(normalize|requantize)\.", checked=False),
-    Kind("align, scan", "adder", r"^(feeder\.|scanner\.|exponents\.)", checked=False),
+    Kind("normalize, requantize", "adder", r"post_\d+\.(normalize|requantize)(_behind)?\.",
+         lockstep=True),
+    Kind("align, scan", "adder", r"^(feeder|scanner|exponents)(_behind)?\.", lockstep=True),
+    Kind("sequencer, copier", "register", r"^(sequencer|copier)(_behind)?\.", lockstep=True),
     Kind("other registers", "register", r"", checked=False),
 )  # fmt: skip
 """A place belongs to the first kind that it matches (`changed` ones aside)."""
@@ -103,6 +110,7 @@ class Count:
 
     engine: str
     kind: Kind
+    checked: bool = True
     places: int = 0
     injected: int = 0
     detected: int = 0
@@ -121,7 +129,7 @@ class Count:
     def report(self) -> dict[str, Any]:
         return {
             "engine": self.engine, "kind": self.kind.name, "group": self.kind.group,
-            "checked": self.kind.checked, "places": self.places, "injected": self.injected,
+            "checked": self.checked, "places": self.places, "injected": self.injected,
             "detected": self.detected, "harmless": self.harmless, "silent": self.silent,
             "by": dict(self.by), "silent_places": dict(self.silent_places),
         }  # fmt: skip
@@ -274,7 +282,8 @@ def campaign(
     with BareCore(program) as core:
         tried = Campaign(core, product, rng, ignored=ignored)
         for kind in (kind for kind in kinds if kind in tried.places):
-            count = Count(name, kind, places=len(tried.places[kind]))
+            checked, places = kind.is_checked(made.engine), len(tried.places[kind])
+            count = Count(name, kind, checked=checked, places=places)
             for _ in range(injections):
                 count.add(*tried.inject(kind))
             yield count
@@ -318,7 +327,7 @@ class Tally:
         }
         return {
             **sums, "false_alarms": self.alarms, "fault_free_cycles": self.cycles,
-            "silent_where_checked": sum(c.silent for c in self.counts if c.kind.checked),
+            "silent_where_checked": sum(c.silent for c in self.counts if c.checked),
             "kinds": [count.report() for count in self.counts],
             "seed": self.seed, "seconds": round(self.seconds, 1), "command": self.command,
         }  # fmt: skip
@@ -330,7 +339,7 @@ class Tally:
     def show(self) -> str:
         lines = [
             [
-                c.engine, c.kind.name, "yes" if c.kind.checked else "no", f"{c.injected:,}",
+                c.engine, c.kind.name, "yes" if c.checked else "no", f"{c.injected:,}",
                 f"{c.detected:,}", f"{c.harmless:,}", f"{c.silent:,}",
                 ", ".join(f"{name} {n}" for name, n in c.by.most_common()),
             ]

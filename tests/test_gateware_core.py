@@ -12,7 +12,7 @@ from sim.upsets import open_memories
 ENGINES = {
     "full": {"stages": 2, "columns": 5, "segments": 3, "max_columns": 45, "index_depth": 500,
              "slots": 70, "result_slots": 70, "vector_words": 800, "layers": 12, "bank": 4,
-             "dsp_columns": 2},
+             "dsp_columns": 2, "lockstep": True},
     "int8": {"stages": 2, "columns": 11, "segments": 2, "index_bits": 3, "activation_bits": 8,
              "entry_bits": 9, "max_columns": 45, "index_depth": 300, "slots": 40,
              "result_slots": 43, "vector_words": 600, "layers": 12, "bank": 8, "row_beats": 1,

@@ -42,7 +42,7 @@ def test_rows_of_the_vector_store_are_powers_of_two():
         assert str(caught.value) == f"row_beats must be a power of two, not {beats}"
 
 
-@pytest.mark.parametrize("name", ["packed", "residues"])
+@pytest.mark.parametrize("name", ["packed", "residues", "lockstep"])
 def test_flags_are_true_or_false(name):
     for value in (False, True):
         assert getattr(EngineParameters(**{name: value}), name) is value

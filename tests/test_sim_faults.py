@@ -27,13 +27,14 @@ from sim.faults import (
 NAME = "small-fp32"
 MADE = SMALL[NAME]
 INJECTIONS = 200
-CHECKED = [kind for kind in KINDS if kind.checked]
-UNCHECKED = [kind for kind in KINDS if not kind.checked]
+CHECKED = [kind for kind in KINDS if kind.is_checked(MADE.engine)]
+UNCHECKED = [kind for kind in KINDS if not kind.is_checked(MADE.engine)]
+TWICE = "small-fp32-lockstep"
 
 
 @functools.cache
-def program():
-    return build_core(emit(ArrayCore(engine=MADE.engine)), faults=True)[0]
+def program(name=NAME):
+    return build_core(emit(ArrayCore(engine=SMALL[name].engine)), faults=True)[0]
 
 
 @pytest.fixture
@@ -128,6 +129,20 @@ def test_what_is_checked_is_never_silent():
     assert all(
         count.detected == INJECTIONS for count in counts if count.kind.name == "bucket adder"
     )
+
+
+def test_what_works_in_lockstep_is_never_silent():
+    made = SMALL[TWICE]
+    kinds = [kind for kind in KINDS if kind.lockstep]
+    assert set(kinds) == {k for k in KINDS if k.is_checked(made.engine)} - set(CHECKED)
+    for count in campaign(TWICE, made, program(TWICE), INJECTIONS, 7, kinds=kinds):
+        assert count.checked and not count.silent, (count.kind.name, count.silent_places)
+        assert count.detected > INJECTIONS // 20, count.kind.name
+
+
+def test_runs_in_lockstep_raise_no_alarm():
+    clocks, alarms = zip(*fault_free(SMALL[TWICE], program(TWICE), 50_000, 1), strict=True)
+    assert sum(clocks) >= 50_000 and sum(alarms) == 0
 
 
 def test_what_is_not_checked_is_counted_as_silent():
