@@ -57,7 +57,7 @@ def _int8(**sizes: Any) -> EngineParameters:
 ARRAYS = {
     "fp32-1000x1024": Configuration(
         _fp32(stages=4, columns=125, segments=6, max_columns=1024, slots=8, result_slots=64,
-              vector_words=9216, row_beats=32, dsp_columns=125),
+              vector_words=9216, row_beats=32, dsp_columns=125, lockstep=True),
         1000, 1024,
     ),
     "fp32-384x1728": Configuration(
@@ -72,12 +72,12 @@ ARRAYS = {
     ),
     "int8-384x1728": Configuration(
         _int8(stages=3, columns=128, segments=12, max_columns=2048, slots=3, result_slots=24,
-              vector_words=13824),
+              vector_words=13824, lockstep=True),
         384, 1728,
     ),
 }  # fmt: skip
 """Arrays that fill an XC7Z045, each for one matrix of the paper's Table VI at K = 16; any other
-matrix that fits their stores runs on them too."""
+matrix that fits their stores runs on them too.  Lockstep where the LUTs allow it."""
 
 SMALL = {
     "small-fp32": Configuration(

@@ -60,6 +60,7 @@ def parts(engine: EngineParameters) -> dict[str, Estimate]:
             "estimates are for storage 'block' and multiplier '25x18', not "
             f"{engine.storage!r} and {engine.multiplier!r}"
         )
+    twice = {"lockstep": lockstep(engine)} if engine.lockstep else {}
     in_dsp = engine.stages * engine.dsp_columns
     feeds = engine.segments
     return {
@@ -74,6 +75,7 @@ def parts(engine: EngineParameters) -> dict[str, Estimate]:
         "scan": exponents(engine) + scanner(engine) if engine.fp32 else Estimate(),
         "vectors": checked_store(engine.segments, 32, engine.vector_rows * engine.row_beats),
         "control": sequencer() + checked_store(LAYER_WORDS, 32, engine.layers) + decoder(engine),
+        **twice,
     }
 
 
@@ -145,16 +147,11 @@ def array(engine: EngineParameters) -> Estimate:
 
 
 def post(engine: EngineParameters) -> Estimate:
-    """Normalizing: 6 LUTs a bit of the accumulator above 37; requantizing does not depend on sizes.
-    Then the row parameters, the result buffer, the addition of the limbs and the delayed place."""
+    """The units, the row parameters, the result buffer, the addition of the limbs and the delayed
+    place."""
     column_bits = ceil_log2(engine.bank_columns)
     address = ceil_log2(engine.slots) + column_bits
     bits = engine.accumulator_bits
-    units = Estimate()
-    if engine.fp32:
-        units += Estimate(lut=342 + 6 * (bits - 37), ff=329 + 6 * bits)
-    if engine.integer:
-        units += Estimate(lut=453, ff=486, dsp=2)
     both = 60 if engine.fp32 and engine.integer else 0
     adder = max(0, bits - LIMB) if _limbs(engine)[0] else 0
     own = Estimate(
@@ -163,7 +160,33 @@ def post(engine: EngineParameters) -> Estimate:
     if engine.residues:
         own += Estimate(lut=_folded(engine.accumulator_bits) + 4, ff=12)
     rows = checked_store(ROW_WORDS, 32, engine.slots << column_bits)
-    return units + own + rows + checked_store(1, 32, engine.result_slots << column_bits)
+    buffer = checked_store(1, 32, engine.result_slots << column_bits)
+    return post_units(engine) + own + rows + buffer
+
+
+def post_units(engine: EngineParameters) -> Estimate:
+    """Normalizing: 6 LUTs a bit of the accumulator above 37; requantizing does not depend on
+    sizes."""
+    bits, units = engine.accumulator_bits, Estimate()
+    if engine.fp32:
+        units += Estimate(lut=342 + 6 * (bits - 37), ff=329 + 6 * bits)
+    if engine.integer:
+        units += Estimate(lut=453, ff=486, dsp=2)
+    return units
+
+
+def lockstep(engine: EngineParameters) -> Estimate:
+    """What is there twice, a register for every bit into the second one and out of the first, and
+    7 LUTs to compare 18 bits: some 500 of sequencer and copier."""
+    feeds, words = engine.segments, engine.segments * (32 + engine.activation_bits)
+    second = feeder(engine) + sequencer() + post_units(engine).times(engine.banks)
+    into, out = 300 + 32 * feeds, 500 + engine.activation_bits * feeds
+    if engine.fp32:
+        second += align(engine).times(feeds) + exponents(engine) + scanner(engine)
+        into, out = into + 40 + words, out + 9
+    into += engine.banks * (engine.accumulator_bits + 20)
+    out += engine.banks * 34 * (engine.fp32 + engine.integer)
+    return second + Estimate(lut=7 * ceil_div(out, 18) + 40, ff=into + out)
 
 
 def feeder(engine: EngineParameters) -> Estimate:
