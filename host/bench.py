@@ -4,12 +4,13 @@ matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from host.driver import Driver, Progress
+from host.phases import Phases, TimedDriver
 from host.report import table
 from host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
 from model.baseline import BaselineParameters, InterleavedParameters
@@ -32,8 +33,9 @@ ENGINES = ("paper-baseline", "interleaved-baseline", "lane", "array")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchRow:
-    """One product on one engine.
+class BenchRow(Phases):
+    """One product on one engine, and what its parts took over the link (`Phases`; of `run_s`, the
+    engine computed for `cycles`).
 
     `cycles` as the engine counted them, `predicted_cycles` by formula.  `interval_cycles` are those
     of each further vector of a run that takes several back to back, `predicted_interval` by
@@ -82,11 +84,12 @@ def bench_layer(
     *,
     progress: Progress | None = None,
 ) -> BenchRow:
-    """Load the fp32 `layer` into the engine behind `driver`, run x (C,) once, then as many as fit
-    of `VECTORS` vectors back to back, and compare.
+    """Load all of the fp32 `layer` into the engine behind `driver`, whatever it holds, run x (C,)
+    once, then as many as fit of `VECTORS` vectors back to back, and compare.
 
     On the baseline the layer's dense matrix runs, so that both compute the same product.
     """
+    driver = TimedDriver(driver)
     engine = parameters(driver.identify())
     weights = dense(layer)
     if isinstance(engine, BaselineParameters):
@@ -95,7 +98,8 @@ def bench_layer(
         y, cycles = baseline.run(x)
         golden = engine.compute(weights, x)
         predicted = engine.cycles(layer.rows, layer.columns)
-        return _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
+        row = _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
+        return replace(row, **asdict(driver.phases))
     session = Session(driver, Image(layers=(layer,)))
     session.load(progress)
     y, cycles = session.run_layer(0, x, progress)
@@ -103,6 +107,7 @@ def bench_layer(
     row = _row(
         layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0)
     )
+    row = replace(row, **asdict(driver.phases))
     if session.streamed:
         report = session.report
         return replace(row, stalled_cycles=report.stalled, sent_bytes=report.sent_bytes)
@@ -205,4 +210,32 @@ def bench_table(rows: list[BenchRow]) -> str:
             f"{r.rms_error_fp32:.2e}", *streaming(r),
         )
         for r in rows
+    ])  # fmt: skip
+
+
+SIMULATED = ("sim://", "sim-axi://")
+"""Ports whose clock is the simulation's, at 100 MHz."""
+
+
+def phase_table(rows: list[BenchRow], ports: list[str]) -> str:
+    """What load, vector, run and read-back took over each row's port, in milliseconds of its clock;
+    `chip ms`: of the run, what the engine computed, by its own count at 100 MHz."""
+    head = (
+        "engine", "load bytes", "load ms", "MB/s", "vector ms", "run ms", "chip ms", "paper ms",
+        "read-back ms", "all but load ms", "time", "port",
+    )  # fmt: skip
+
+    def ms(seconds: float) -> str:
+        return f"{1000 * seconds:,.3f}"
+
+    return table(head, [
+        (
+            r.engine, f"{r.load_bytes:,}", ms(r.load_s),
+            f"{r.load_bytes / r.load_s / 1e6:.3f}" if r.load_s else "–", ms(r.vector_s),
+            ms(r.run_s), f"{r.ms_at_100_mhz:,.3f}",
+            "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", ms(r.back_s),
+            ms(r.vector_s + r.run_s + r.back_s),
+            "simulated" if port.startswith(SIMULATED) else "real", port,
+        )
+        for r, port in zip(rows, ports, strict=True)
     ])  # fmt: skip

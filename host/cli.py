@@ -36,6 +36,7 @@ COMMANDS = {
     "plan": "propose engines for a network and a board: cycles, resources, what binds",
     "run": "load an image into an engine and run it",
     "bench": "time one matrix-vector product against the paper's baseline",
+    "doctor": "name what is missing on this machine or wrong at a port, with the cure",
 }
 
 EXAMPLE = """example:

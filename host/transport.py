@@ -54,17 +54,16 @@ class Transport(Protocol):
 def open_transport(url: str, *, baud: int = DEFAULT_BAUD) -> Transport:
     """The transport that `url` names; `PortError` if it cannot be opened.
 
-    A URL whose scheme is an entry point of `dpnet.transports` (`sim://`) is opened by it.  All
-    others are pyserial's: a device (`/dev/ttyUSB0`, `COM3`; `?baud=115200` may follow) or a URL
-    (`socket://host:port`, `rfc2217://`, `loop://`, ...).
+    A URL whose scheme is an entry point of `dpnet.transports` (`sim://array`, `axi:uio0`) is opened
+    by it.  All others are pyserial's: a device (`/dev/ttyUSB0`, `COM3`; `?baud=115200` may follow)
+    or a URL (`socket://host:port`, `rfc2217://`, `loop://`, ...).
     """
-    scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme:
-        found = entry_points(group=GROUP, name=scheme)
-        for entry in found:
+    scheme, colon, _ = url.partition(":")
+    if colon:
+        for entry in entry_points(group=GROUP, name=scheme):
             return _from_entry_point(entry, url)
     device, _, query = url.partition("?")
-    if not scheme and query:
+    if "://" not in url and query:
         return SerialTransport(device, baud=_baud(url, query))
     return SerialTransport(url, baud=baud)
 

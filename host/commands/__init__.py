@@ -17,10 +17,12 @@ from host.report import Progress
 from host.session import connect
 
 FINE, DIFFERENT, WRONG, FAILED, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 70, 130, 141
+LACKING = 1
+"""The exit code of `dpnet doctor` where something is missing."""
 
 EXIT_CODES = """exit codes:
   0    fine
-  1    the engine's results differ from the golden model's
+  1    the engine's results differ from the golden model's; doctor: something is missing
   2    wrong usage, or a bad input file
   3    the port, the link or the engine failed
   70   a bug of dpnet

@@ -1,19 +1,19 @@
-"""`dpnet bench`: one matrix-vector product on an array and on the paper's baseline."""
+"""`dpnet bench`: one matrix-vector product on an array and on a baseline, over any port."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 
 import numpy as np
 
-from host.bench import BenchRow, bench_layer, bench_table
+from host.bench import BenchRow, bench_layer, bench_table, phase_table
 from host.commands import FINE, DifferenceError, InputError, engine, figures, going_on, whole
 from host.report import Progress, emit
 from model.compile import compile_fp32
 from model.image import ImageLayer, read_image
 from model.image_checks import LARGEST_COLUMNS, LARGEST_ROWS
-from model.quantizer.exact import quantize
 
 EXAMPLE = (
     "  dpnet bench --rows 1000 --columns 1024 --bits 4\n"
@@ -43,7 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     x = np.random.default_rng([arguments.seed, 1]).standard_normal(layer.columns, np.float32)
     urls = [arguments.baseline] if arguments.baseline != "none" else []
     rows = [_bench(url, layer, x) for url in [*urls, arguments.port]]
-    emit({"results": [figures(vars(row)) for row in rows]}, bench_table(rows), arguments.json)
+    ports = [*urls, arguments.port]
+    emit(
+        {"results": [figures(vars(row)) for row in rows], "ports": ports}, _text(rows, ports),
+        arguments.json,
+    )  # fmt: skip
     wrong, compared = sum(row.mismatches for row in rows), sum(row.compared for row in rows)
     if wrong:
         raise DifferenceError(
@@ -51,6 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
             "engine or its bitstream is faulty: run again, and compare with sim://array"
         )
     return FINE
+
+
+def _text(rows: list[BenchRow], ports: list[str]) -> str:
+    return "\n".join([
+        bench_table(rows), "", phase_table(rows, ports),
+        "chip ms: the engine's own count, at 100 MHz.  paper ms: its Table VI, the product alone "
+        "(behavioral simulation)."
+    ])  # fmt: skip
 
 
 def _bench(url: str, layer: ImageLayer, x: np.ndarray) -> BenchRow:
@@ -62,9 +74,7 @@ def _layer(arguments: argparse.Namespace) -> ImageLayer:
     if arguments.image is None:
         if arguments.layer is not None:
             raise InputError("--layer names a layer of an image; give it with --image")
-        shape = (arguments.rows, arguments.columns)
-        weights = np.random.default_rng([arguments.seed, 0]).standard_normal(shape, np.float32)
-        return compile_fp32({"random": (quantize(weights, 1 << arguments.bits), shape)}).layers[0]
+        return _random((arguments.rows, arguments.columns), arguments.bits, arguments.seed)
     image = read_image(arguments.image)
     if not image.is_fp32:
         raise InputError(
@@ -78,3 +88,15 @@ def _layer(arguments: argparse.Namespace) -> ImageLayer:
         listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         raise InputError(f"--layer must name a layer of {arguments.image}: {listed}")
     return image.layers[names.index(arguments.layer)]
+
+
+def _random(shape: tuple[int, int], bits: int, seed: int) -> ImageLayer:
+    try:
+        # A board's own Linux may lack numba; an image needs no quantizer.
+        quantize = importlib.import_module("model.quantizer.exact").quantize
+    except ImportError as error:
+        raise InputError(
+            f"random weights cannot be quantized here: {error}; give an image with --image"
+        ) from error
+    weights = np.random.default_rng([seed, 0]).standard_normal(shape, np.float32)
+    return compile_fp32({"random": (quantize(weights, 1 << bits), shape)}).layers[0]

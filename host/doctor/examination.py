@@ -1,0 +1,64 @@
+"""All checks, and their findings as text and as one JSON document."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from host.doctor import packages, ports, programs
+from host.doctor.findings import MISSING, NOTE, Environment, Finding
+
+CHECKS = (
+    packages.python, packages.package, packages.packages, packages.room, programs.verilog,
+    programs.simulator, programs.synthesis, ports.serial_ports, ports.logic,
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the doctor."""
+    parser.add_argument(
+        "--port", metavar="URL", help="an engine to examine too: /dev/ttyUSB0, axi:uio0, …"
+    )
+
+
+def examine(environment: Environment, port: str | None = None) -> list[Finding]:
+    """Every check, then the engine at `port`."""
+    findings = [finding for check in CHECKS for finding in check(environment)]
+    return findings if port is None else [*findings, *_engine(environment, port)]
+
+
+def _engine(environment: Environment, port: str) -> list[Finding]:
+    # The only check that needs packages, which may be what is missing.
+    try:
+        check = importlib.import_module("host.doctor.engine").engine
+    except ImportError as error:
+        return [Finding("engine", MISSING, f"{error.name} cannot be imported", "run make setup")]
+    return list(check(environment, port))
+
+
+def failed(findings: Sequence[Finding]) -> bool:
+    """Whether something that is needed is missing."""
+    return any(finding.status == MISSING for finding in findings)
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """{"ok", "findings": [{"name", "status", "found", "cure"}]}."""
+    return {"ok": not failed(findings), "findings": [vars(finding) for finding in findings]}
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """A line for each finding, its cure below, and the sum."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:7}  {finding.name:{width}}  {finding.found}")
+        if finding.cure:
+            lines.append(f"{'':7}  {'':{width}}  → {finding.cure}")
+    lacking = [finding.name for finding in findings if finding.status == MISSING]
+    notes = sum(finding.status == NOTE for finding in findings)
+    lines += ["", f"not ready: {', '.join(lacking)}" if lacking else (
+        f"ready: the simulator flow has all that it needs; {notes} notes"
+    )]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""Checks of Python, of this package and those that it uses, and of the room on the disk."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from host.doctor.findings import (
+    CHECKOUT,
+    MISSING,
+    NOTE,
+    OK,
+    Environment,
+    Finding,
+    last_line,
+)
+from model.build_root import build_root
+
+OLDEST_PYTHON = (3, 11)
+LEAST_BYTES = 1_000_000_000
+"""`make sim` and `make test` build about that much, the packages not counted."""
+
+SETUP = "run make setup"
+NEEDED = {"": SETUP, "sim": SETUP}
+OPTIONAL = {"synthesis": "run make setup-synthesis", "test": SETUP}
+
+_IMPORTS = "import host.cli, host.bench, sim.board; print('all of them can be imported')"
+
+
+def python(environment: Environment) -> Iterator[Finding]:
+    """The release of Python."""
+    version = ".".join(map(str, environment.python))
+    if tuple(environment.python) < OLDEST_PYTHON:
+        yield Finding(
+            "Python", MISSING, f"{version}; 3.11 or newer is needed",
+            "install one and run make setup PYTHON=/path/to/python3",
+        )  # fmt: skip
+    else:
+        yield Finding("Python", OK, f"{version} ({sys.executable})")
+
+
+def package(environment: Environment) -> Iterator[Finding]:
+    """This package's installation: its release, and the kinds of ports that it brings."""
+    try:
+        version = environment.version_of("dpnet")
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("dpnet", MISSING, "not installed in this Python", SETUP)
+        return
+    project = _project()
+    written = project.get("version", version)
+    ways = set(project.get("entry-points", {}).get("dpnet.transports", ()))
+    lacking = sorted(ways - environment.transports())
+    if written != version:
+        found = f"{version} is installed, this checkout is {written}"
+        yield Finding("dpnet", MISSING, found, SETUP)
+    elif lacking:
+        found = f"ports of this checkout are not installed: {', '.join(lacking)}"
+        yield Finding("dpnet", MISSING, found, SETUP)
+    else:
+        yield Finding("dpnet", OK, f"{version} ({CHECKOUT})")
+
+
+def packages(environment: Environment) -> Iterator[Finding]:
+    """The packages that dpnet requires, in the releases that it requires, and whether they work."""
+    try:
+        required = environment.requires("dpnet") or []
+    except importlib.metadata.PackageNotFoundError:
+        return  # `package` says so.
+    try:
+        wrong = {extra: _wrong(environment, required, extra) for extra in (*NEEDED, *OPTIONAL)}
+    except ImportError as error:
+        yield Finding("packages", MISSING, f"{error.name} cannot be imported", SETUP)
+        return
+    for extra, cure in {**NEEDED, **OPTIONAL}.items():
+        if wrong[extra]:
+            name = f"packages ({extra})" if extra else "packages"
+            status = MISSING if extra in NEEDED else NOTE
+            yield Finding(name, status, ", ".join(wrong[extra]), cure)
+    if not any(wrong[extra] for extra in NEEDED):
+        yield _imports(environment)
+    yield from _pins(environment)
+
+
+def room(environment: Environment) -> Iterator[Finding]:
+    """Room for what is built."""
+    folder = build_root()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = environment.free_bytes(existing)
+    text = f"{free / 1e9:.1f} GB free for {folder}"
+    if free < LEAST_BYTES:
+        yield Finding(
+            "disk", MISSING, f"{text}; {LEAST_BYTES / 1e9:.0f} GB is needed",
+            "make room (make clean), or let DPNET_BUILD name a folder on another disk",
+        )  # fmt: skip
+    elif not environment.may_use(existing):
+        yield Finding(
+            "disk", MISSING, f"{existing} cannot be written",
+            "let DPNET_BUILD name a folder of yours",
+        )  # fmt: skip
+    else:
+        yield Finding("disk", OK, text)
+
+
+def _project() -> dict[str, Any]:
+    """The project's table in the checkout's pyproject.toml, if there is one."""
+    file = CHECKOUT / "pyproject.toml"
+    if not file.exists() or sys.version_info < OLDEST_PYTHON:
+        return {}
+    # Not at the top: an older Python, which has none, is to be told so.
+    toml = importlib.import_module("tomllib")
+    table: dict[str, Any] = toml.loads(file.read_text()).get("project", {})
+    return table
+
+
+def _wrong(environment: Environment, required: list[str], extra: str) -> list[str]:
+    """What is wrong with the packages of an extra; "" for those without one."""
+    # Not at the top: it may be missing too.
+    parsed = importlib.import_module("packaging.requirements").Requirement
+    found = []
+    for text in required:
+        requirement = parsed(text)
+        marker = requirement.marker
+        always = marker is None or marker.evaluate({"extra": ""})
+        if always if extra else not always:
+            continue
+        if extra and not (marker and marker.evaluate({"extra": extra})):
+            continue
+        try:
+            version = environment.version_of(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{requirement.name} is not installed")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            found.append(f"{requirement.name} is {version}, {requirement.specifier} is needed")
+    return found
+
+
+def _imports(environment: Environment) -> Finding:
+    ended, text = environment.run([sys.executable, "-c", _IMPORTS])
+    if ended is None:
+        return Finding(
+            "packages", MISSING, f"importing them takes longer than {environment.deadline_s:g} s",
+            "look for a file that shadows one of them in PYTHONPATH",
+        )  # fmt: skip
+    if ended:
+        return Finding("packages", MISSING, last_line(text), f"{SETUP} in a new .venv")
+    return Finding("packages", OK, last_line(text))
+
+
+def _pins(environment: Environment) -> Iterator[Finding]:
+    """Releases other than those that the project's figures were made with."""
+    constraints = CHECKOUT / "constraints.txt"
+    different = []
+    for name, pinned in _pinned(constraints):
+        try:
+            version = environment.version_of(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if version.partition("+")[0] != pinned.partition("+")[0]:
+            different.append(f"{name} {version} instead of {pinned}")
+    if different:
+        yield Finding(
+            "releases", NOTE, f"others than figures and tests were made with: "
+            f"{', '.join(different)}", f"only if results differ: {SETUP} in a new .venv",
+        )  # fmt: skip
+
+
+def _pinned(constraints: Path) -> list[tuple[str, str]]:
+    if not constraints.exists():
+        return []
+    return re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([^\s;]+)", constraints.read_text())
