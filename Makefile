@@ -12,11 +12,15 @@ SIM_OPTIONS = $(if $(STAGES),--stages $(STAGES)) $(if $(COLUMNS),--columns $(COL
 	$(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(SEED),--seed $(SEED)) \
 	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(filter-out 0,$(WAVES)),--waves)
 
+BITSTREAM_OPTIONS = $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN)) $(if $(DOOR),--door $(DOOR)) \
+	$(if $(MHZ),--mhz $(MHZ)) $(if $(SEED),--seed $(SEED)) $(if $(STAGES),--stages $(STAGES)) \
+	$(if $(COLUMNS),--columns $(COLUMNS)) $(if $(SEGMENTS),--segments $(SEGMENTS))
+
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream
+	bitstream doctor soak formal
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -33,8 +37,10 @@ help:
 	@echo "               the clock they reach on an ECP5 (Yosys, nextpnr), and what limits it; build/fmax.json"
 	@echo "make setup-synthesis   adds Yosys and nextpnr to .venv (make setup has them too)"
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
+	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
-	@echo "make bitstream BOARD=zc706   writes the Verilog; there is no bitstream yet"
+	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
+	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
 
 INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
@@ -81,6 +87,9 @@ resources: $(READY)
 fmax: $(READY)
 	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
 
+doctor: $(READY)
+	@$(BIN)/dpnet doctor $(if $(PORT),--port $(PORT))
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 
@@ -92,11 +101,8 @@ check: lint types test
 test-the-tests: $(READY)
 	@$(BIN)/python tests/plant_faults.py
 
-# There is no bitstream yet (see boards/zc706/README.md): this writes the Verilog and says so.
 bitstream: $(READY)
-	@$(BIN)/python -m gateware --door axi --out build/$(or $(BOARD),zc706)/dpnet.sv
-	@echo "make: no bitstream: pins, PS7 and build scripts for $(or $(BOARD),zc706) are not written yet;" \
-	  "see boards/zc706/README.md" >&2; exit 1
+	@$(BIN)/python -m boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
 
 clean:
 	rm -rf build

@@ -91,6 +91,12 @@ class Timing:
         return self.mhz >= self.target
 
 
+def options() -> tuple[str, ...]:
+    """What nextpnr is always told: a result depends on it, besides netlist, pins, seed, target and
+    version."""
+    return _OPTIONS
+
+
 def find_nextpnr() -> Tool:
     """The nextpnr to use: `NEXTPNR_ECP5`, the package, or the PATH; raises `ToolError`."""
     return NEXTPNR.find()

@@ -45,10 +45,14 @@ class Top(wiring.Component):
     """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
 
     `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of
-    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).
+    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).  With `status` there
+    are outputs for lamps: `busy`, a run is under way; `failed`, one of its errors came, until the
+    next run starts; `lost`, the line lost or damaged a byte (only a UART knows).
     """
 
-    def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000):
+    def __init__(
+        self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000, status=False
+    ):
         if not isinstance(params, EngineParameters | BaselineParameters):
             raise TypeError(
                 f"params must be EngineParameters or BaselineParameters, not {params!r}"
@@ -59,6 +63,7 @@ class Top(wiring.Component):
         self.door = door
         self.clock_hz = clock_hz
         self.baud = baud
+        self.status = status
         if door == "bytes":
             ports = {"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))}
         elif door == "uart":
@@ -67,6 +72,8 @@ class Top(wiring.Component):
             self._door = AxiLiteDoor()
             members = self._door.signature.members
             ports = {name: members[name] for name in members if name.startswith("s_axi_")}
+        if status:
+            ports |= {"busy": Out(1), "failed": Out(1), "lost": Out(1)}
         super().__init__(ports)
 
     def elaborate(self, platform):
@@ -76,6 +83,12 @@ class Top(wiring.Component):
         core = place(m, core, "core")
         m.submodules.endpoint = endpoint = Endpoint(identity=identity(self.params))
         wiring.connect(m, endpoint.core, core.link)
+        if self.status:
+            m.d.comb += self.busy.eq(core.link.busy)
+            with m.If(core.link.start):
+                m.d.sync += self.failed.eq(0)
+            with m.Elif(core.link.errors.any()):
+                m.d.sync += self.failed.eq(1)
         if self.door == "bytes":
             wiring.connect(m, wiring.flipped(self.i), endpoint.i)
             wiring.connect(m, endpoint.o, wiring.flipped(self.o))
@@ -83,9 +96,13 @@ class Top(wiring.Component):
         if self.door == "uart":
             door = UartDoor(clock_hz=self.clock_hz, baud=self.baud)
             m.d.comb += [door.rx.eq(self.rx), self.tx.eq(door.tx)]
+            if self.status:
+                m.d.comb += self.lost.eq(door.framing_errors.any() | door.overruns.any())
         else:
             door = self._door
             for path, member, own in self.signature.flatten(self):
+                if path[0] not in door.signature.members:
+                    continue
                 inner = getattr(door, path[0])
                 m.d.comb += inner.eq(own) if member.flow == wiring.In else own.eq(inner)
         m.submodules.door = door

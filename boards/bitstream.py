@@ -1,0 +1,144 @@
+"""`make bitstream`: an engine for a board, from sizes to a bitstream.
+
+    python -m boards.bitstream BOARD [--toolchain T] [--door D] [--mhz F] [--baud N] [--seed 1]
+                               [--stages N --columns N --segments N …] [--json]
+
+Writes build/BOARD/.  Exit codes: 0 there is a bitstream whose timing is met; 2 wrong usage; 3 a
+tool is missing or failed, or timing is not met: then there is none, not even an older one; 130
+interrupted (run again: it goes on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from boards.board import Board, BuildOptions, Built, board_names, find_board
+from boards.build import build_root, write_json
+from boards.command import result_path, run
+from boards.tool import ToolError
+from model.engine import EDGES, MULTIPLIERS, EngineParameters
+
+SUMMARY = "build.json"
+BITSTREAMS = ("*.bit", "*.bin", "*.svf")
+CHOICES = {"edges": EDGES, "storage": ("block", "distributed"), "multiplier": MULTIPLIERS}
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """BOARD, the build's options, and one option for every size of an engine."""
+    parser = argparse.ArgumentParser(
+        prog="python -m boards.bitstream", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("board", metavar="BOARD", help=f"of {', '.join(board_names())}")
+    parser.add_argument("--toolchain", help="default: the board's first one that is installed")
+    parser.add_argument("--door", help="the host's way in; default: the board's usual one")
+    parser.add_argument("--mhz", type=float, help="the engine's clock; default: the board's")
+    parser.add_argument("--baud", type=int, default=3_000_000, help="of a UART (3000000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the placement (1)")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    sizes = parser.add_argument_group("sizes of the engine; defaults: the board's")
+    for name, value in vars(EngineParameters()).items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            sizes.add_argument(option, action=argparse.BooleanOptionalAction)
+        else:
+            sizes.add_argument(option, type=type(value), choices=CHOICES.get(name))
+    return parser
+
+
+def build(
+    board: Board, *, engine: EngineParameters, toolchain: str | None, options: BuildOptions
+) -> tuple[Built, Path]:
+    """(what was built, its folder): files are named relative to the folder, which has all of them
+    or, if this raises, no bitstream at all."""
+    for kind, value, known in (
+        ("toolchain", toolchain, board.toolchains), ("door", options.door, board.doors),
+    ):  # fmt: skip
+        if value is not None and value not in known:
+            raise ValueError(f"{kind} of {board.name} must be {' or '.join(known)}, not {value!r}")
+    folder = build_root() / board.name
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as name:
+        scratch = Path(name)
+        built = board.build(engine=engine, toolchain=toolchain, folder=scratch, options=options)
+        # The bitstream last: where it is, everything is.
+        for path in (*built.files, *([built.bitstream] if built.bitstream else [])):
+            target = folder / path.relative_to(scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    files = tuple(path.relative_to(scratch) for path in built.files)
+    bitstream = built.bitstream and built.bitstream.relative_to(scratch)
+    return replace(built, files=files, bitstream=bitstream), folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier build left here: after a failure it would pass for this one's."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+        for name in summary["files"]:
+            (folder / name).unlink(missing_ok=True)
+    except (FileNotFoundError, ValueError, KeyError):
+        pass
+    for pattern in (*BITSTREAMS, SUMMARY):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def summary(board: Board, engine: EngineParameters, options: BuildOptions, built: Built) -> Any:
+    """What build.json says."""
+    return {
+        "command": f"make bitstream BOARD={board.name}", "board": board.name, "title": board.title,
+        "bitstream": str(built.bitstream) if built.bitstream else None,
+        "files": [str(path) for path in built.files], "clock_hz": built.clock_hz, "mhz": built.mhz,
+        "used": dict(built.used), "available": dict(built.available), "notes": list(built.notes),
+        "missing": built.missing, "options": asdict(options), "engine": asdict(engine),
+    }  # fmt: skip
+
+
+def report(built: Built, folder: str) -> str:
+    """The same for people."""
+    paths = [*built.files, *([built.bitstream] if built.bitstream else [])]
+    lines = [f"{folder}/{path}" for path in paths]
+    reached = "not placed and routed" if built.mhz is None else f"reaches {built.mhz:.1f} MHz"
+    lines.append(f"clock {built.clock_hz / 1e6:g} MHz; {reached}")
+    for kind, count in built.used.items():
+        of = built.available.get(kind)
+        share = f" of {of:,} ({100 * count / of:.1f} %)" if of else ""
+        lines.append(f"{kind:<12}{count:>8,}{share}")
+    return "\n".join([*lines, *built.notes])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = vars(argument_parser().parse_args(arguments))
+    sizes = {name: given.pop(name) for name in vars(EngineParameters())}
+    as_json, name, toolchain = (given.pop(key) for key in ("json", "board", "toolchain"))
+
+    def work() -> None:
+        board, options = find_board(name), BuildOptions(**given)
+        chosen = {size: value for size, value in sizes.items() if value is not None}
+        engine = replace(board.engine, **chosen)
+        print(
+            f"{board.title}: {engine.stages} × {engine.columns} × {engine.segments} lanes "
+            "(stages × columns × segments)", file=sys.stderr,
+        )  # fmt: skip
+        built, folder = build(board, engine=engine, toolchain=toolchain, options=options)
+        document = summary(board, engine, options, built)
+        write_json(folder / SUMMARY, document)
+        print(json.dumps(document, indent=2) if as_json else report(built, result_path(board.name)))
+        if built.missing is not None:
+            raise ToolError(f"no bitstream: {built.missing}")
+
+    return run("bitstream", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`python -m boards.bitstream`: what it takes, what it writes, and that nothing old passes for new.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from boards import bitstream
+from boards.board import Board, BuildOptions, Built, board_names, find_board
+from boards.tool import ToolError
+from model.engine import EngineParameters
+
+
+class PretendBoard:
+    """Writes a bitstream of what it was told; `error` is raised after half of it, `missing` is the
+    tool that is not there."""
+
+    name = "pretend"
+    title = "Pretend board"
+    toolchains = ("good", "better")
+    doors = ("uart", "axi")
+    engine = EngineParameters(stages=2, columns=3, segments=4)
+    error: BaseException | None = None
+    missing: str | None = None
+
+    def build(self, *, engine, toolchain, folder, options):
+        assert list(folder.iterdir()) == []
+        (folder / "sub").mkdir()
+        (folder / "sub" / "design.v").write_text(f"// {engine.lanes} lanes")
+        if self.missing is None:
+            (folder / "dpnet.bit").write_text(f"{toolchain} {options.seed}")
+        if self.error is not None:
+            raise self.error
+        return Built(
+            bitstream=None if self.missing else folder / "dpnet.bit",
+            files=(folder / "sub" / "design.v",), clock_hz=50e6,
+            mhz=None if self.missing else 61.25, used={"lut": 250, "magic": 3},
+            available={"lut": 1000}, notes=("a note",), missing=self.missing,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch):
+    """The board, which is the only one; results go to tmp_path."""
+    board = PretendBoard()
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    monkeypatch.setattr(bitstream, "find_board", lambda name: board)
+    return board
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_build_is_handed_over_whole(board, tmp_path, capsys):
+    assert bitstream.main(["pretend", "--columns", "5", "--toolchain", "better"]) == 0
+    out, err = capsys.readouterr()
+    folder = tmp_path / "pretend"
+    assert files(folder) == ["build.json", "dpnet.bit", "sub/design.v"]
+    assert [path.name for path in folder.iterdir() if path.name.startswith("part-")] == []
+    assert (folder / "sub" / "design.v").read_text() == "// 40 lanes"
+    assert (folder / "dpnet.bit").read_text() == "better 1"
+    assert "Pretend board: 2 × 5 × 4 lanes (stages × columns × segments)" in err
+    assert out.splitlines()[2:] == [
+        "clock 50 MHz; reaches 61.2 MHz", "lut              250 of 1,000 (25.0 %)",
+        "magic              3", "a note",
+    ]  # fmt: skip
+    document = json.loads((folder / "build.json").read_text())
+    assert (document["bitstream"], document["files"]) == ("dpnet.bit", ["sub/design.v"])
+    assert (document["mhz"], document["clock_hz"], document["missing"]) == (61.25, 50e6, None)
+    assert document["engine"]["columns"] == 5 and document["options"]["seed"] == 1
+
+
+def test_json_is_what_is_in_the_file(board, tmp_path, capsys):
+    assert bitstream.main(["pretend", "--seed", "7", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "pretend" / "build.json").read_text())
+    assert printed["options"]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    "error, code, text",
+    [
+        (ToolError("nextpnr failed: no room"), 3, "nextpnr failed: no room"),
+        (ValueError("mhz must be 5"), 2, "mhz must be 5"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on where it was"),
+    ],
+)
+def test_after_a_failure_there_is_no_bitstream_not_even_an_old_one(
+    board, tmp_path, capsys, error, code, text
+):
+    assert bitstream.main(["pretend"]) == 0
+    (tmp_path / "pretend" / "mine.txt").write_text("not the command's")
+    board.error = error
+    capsys.readouterr()
+    assert bitstream.main(["pretend"]) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines()[-1] == f"bitstream: {text}"
+    assert files(tmp_path / "pretend") == ["mine.txt"]
+
+
+def test_without_a_tool_everything_else_is_there_and_it_fails(board, tmp_path, capsys):
+    assert bitstream.main(["pretend"]) == 0
+    board.missing = "no Vivado; buy one"
+    capsys.readouterr()
+    assert bitstream.main(["pretend"]) == 3
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "bitstream: no bitstream: no Vivado; buy one"
+    assert "clock 50 MHz; not placed and routed" in out and "sub/design.v" in out
+    assert files(tmp_path / "pretend") == ["build.json", "sub/design.v"]
+    document = json.loads((tmp_path / "pretend" / "build.json").read_text())
+    assert (document["bitstream"], document["mhz"]) == (None, None)
+    assert document["missing"] == "no Vivado; buy one"
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["--toolchain", "best"], "toolchain of pretend must be good or better, not 'best'"),
+        (["--door", "usb"], "door of pretend must be uart or axi, not 'usb'"),
+        (["--seed", "0"], "seed must be a positive integer, not 0"),
+        (["--mhz", "-3"], "mhz must be a positive number, not -3.0"),
+        (["--columns", "0"], "columns must be an integer from 1 to 1024, not 0"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_touches_nothing(board, tmp_path, capsys, arguments, text):
+    assert bitstream.main(["pretend"]) == 0
+    before = files(tmp_path / "pretend")
+    capsys.readouterr()
+    assert bitstream.main(["pretend", *arguments]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"bitstream: {text}"
+    assert files(tmp_path / "pretend") == before
+
+
+def test_an_unknown_board_is_told_the_known_ones(capsys):
+    assert bitstream.main(["zc707"]) == 2
+    known = ", ".join(board_names())
+    assert capsys.readouterr().err == f"bitstream: BOARD must be one of {known}, not 'zc707'\n"
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_every_folder_with_a_board_is_one(name):
+    board = find_board(name)
+    assert isinstance(board, Board) and board.name == name
+    assert find_board(name.replace("-", "_")) is board
+    assert board.toolchains and board.doors and isinstance(board.engine, EngineParameters)
+
+
+def test_the_boards_are_found_by_their_folders():
+    assert {"arty-a7-35t", "ulx3s", "zc706"} <= set(board_names())
+
+
+def test_a_build_has_a_bitstream_or_says_why_not():
+    with pytest.raises(ValueError, match="must have either a bitstream or what is missing, not"):
+        Built(bitstream=None, files=(), clock_hz=1e6)
+    with pytest.raises(ValueError, match="must have either a bitstream or what is missing, not"):
+        Built(bitstream=Path("a.bit"), files=(), clock_hz=1e6, missing="Vivado")
+    with pytest.raises(ValueError, match=r"^baud must be a positive integer, not 1\.5$"):
+        BuildOptions(baud=1.5)
