@@ -37,6 +37,8 @@ help:
 	@echo "               the clock they reach on an ECP5 (Yosys, nextpnr), and what limits it; build/fmax.json"
 	@echo "make setup-synthesis   adds Yosys and nextpnr to .venv (make setup has them too)"
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
+	@echo "make soak [SEED=0] [FRAMES=1e7] [UART_FRAMES=1e5] [LOADS=1e4]"
+	@echo "               the link under damage, power cuts and slow lines; build/soak.json; goes on after Ctrl-C"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
@@ -86,6 +88,10 @@ resources: $(READY)
 
 fmax: $(READY)
 	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+soak: $(READY)
+	@$(BIN)/python -m sim.soak $(if $(SEED),--seed $(SEED)) $(if $(FRAMES),--frames $(FRAMES)) \
+	  $(if $(UART_FRAMES),--uart-frames $(UART_FRAMES)) $(if $(LOADS),--loads $(LOADS))
 
 doctor: $(READY)
 	@$(BIN)/dpnet doctor $(if $(PORT),--port $(PORT))

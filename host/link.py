@@ -2,10 +2,17 @@
 
 Every request can be repeated without harm, so a lost one is simply sent again.  A response tells by
 its bitmap which requests before it were carried out.
+
+A line keeps the order, so a response says as well that what was sent before its request and has no
+answer is lost.  That is sent again under a new txid: the window never waits for its oldest request.
+What is sent again because nothing at all came keeps its txid.  So of the txids that are given while
+no answer comes there is one for each request on its way, and one comes round again (256) only when
+everything that was sent under it has passed.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +23,24 @@ from host.frames import Decoder, Frame
 from host.request import Request, answers, check
 from host.transport import Transport
 
+AHEAD_BYTES = 9600
+"""Twice what a line of 3 Mbaud carries in the 16 ms after which USB adapters hand on an answer."""
+
+_MOST_FLIGHTS = 64
+"""A quarter of all txids (see above)."""
+_WRITE_BYTES = 1200
+"""Bytes for a port at a time: 1.25 s at 9,600 baud; ports give up after 2 s."""
 _READ_LIMIT = 65536
+_OVERHEAD = 18
+"""Bytes of a frame on the line besides its payload."""
+_MOST_PARTS = 8
+_MEMORY = 0.99
+"""What the share of lost frames forgets with each frame: it is that of the last 100."""
+_LOSSY = 0.9
+_FEW = 2
+_TAIL_COPIES = 2
+"""Where one of 100 frames is lost, the last one before a pause is sent so often besides: its answer
+tells at once what was lost before it, which otherwise takes a time-out."""
 _SLOWEST = 8
 """A time-out grows with every loss up to so many `reply_s`."""
 _LEAST_REPLIES, _MOST_REPLIES = 16, 48
@@ -25,26 +49,30 @@ _LEAST_REPLIES, _MOST_REPLIES = 16, 48
 
 @dataclass
 class _Flight:
-    """A request on its way."""
+    """A request on its way: as it was sent last, under `txid`, the first time as number
+    `first_order` of all that was sent, the last time as `last_order`."""
 
     number: int
     request: Request
-    data: bytes
     first_sent: float
-    due: float
-    first_order: int
-    last_order: int
+    txid: int = 0
+    data: bytes = b""
+    sent: float = 0.0
+    due: float = 0.0
+    first_order: int = 0
+    last_order: int = 0
     lost: bool = False
-    repeated: bool = False
 
 
 class Link:
     """Talks frames over `transport`, which it does not own.
 
-    Parameters: `window`, requests on their way at once (1 to 16); `timeout_s`, how long a request
-    may stay without its answer before `DeadlineError` (default: 3 s, but at least 16 and at most
-    48 of the transport's `reply_s`); `first_txid`, random by default.
-    Members: `retransmissions`, `errors` (damaged frames that came).
+    Parameters: `window`, requests on their way at once (1 to 16: so many READs fit the engine's
+    receive buffer while it sends); `ahead_bytes`, of writes as many as these bytes, if that is more
+    (at most 64); `timeout_s`, how long a request may stay without its answer before
+    `DeadlineError` (default: 3 s, but at least 16 and at most 48 of the transport's `reply_s`);
+    `first_txid`, random by default.
+    Members: `retransmissions`, requests sent again; `errors`, damaged frames that came.
     """
 
     def __init__(
@@ -52,24 +80,30 @@ class Link:
         transport: Transport,
         window: int = 16,
         *,
+        ahead_bytes: int = 0,
         timeout_s: float | None = None,
         first_txid: int | None = None,
     ) -> None:
         if not 1 <= window <= HISTORY // 2:
             raise ValueError(f"window must be 1 to {HISTORY // 2}, not {window!r}")
+        if ahead_bytes < 0:
+            raise ValueError(f"ahead_bytes must be 0 or more, not {ahead_bytes!r}")
         self.transport = transport
         self.window = window
+        self.ahead_bytes = ahead_bytes
         reply_s = transport.reply_s
         default_s = min(max(3.0, _LEAST_REPLIES * reply_s), _MOST_REPLIES * reply_s)
         self.timeout_s = timeout_s or default_s
         self.retransmissions = 0
         self._decoder = Decoder()
+        self._outgoing = bytearray()
         # Random, so that answers to a program before this one are rarely taken for ours.
         self._txid = random.randrange(256) if first_txid is None else first_txid
         self._wait_s = transport.reply_s
         self._order = 0
         self._met = False
-        self._heard = False
+        self._heard_at: float | None = None
+        self._lost, self._passed_bytes = 0.0, 5000.0
 
     @property
     def errors(self) -> int:
@@ -94,10 +128,11 @@ class Link:
         return response
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes (a multiple of 4) from byte address `offset`, windowed."""
+        """`size` bytes (a multiple of 4) from byte address `offset`, windowed; up to 256 bytes are
+        read at one moment."""
+        pieces = self._pieces(size) if size > MAX_PAYLOAD else [(0, size)]
         requests = (
-            Request(Operation.READ, at, wanted=min(MAX_PAYLOAD, offset + size - at))
-            for at in range(offset, offset + size, MAX_PAYLOAD)
+            Request(Operation.READ, offset + at, wanted=wanted) for at, wanted in pieces
         )
         return b"".join(response.payload for response in self.exchange(requests) if response)
 
@@ -113,11 +148,13 @@ class Link:
 
         Each pair has at most 256 bytes; pairs must not overlap, since any order may happen.
         `flags`: 0, or `gateware.registers.STREAM` for a streamed tile.
-        `progress` is called with the number of bytes of each pair as it is acknowledged.
+        `progress` is called with the number of bytes of each part as it is acknowledged: pairs go
+        in parts where the line loses frames.
         """
         requests = (
-            Request(Operation.WRITE, offset, payload, epoch, flags=flags)
+            Request(Operation.WRITE, offset + at, payload[at:at + size], epoch, flags=flags)
             for offset, payload in writes
+            for at, size in self._pieces(len(payload))
         )
         self.exchange(requests, by_bitmap=True, progress=progress)
 
@@ -157,26 +194,30 @@ class Link:
         count = 0
         more = True
 
-        def finish(txid: int, response: Frame | None) -> None:
-            flight = flights.pop(txid)
+        def finish(flight: _Flight, response: Frame | None) -> None:
+            del flights[flight.txid]
             responses[flight.number] = response
+            self._passed(flight)
             if progress is not None:
                 progress(len(flight.request.payload))
 
         while True:
-            outgoing = bytearray()
-            while more and self._room(flights):
+            last = None
+            while more and self._room(flights, by_bitmap):
                 request = next(source, None)
                 if request is None:
                     more = False
                     break
-                txid, flight = self._launch(count, request)
-                flights[txid] = flight
-                outgoing += flight.data
+                last = _Flight(count, request, self.transport.now())
+                self._launch(last, flights)
+                self._write(last.data)
                 count += 1
-            outgoing += self._again(flights)
-            if outgoing:
-                self.transport.write(bytes(outgoing))
+            for last in self._again(flights):
+                self._write(last.data)
+            if last is not None and (not more or len(flights) <= _FEW) and self._is_lossy:
+                self.retransmissions += _TAIL_COPIES
+                self._write(_TAIL_COPIES * last.data)
+            self._write()
             if not flights and not more:
                 return [responses[number] for number in range(count)]
             for response in self._receive(flights):
@@ -186,68 +227,118 @@ class Link:
                 self._learn(answered)
                 check(response, answered.request, accept)
                 if by_bitmap:
-                    for txid in _reported(response, flights):
-                        finish(txid, None)
-                finish(response.txid, response)
+                    for flight in _reported(response, flights):
+                        finish(flight, None)
+                finish(answered, response)
                 _mark_lost(answered, flights)
 
-    def _room(self, flights: dict[int, _Flight]) -> bool:
-        # Counted from the oldest one on its way, so that the bitmap covers all of them.
-        oldest = next(iter(flights), None)
-        return oldest is None or (self._txid - oldest) % 256 < self.window
+    def _room(self, flights: dict[int, _Flight], by_bitmap: bool) -> bool:
+        if len(flights) < self.window:
+            return True
+        if not by_bitmap or len(flights) >= _MOST_FLIGHTS:
+            return False
+        ahead = sum(len(flight.data) for flight in flights.values())
+        return ahead + MAX_PAYLOAD + _OVERHEAD <= self.ahead_bytes
 
-    def _launch(self, number: int, request: Request) -> tuple[int, _Flight]:
-        txid = self._txid
-        self._txid = (txid + 1) % 256
-        data = Frame(
-            request.operation, txid, request.epoch, request.flags, request.offset,
+    def _pieces(self, size: int) -> Iterator[tuple[int, int]]:
+        """Places and lengths that make up `size` bytes, each with the payload that brings most over
+        the line for the bytes that were lost lately."""
+        at = 0
+        while at < size:
+            most = min(MAX_PAYLOAD, size - at)
+            # n / (n + overhead) · (1 - p)^(n + overhead) is largest near n = √(overhead / p).
+            best = (_OVERHEAD * self._passed_bytes / max(self._lost, 1e-3)) ** 0.5
+            parts = min(_MOST_PARTS, max(1, round(MAX_PAYLOAD / best)))
+            length = min(most, 4 * -(-MAX_PAYLOAD // (4 * parts)))
+            yield at, length
+            at += length
+
+    @property
+    def _is_lossy(self) -> bool:
+        return self._heard_at is not None and self._lost >= _LOSSY
+
+    def _launch(self, flight: _Flight, flights: dict[int, _Flight]) -> None:
+        """Give the request a new txid, under which it is on its way."""
+        while self._txid in flights:
+            self._txid = (self._txid + 1) % 256
+        flight.txid, request = self._txid, flight.request
+        self._txid = (self._txid + 1) % 256
+        flight.data = Frame(
+            request.operation, flight.txid, request.epoch, request.flags, request.offset,
             request.payload, request.wanted,
-        ).encode()
-        now = self.transport.now()
+        ).encode()  # fmt: skip
+        flights[flight.txid] = flight
         self._order += 1
-        return txid, _Flight(
-            number, request, data, now, now + self._wait_s, self._order, self._order
-        )
+        flight.first_order = flight.last_order = self._order
+        flight.sent, flight.lost = self.transport.now(), False
+        flight.due = flight.sent + self._wait_s
 
-    def _again(self, flights: dict[int, _Flight]) -> bytes:
-        """The bytes of all that has to be sent again now; `DeadlineError` if it is too late."""
+    def _again(self, flights: dict[int, _Flight]) -> Iterator[_Flight]:
+        """What has to be sent again now; `DeadlineError` if it is too late."""
         now = self.transport.now()
         for flight in flights.values():
             if now - flight.first_sent >= self.timeout_s + flight.request.patience_s:
                 raise DeadlineError(self._silence(flight))
-        if any(now >= flight.due for flight in flights.values()):
+        late = [flight for flight in flights.values() if now >= self._due(flight)]
+        if any(not flight.lost for flight in late):
             self._wait_s = min(2 * self._wait_s, _SLOWEST * self.transport.reply_s)
-        out = bytearray()
-        for flight in flights.values():
-            if flight.lost or now >= flight.due:
-                self._order += 1
-                self.retransmissions += 1
-                flight.lost, flight.repeated = False, True
-                flight.last_order = self._order
-                flight.due = now + self._wait_s
-                out += flight.data
-        return bytes(out)
+        for flight in [flight for flight in flights.values() if flight.lost]:
+            self._passed(flight, lost=True)
+            del flights[flight.txid]
+            self._launch(flight, flights)
+            self.retransmissions += 1
+            yield flight
+        for flight in late:
+            if flight.sent == now:
+                continue  # it was lost and is on its way again
+            if not flight.request.patience_s:
+                self._passed(flight, lost=True)
+            self._order += 1
+            self.retransmissions += 1
+            flight.last_order = self._order
+            flight.sent, flight.due = now, now + self._wait_s
+            yield flight
+
+    def _due(self, flight: _Flight) -> float:
+        """When to send again: what waits behind others on a slow line is not late while answers
+        come."""
+        heard = -math.inf if self._heard_at is None else self._heard_at
+        return max(flight.due, heard + self._wait_s)
+
+    def _write(self, data: bytes = b"") -> None:
+        """Collect bytes for the port; without any, write what is left."""
+        self._outgoing += data
+        if self._outgoing and (not data or len(self._outgoing) > _WRITE_BYTES - MAX_PAYLOAD):
+            outgoing, self._outgoing = bytes(self._outgoing), bytearray()
+            self.transport.write(outgoing)
 
     def _receive(self, flights: dict[int, _Flight]) -> list[Frame]:
         until = min(
-            min(flight.due, flight.first_sent + self.timeout_s + flight.request.patience_s)
+            min(self._due(flight), flight.first_sent + self.timeout_s + flight.request.patience_s)
             for flight in flights.values()
         )
         wait_s = max(0.0, until - self.transport.now())
         return self._decoder.feed(self.transport.read(_READ_LIMIT, wait_s))
 
+    def _passed(self, flight: _Flight, *, lost: bool = False) -> None:
+        """Count what went over the line, answer included, or was lost."""
+        request = flight.request
+        size = len(request.payload) + request.wanted + _OVERHEAD
+        self._passed_bytes = _MEMORY * self._passed_bytes + size
+        self._lost = _MEMORY * self._lost + lost
+
     def _learn(self, flight: _Flight) -> None:
         """Adapt the wait before a retransmission to an answer that must be to the first try."""
-        self._heard = True
-        if not flight.repeated and not flight.request.patience_s:
-            took = self.transport.now() - flight.first_sent
+        self._heard_at = self.transport.now()
+        if flight.first_order == flight.last_order and not flight.request.patience_s:
+            took = self._heard_at - flight.sent
             shortest = self.transport.reply_s
             self._wait_s = min(max(shortest, 3 * took), _SLOWEST * shortest)
 
     def _silence(self, flight: _Flight) -> str:
         seconds = self.timeout_s + flight.request.patience_s
         name = flight.request.operation.name
-        if self._heard:
+        if self._heard_at is not None:
             return (
                 f"the engine stopped answering: no response to {name} for {seconds:g} s; "
                 "check power and cable, then start again (a load goes on where it stopped)"
@@ -259,10 +350,10 @@ class Link:
         )
 
 
-def _reported(response: Frame, flights: dict[int, _Flight]) -> list[int]:
-    """The txids on their way that the response's bitmap reports as carried out."""
+def _reported(response: Frame, flights: dict[int, _Flight]) -> list[_Flight]:
+    """The requests on their way that the response's bitmap reports as carried out."""
     return [
-        txid for txid in flights
+        flight for txid, flight in flights.items()
         if txid != response.txid
         and (behind := (response.txid - 1 - txid) % 256) < HISTORY
         and response.offset >> behind & 1

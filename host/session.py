@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import MAX_VECTORS, Kind
+from gateware.registers import BY_NAME, MAX_VECTORS, Kind
 from host.driver import Driver, Identity, Progress, RunReport
-from host.errors import ProtocolError
-from host.link import Link
+from host.errors import EngineError, ProtocolError
+from host.link import AHEAD_BYTES, Link
 from host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
+from host.segments import LoadImage
 from host.stream import run_streamed, settle
 from host.transport import open_transport
 from model.baseline import BaselineParameters, InterleavedParameters
@@ -77,7 +78,8 @@ class Session:
     `cycles` of a run are the engine's own count, `report.stalled` of them passed waiting for tiles;
     `predicted_cycles` the formula's, without these.  All methods raise `LinkError`s; inputs that
     are not finite or of the wrong shape raise `ImageError`.  Results that changed between the
-    engine's storing and reading them are an `EngineError`.
+    engine's storing and reading them are an `EngineError`, and so are results of an engine that
+    holds another image by now than this session loaded.
     Members: `report`, all runs of the last call together.
     """
 
@@ -90,12 +92,15 @@ class Session:
         self.driver, self.image, self.engine = driver, image, engine
         self.placements = place_layers(image, engine)
         self.report = RunReport(0)
+        self._loaded_crc: int | None = None
 
     def load(self, progress: Progress | None = None) -> bool:
         """Load what the engine keeps of the image, or go on with an interrupted load; False if it
         was there already.  A run that a host before this one left waiting for tiles is ended."""
         settle(self.driver)
-        return self.driver.load(segments(self.image, self.engine), progress)
+        parts = segments(self.image, self.engine)
+        self._loaded_crc = LoadImage(parts).crc
+        return self.driver.load(parts, progress)
 
     @property
     def streamed(self) -> list[str]:
@@ -147,7 +152,7 @@ class Session:
         for first, last in runs(self.placements, 0, len(self.placements) - 1):
             self._run(first, last, 1, progress)
         outputs = [self._read(p)[0].view(np.int32).astype(np.int64) for p in self.placements]
-        self.driver.check_results()
+        self._check_results()
         return outputs, self.report.cycles
 
     def run_layer(
@@ -190,10 +195,22 @@ class Session:
         self._write_vectors(placement, words)
         self._run(number, number, count, progress)
         found = self._read(placement, count)
-        self.driver.check_results()
+        self._check_results()
         if placement.layer.is_fp32:
             return found.view(np.float32)
         return found.view(np.int32).astype(np.int64)
+
+    def _check_results(self) -> None:
+        """After the results were read: they are this image's, or an `EngineError` is raised."""
+        self.driver.check_results()
+        if self._loaded_crc is None:
+            return
+        held = int.from_bytes(self.driver.link.read(BY_NAME["IMAGE_CRC"].offset, 4), "little")
+        if held != self._loaded_crc:
+            raise EngineError(
+                "the engine holds another image by now: another session or program loaded it, or "
+                "the engine was reset; load and run again"
+            )
 
     def _run(self, first: int, last: int, vectors: int, progress: Progress | None) -> None:
         """One run, added to `report`."""
@@ -283,4 +300,4 @@ class BaselineSession:
 
 def connect(url: str) -> Driver:
     """A driver for the engine at `url`; close it with `driver.link.transport.close()`."""
-    return Driver(Link(open_transport(url)))
+    return Driver(Link(open_transport(url), ahead_bytes=AHEAD_BYTES))

@@ -183,6 +183,59 @@ FAULTS = (
         "if response.operation != request.operation | RESPONSE:", "if False:",
         ("test_host_link",),
     ),
+    Fault(
+        "lockstep", "the second of a pair is compared with itself", "gateware/lockstep.py",
+        "found[part] != wanted[part]", "found[part] != found[part]", ("test_sim_faults",),
+    ),
+    Fault(
+        "aim", "the next vector starts where the last one did", "gateware/sequencer.py",
+        "Mux(due & ~self._fresh, self._next_base, self._base)", "self._base",
+        ("test_gateware_core",),
+    ),
+    Fault(
+        "axi-padding", "a frame's last byte is padded whatever it is", "host/axi_door.py",
+        'if data.endswith(b"\\0"):', "if data:", ("test_host_axi_door",),
+    ),
+    Fault(
+        "axi-access", "a word of the door is read before it is written", "host/axi.py",
+        "self._words[index] = value", "self._words[index] |= value", ("test_host_axi_accesses",),
+    ),
+    Fault(
+        "bench-load", "an image that is there already is timed as a load", "host/phases.py",
+        "self._forget(image)", "pass", ("test_host_bench",),
+    ),
+    Fault(
+        "doctor", "what is missing does not count", "host/doctor/examination.py",
+        "finding.status == MISSING for finding", "finding.status == NOTE for finding",
+        ("test_host_doctor",),
+    ),
+    Fault(
+        "old-bitstream", "an older bitstream is left over", "boards/bitstream.py",
+        "    _clear(folder)\n", "", ("test_boards_bitstream",),
+    ),
+    Fault(
+        "pll", "the engine's clock does not wait for the PLL", "boards/ulx3s/top.py",
+        "with m.Elif(locked & ~self.stopped)", "with m.Elif(~self.stopped)",
+        ("test_boards_ulx3s",),
+    ),
+    Fault(
+        "resync", "a 00 leaves the block before it open", "gateware/link/cobs.py",
+        "[left.eq(0), inside.eq(0), implied.eq(0)]", "[inside.eq(0), implied.eq(0)]",
+        ("test_sim_soak",),
+    ),
+    Fault(
+        "half-loaded", "a run may start while an image is being loaded",
+        "gateware/link/endpoint.py", "with m.If(self._state != State.VALID):",
+        "with m.If(self._state == State.EMPTY):", ("test_sim_soak",),
+    ),
+    Fault(
+        "other-image", "a session does not notice that its image was replaced", "host/session.py",
+        "if held != self._loaded_crc:", "if held == -1:", ("test_sim_soak",),
+    ),
+    Fault(
+        "ahead", "no more than one window of writes is on its way", "host/link.py",
+        "<= self.ahead_bytes", "<= 0 * self.ahead_bytes", ("test_sim_soak",),
+    ),
 )  # fmt: skip
 
 

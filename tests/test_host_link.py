@@ -162,6 +162,76 @@ def test_a_lost_request_is_noticed_before_its_time_is_up():
     assert line.now() < 0.2
 
 
+def test_more_writes_than_the_window_are_on_their_way():
+    for ahead, flights in ((0, 16), (9600, 35), (60_000, 64)):
+        line = ModelTransport(delay_s=0.1, reply_s=0.5)
+        pairs = writes(2 * flights)
+        Link(line, ahead_bytes=ahead).write_many(pairs)
+        assert line.engine.memory == words_of(pairs)
+        assert line.now() == pytest.approx(0.1 + 2 * 0.1), "two rounds, and the greeting"
+        assert len(requests_in(line.traffic)) == 1 + 2 * flights
+    with pytest.raises(ValueError, match=r"^ahead_bytes must be 0 or more, not -1$"):
+        Link(ModelTransport(), ahead_bytes=-1)
+
+
+@pytest.mark.parametrize("faults", FAULTS, ids="-".join)
+def test_writes_far_ahead_over_bad_lines(faults):
+    for seed in range(4):
+        line = FaultyTransport(ModelTransport(reply_s=0.1), seed, **faults)
+        pairs = writes(300, seed)
+        Link(line, ahead_bytes=9600).write_many(pairs)
+        assert line.inner.engine.memory == words_of(pairs)
+
+
+def test_writes_go_in_parts_where_frames_are_lost():
+    sizes = {}
+    for flip in (0.0, 1e-3, 5e-3):
+        line = FaultyTransport(ModelTransport(), 1, flip=flip)
+        parts = []
+        Link(line).write_many(writes(300), progress=parts.append)
+        assert sum(parts) == 300 * 256
+        sizes[flip] = sum(parts[-100:]) / 100
+    assert sizes[0.0] == 256
+    assert 80 <= sizes[1e-3] <= 160, sizes
+    assert 32 <= sizes[5e-3] <= 80, sizes
+
+
+def test_up_to_256_bytes_are_read_at_one_moment():
+    line = FaultyTransport(ModelTransport(), 1, flip=4e-3)
+    link = Link(line, timeout_s=5)
+    link.write_many(writes(100))
+    for size, most in ((256, 1), (300, 99)):
+        del line.inner.traffic[:]
+        line.flip = 0.0
+        link.read(VECTORS, size)
+        reads = [part for part in bytes(line.inner.traffic).split(b"\0") if part]
+        assert len(set(reads)) == 1 if most == 1 else len(set(reads)) > 2
+
+
+@pytest.mark.parametrize("lost, repeated", [(range(5, 6), False), (range(5, 9), True)])
+def test_a_new_txid_where_answers_come_and_the_old_one_where_none_does(lost, repeated):
+    class Hole(ModelTransport):
+        """Loses these requests, and notes the txids of all."""
+
+        def write(self, data):
+            kept = []
+            for part in [part for part in data.split(b"\0") if part]:
+                txids.append(unstuff(part)[1])
+                if len(txids) not in lost:
+                    kept.append(b"\0" + part + b"\0")
+            super().write(b"".join(kept))
+
+    txids = []
+    line = Hole()
+    Link(line, window=4, first_txid=0).write_many(writes(12))
+    assert line.engine.memory == words_of(writes(12))
+    # The greeting has txid 0: the 5th request is the first to be lost, alone or with its window.
+    assert txids.count(4) == (2 if repeated else 1)
+    assert len(set(txids)) == (13 if repeated else 14)
+    # After a loss the last request is sent three times.
+    assert txids[-3:] == 3 * txids[-1:]
+
+
 OPERATIONS = [
     lambda link: link.read(0, 4),
     lambda link: link.read(VECTORS, 4096),

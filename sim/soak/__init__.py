@@ -1,0 +1,1 @@
+"""The link under years of bad luck: `python -m sim.soak` (`make soak`)."""
