@@ -219,6 +219,15 @@ FAULTS = (
         ("test_boards_ulx3s",),
     ),
     Fault(
+        "axi3-wrap", "a wrapping burst does not wrap", "gateware/axi3.py",
+        "wrapped = (advanced[:6] & around) | (self.address[:6] & ~around)",
+        "wrapped = advanced[:6]", ("test_link_axi3",),
+    ),
+    Fault(
+        "axi3-id", "a read answers with the ID that is asked next", "gateware/axi3.py",
+        "self.s_axi_rid.eq(burst.id)", "self.s_axi_rid.eq(self.s_axi_arid)", ("test_link_axi3",),
+    ),
+    Fault(
         "resync", "a 00 leaves the block before it open", "gateware/link/cobs.py",
         "[left.eq(0), inside.eq(0), implied.eq(0)]", "[inside.eq(0), implied.eq(0)]",
         ("test_sim_soak",),
