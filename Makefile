@@ -39,6 +39,7 @@ help:
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
 	@echo "make soak [SEED=0] [FRAMES=1e7] [UART_FRAMES=1e5] [LOADS=1e4]"
 	@echo "               the link under damage, power cuts and slow lines; build/soak.json; goes on after Ctrl-C"
+	@echo "make formal [NAMES=…]   control blocks proved by k-induction, planted bugs caught; build/formal.json"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
@@ -88,6 +89,9 @@ resources: $(READY)
 
 fmax: $(READY)
 	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+formal: $(READY)
+	@$(BIN)/python -m sim.formal $(NAMES)
 
 soak: $(READY)
 	@$(BIN)/python -m sim.soak $(if $(SEED),--seed $(SEED)) $(if $(FRAMES),--frames $(FRAMES)) \

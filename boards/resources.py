@@ -37,7 +37,7 @@ from gateware.dense import DenseCore
 from gateware.emit import emit
 from gateware.interleaved import InterleavedMultiplyAdd
 from gateware.multiply_add import MultiplyAdd
-from model.configurations import ARRAYS, DENSE, PLANNED, SMALL
+from model.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
 from model.engine import EngineParameters
 
 TOP = "engine"
@@ -46,7 +46,7 @@ ENGINES: dict[str, tuple[int, Callable[[], Component]]] = {
     "default": (EngineParameters().lanes, lambda: ArrayCore(engine=EngineParameters())),
     **{
         name: (made.engine.lanes, partial(ArrayCore, engine=made.engine))
-        for name, made in (ARRAYS | SMALL).items()
+        for name, made in (ARRAYS | LEAN | SMALL).items()
     },
     **{name: (engine.lanes, partial(ArrayCore, engine=engine)) for name, engine in PLANNED.items()},
     "dense-int8": (DENSE.tile_rows * DENSE.segments, lambda: DenseCore(params=DENSE)),

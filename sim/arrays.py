@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from gateware.core import ArrayCore
 from gateware.emit import emit
 from host.report import table
-from model.configurations import ARRAYS, SMALL, Configuration, K
+from model.configurations import ARRAYS, LEAN, SMALL, Configuration, K
 from model.engine import ceil_div
 from model.layout import Descriptor, Region, result_bytes, results, slot_words
 from sim.bare_core import BareCore, build_core
@@ -125,7 +125,7 @@ def write_report(rows: list[dict[str, Any]], path: Path, command: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    known: Mapping[str, Configuration] = ARRAYS | SMALL
+    known: Mapping[str, Configuration] = ARRAYS | LEAN | SMALL
     parser = argparse.ArgumentParser(
         prog="python -m sim.arrays", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

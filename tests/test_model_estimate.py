@@ -10,14 +10,14 @@ from boards.resources import TOP
 from boards.xc7 import synthesize
 from gateware.core import ArrayCore
 from gateware.emit import emit
-from model.configurations import ARRAYS, PLANNED, SMALL
+from model.configurations import ARRAYS, LEAN, PLANNED, SMALL
 from model.devices import KINDS
 from model.engine import EngineParameters
 from model.estimate import Estimate, block_rams, estimate, multiplexer, parts
 
 ENGINES = {
     "default": EngineParameters(), **PLANNED,
-    **{name: made.engine for name, made in (ARRAYS | SMALL).items()},
+    **{name: made.engine for name, made in (ARRAYS | LEAN | SMALL).items()},
 }  # fmt: skip
 FILE = Path(__file__).parents[1] / "docs" / "results" / "resources.json"
 ROWS = {row["name"]: row for row in json.loads(FILE.read_text())["rows"]}

@@ -1,0 +1,385 @@
+"""Planted bugs, at least one for each property."""
+
+from __future__ import annotations
+
+from sim.formal.proof import Bug
+
+_COBS = "gateware/link/cobs.py"
+_RECEIVER = "gateware/link/receiver.py"
+
+_CHECKS = """taken & beat.end & beat.good & check.match_detected & (count == expected)
+                & (reads | (header.length <= MAX_PAYLOAD))
+                & ((header.operation & RESPONSE) == 0)
+"""
+"""What makes a frame a request."""
+
+_LINK: tuple[Bug, ...] = (
+    Bug(
+        "short-block-without-zero", "cobs", "a_beat_for_every_byte_that_stands_for_one", 8, _COBS,
+        "implied.eq(byte != 0xFF)", "implied.eq(byte != 0x02)",
+    ),
+    Bug(
+        "beat-without-byte", "cobs", "no_beat_without_a_byte", 8, _COBS,
+        "self.o.valid.eq(self.i.valid & gives)", "self.o.valid.eq(gives)",
+    ),
+    Bug(
+        "beat-lost", "cobs", "a_byte_is_taken_with_its_beat", 8, _COBS,
+        "self.i.ready.eq(self.o.ready | ~gives)", "self.i.ready.eq(1)",
+    ),
+    Bug(
+        "never-ready", "cobs", "every_byte_is_taken_if_beats_are", 8, _COBS,
+        "self.i.ready.eq(self.o.ready | ~gives)", "self.i.ready.eq(self.o.ready & gives)",
+    ),
+    Bug(
+        "code-as-data", "cobs", "the_beat_is_the_byte", 8, _COBS,
+        "self.o.payload.data.eq(Mux(code, 0, byte))", "self.o.payload.data.eq(byte)",
+    ),
+    Bug(
+        "end-at-01", "cobs", "frames_end_at_00", 8, _COBS,
+        "self.o.payload.end.eq(zero)", "self.o.payload.end.eq(byte[1:] == 0)",
+    ),
+    Bug(
+        "cut-block-good", "cobs", "good_if_no_block_is_cut", 8, _COBS,
+        "self.o.payload.good.eq(zero & code)", "self.o.payload.good.eq(zero)",
+    ),
+    Bug(
+        "beat-withdrawn", "cobs", "a_beat_stays_until_it_is_taken", 8, _COBS,
+        "with m.If(self.i.valid & self.i.ready):", "with m.If(self.i.valid):",
+    ),
+    Bug(
+        "cut-block-goes-on", "cobs-resync", "after_any_00_as_after_reset", 8, _COBS,
+        "m.d.sync += [left.eq(0), inside.eq(0), implied.eq(0)]",
+        "m.d.sync += [inside.eq(0), implied.eq(0)]",
+    ),
+    Bug(
+        "crc-ignored", "receiver", "accepted_if_and_only_if_good", 17, _RECEIVER,
+        "& check.match_detected", "",
+    ),
+    Bug(
+        "length-ignored", "receiver", "accepted_if_and_only_if_good", 20, _RECEIVER,
+        " & (count == expected)", "",
+    ),
+    Bug(
+        "short-frame-not-counted", "receiver", "dropped_if_not", 17, _RECEIVER,
+        "self.dropped.eq(taken & beat.end & ~accepted)",
+        "self.dropped.eq(taken & beat.end & beat.good & ~accepted)",
+    ),
+    Bug(
+        "deaf-without-a-frame", "receiver", "taken_while_there_is_room", 6, _RECEIVER,
+        "decoder.o.ready.eq(full != 2)", "decoder.o.ready.eq(full == 1)",
+    ),
+    Bug(
+        "third-frame", "receiver-store", "two_frames_at_most", 12, _RECEIVER,
+        _CHECKS, "decoder.o.valid & beat.end\n",
+    ),
+    Bug(
+        "frame-over-a-waiting-one", "receiver-store", "requests_in_order", 12, _RECEIVER,
+        _CHECKS, "decoder.o.valid & beat.end\n",
+    ),
+    Bug(
+        "payload-in-one-bank", "receiver-store", "payload_as_sent", 30, _RECEIVER,
+        "read.addr.eq(Cat(self.address, reading))", "read.addr.eq(Cat(self.address, ~reading))",
+    ),
+    Bug(
+        "count-goes-on", "receiver-resync", "after_any_00_as_after_reset", 30, _RECEIVER,
+        """        with m.If(taken & beat.end):
+            m.d.sync += count.eq(0)
+""",
+        """        with m.If(taken & beat.end & beat.good):
+            m.d.sync += count.eq(0)
+""",
+    ),
+)  # fmt: skip
+
+_CHECKER = "gateware/link/checker.py"
+_ENDPOINT = "gateware/link/endpoint.py"
+_RESPONDER = "gateware/link/responder.py"
+_VERDICT = "gateware/link/verdict.py"
+
+_LOADER: tuple[Bug, ...] = (
+    Bug(
+        "another-polynomial", "checker", "crc_of_the_words_that_came", 10, _CHECKER,
+        "_POLYNOMIAL = 0xEDB88320", "_POLYNOMIAL = 0xEDB88321",
+    ),
+    Bug(
+        "image-takes-all-words", "checker", "crc_of_the_image", 12, _CHECKER,
+        "(image_crc, self.image_clear, self.image_word)",
+        "(image_crc, self.image_clear, self.r_valid)",
+    ),
+    Bug(
+        "crc-not-inverted", "checker", "crcs_are_inverted", 4, _CHECKER,
+        "self.image_crc.eq(~image_crc)", "self.image_crc.eq(image_crc)",
+    ),
+    Bug(
+        "every-second-word", "checker", "reads_the_words_of_the_range", 8, _CHECKER,
+        "self.read_address.eq(self.read_address + 1)",
+        "self.read_address.eq(self.read_address + 2)",
+    ),
+    Bug(
+        "busy-while-asking", "checker", "busy_until_all_are_there", 8, _CHECKER,
+        "self.busy.eq(wait != 0)", "self.busy.eq(ask != 0)",
+    ),
+    Bug(
+        "word-too-many", "responder", "takes_the_words_it_owes", 16, _RESPONDER,
+        "self.words.ready.eq(words_left != 0)", "self.words.ready.eq(1)",
+    ),
+    Bug(
+        "idle-too-soon", "responder", "idle_between_frames_only", 18, _RESPONDER,
+        """                with m.If(sent & (bytes_left == 0)):
+                    m.next = "IDLE"
+""",
+        """                with m.If(sent):
+                    m.next = "IDLE"
+""",
+    ),
+    Bug(
+        "five-bytes-of-crc", "responder", "a_frame_has_its_length", 22, _RESPONDER,
+        "load(check.crc, 4)", "load(check.crc, 5)",
+    ),
+    Bug(
+        "bytes-for-ever", "responder", "every_byte_leads_on", 10, _RESPONDER,
+        "bytes_left.eq(bytes_left - 1)]", "bytes_left.eq(bytes_left)]",
+    ),
+    Bug(
+        "crc-held-back", "responder", "waits_for_others_only", 18, _RESPONDER,
+        "m.d.comb += [raw.valid.eq(1), raw.payload.last.eq(bytes_left == 0)]",
+        "m.d.comb += [raw.valid.eq(bytes_left != 0), raw.payload.last.eq(bytes_left == 0)]",
+    ),
+    Bug(
+        "commit-unchecked", "loader", "valid_only_after_a_good_commit", 22, _ENDPOINT,
+        "with m.If(committing & (checker.crc == wanted)):", "with m.If(committing):",
+    ),
+    Bug(
+        "commit-keeps-another-crc", "loader", "a_good_commit_makes_valid", 22, _ENDPOINT,
+        "self._image_crc.eq(wanted)]", "self._image_crc.eq(total)]",
+    ),
+    Bug(
+        "range-beyond-its-region", "loader", "ranges_as_named_and_inside_the_map", 14, _ENDPOINT,
+        "(low + receiver.word > REGION_WORDS)", "(low + receiver.word > 2 * REGION_WORDS)",
+    ),
+    Bug(
+        "run-without-image", "loader", "no_run_without_a_valid_image", 12, _ENDPOINT,
+        "with m.If(self._state != State.VALID):", "with m.If(self._state == State.LOADING):",
+    ),
+    Bug(
+        "run-beside-another", "loader", "no_run_beside_another", 36, _ENDPOINT,
+        "with m.If(core.busy):", "with m.If(core.busy & (self._vectors == 0)):",
+    ),
+    Bug(
+        "one-word-too-many", "loader", "no_write_outside_the_request", 14, _ENDPOINT,
+        "with m.If(position == request.length[2:]):",
+        "with m.If(position == request.length[2:] + 1):",
+    ),
+    Bug(
+        "write-unloaded", "loader", "image_written_only_while_it_may", 14, _VERDICT,
+        "with m.Elif(image & ~loading & ~streamed):",
+        "with m.Elif(image & ~self._own & ~streamed):",
+    ),
+    Bug(
+        "vectors-beside-a-run", "loader", "no_write_beside_a_run", 14, _VERDICT,
+        "with m.Elif(~registers & self.busy & ~streamed):",
+        "with m.Elif(image & self.busy & ~streamed):",
+    ),
+    Bug(
+        "few-response-words", "loader", "response_words_never_overflow", 24, _ENDPOINT,
+        "depth=PAYLOAD_WORDS)", "depth=PAYLOAD_WORDS // 16)",
+    ),
+    Bug(
+        "begin-keeps-state", "loader", "another_epoch_is_not_valid", 14, _ENDPOINT,
+        "m.d.sync += [self._state.eq(State.LOADING), self._epoch.eq(request.epoch)]",
+        "m.d.sync += [self._epoch.eq(request.epoch)]",
+    ),
+    Bug(
+        "write-for-ever", "loader", "every_step_leads_on", 14, _ENDPOINT,
+        """                m.d.sync += position.eq(position + 1)
+                with m.If(position == request.length[2:]):""",
+        """                with m.If(position == request.length[2:]):""",
+    ),
+    Bug(
+        "image-check-goes-first", "loader", "a_request_waits_for_the_image_check_at_most", 40,
+        _ENDPOINT, "image_check.go.eq(~self._receiver.valid & ~core.busy)",
+        "image_check.go.eq(~core.busy)",
+    ),
+    Bug(
+        "begin-unanswered", "loader", "one_response_for_every_request", 14, _ENDPOINT,
+        """self._changed.eq(0)]
+            m.next = "RESPOND"
+""",
+        """self._changed.eq(0)]
+            m.next = "DONE"
+""",
+    ),
+)  # fmt: skip
+
+_FIFO = "amaranth/lib/fifo.py"
+_AXI = "gateware/axi.py"
+_UART = "gateware/uart.py"
+
+_DOORS: tuple[Bug, ...] = (
+    Bug(
+        "byte-overwritten", "fifo-8", "as_they_went_in", 10, _FIFO,
+        "inner_r_rdy & (~self.r_rdy | self.r_en)", "inner_r_rdy",
+    ),
+    Bug(
+        "always-room", "fifo-8", "never_more_than_fit", 14, _FIFO,
+        "self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(1)",
+    ),
+    Bug(
+        "room-for-one", "fifo-8", "room_after_a_byte_is_taken", 10, _FIFO,
+        "self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(inner_level == 0)",
+    ),
+    Bug(
+        "last-byte-held-back", "fifo-8", "a_byte_shows_a_cycle_later", 10, _FIFO,
+        "inner_r_rdy.eq(inner_level != 0)", "inner_r_rdy.eq(inner_level > 1)",
+    ),
+    Bug(
+        "answer-withdrawn", "axi-write", "b_stays", 10, _AXI,
+        "with m.If(answering & self.s_axi_bready):", "with m.If(answering):",
+    ),
+    Bug(
+        "data-taken-twice", "axi-write", "one_answer_a_write", 10, _AXI,
+        "self.s_axi_wready.eq(~has_data)", "self.s_axi_wready.eq(1)",
+    ),
+    Bug(
+        "mirror-of-tx", "axi-write", "nothing_sent_outside_the_map", 10, _AXI,
+        "mapped = address[2:] == TX_OFFSET // 4", "mapped = address[2:5] == TX_OFFSET // 4",
+    ),
+    Bug(
+        "same-byte-again", "axi-write", "strobed_bytes_lowest_first", 10, _AXI,
+        "m.d.sync += [data.eq(data[8:]), strobes.eq(strobes[1:])]",
+        "m.d.sync += [strobes.eq(strobes[1:])]",
+    ),
+    Bug(
+        "lowest-strobe-only", "axi-write", "okay_when_all_are_sent", 10, _AXI,
+        "with m.If(mapped & strobes.any()):", "with m.If(mapped & strobes[0]):",
+    ),
+    Bug(
+        "waits-for-a-strobe", "axi-write", "answer_in_time", 14, _AXI,
+        "with m.If(~strobes[0] | sent.w_rdy):", "with m.If(strobes[0] & sent.w_rdy):",
+    ),
+    Bug(
+        "read-data-withdrawn", "axi-read", "r_stays", 10, _AXI,
+        "with m.If(answering & self.s_axi_rready):", "with m.If(answering):",
+    ),
+    Bug(
+        "read-before-the-answer", "axi-read", "one_answer_a_read", 10, _AXI,
+        "self.s_axi_arready.eq(~answering)", "self.s_axi_arready.eq(1)",
+    ),
+    Bug(
+        "status-halves-swapped", "axi-read", "the_register_that_was_asked_for", 10, _AXI,
+        "Cat(waiting, space)", "Cat(space, waiting)",
+    ),
+    Bug(
+        "status-takes-a-byte", "axi-read", "a_byte_is_gone_only_if_read", 10, _AXI,
+        "                with m.Case(STATUS_OFFSET // 4):\n",
+        "                with m.Case(STATUS_OFFSET // 4):\n"
+        "                    m.d.comb += received.r_en.eq(1)\n",
+    ),
+    Bug(
+        "sent-byte-overwritten", "axi-read", "sent_bytes_stay", 12, _FIFO,
+        "inner_r_rdy & (~self.r_rdy | self.r_en)", "inner_r_rdy",
+    ),
+    Bug(
+        "highest-bit-first", "uart-tx-small", "line_shows_the_bit_of_its_time", 40, _UART,
+        "Cat(0, self.i.payload, 1)", "Cat(0, self.i.payload[::-1], 1)",
+    ),
+    Bug(
+        "stop-bit-cut", "uart-tx-small", "takes_a_byte_when_the_line_is_free", 85, _UART,
+        "ends = following[-1] & (left <= 1)", "ends = following[-1] & (left <= 2)",
+    ),
+    Bug(
+        "bits-backwards", "uart-rx-small", "every_byte_once", 84, _UART,
+        "shift.eq(Cat(shift[1:], bit))", "shift.eq(Cat(bit, shift[:-1]))",
+    ),
+    Bug(
+        "odd-bytes-lost", "uart-rx-small", "none_is_lost", 90, _UART,
+        "with m.If((left == 9) & bit):", "with m.If((left == 8) & bit):",
+    ),
+    Bug(
+        "stop-bit-inverted", "uart-rx-small", "no_error_on_a_good_line", 84, _UART,
+        "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(~bit), self.error.eq(bit)",
+    ),
+    Bug(
+        "start-without-edge", "uart-line-small", "never_stuck_on_a_high_line", 90, _UART,
+        'with m.State("IDLE"), m.If(~line):', 'with m.State("IDLE"):',
+    ),
+    Bug(
+        "byte-of-a-break", "uart-line-small", "a_byte_or_an_error", 84, _UART,
+        "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(1), self.error.eq(~bit)",
+    ),
+)  # fmt: skip
+
+_LANE = "gateware/lane.py"
+_SEQUENCER = "gateware/sequencer.py"
+
+_DRAIN: tuple[Bug, ...] = (
+    Bug(
+        "narrow-bucket", "lane-4", "no_bucket_overflows", 8, "model/engine.py",
+        "return self.activation_bits + ceil_log2(self.max_columns)",
+        "return self.activation_bits + ceil_log2(self.max_columns) - 1",
+    ),
+    Bug(
+        "drain-without-chain", "lane-4", "a_drain_shows_the_bucket", 8, _LANE,
+        "            drained = total\n", "            drained = bucket\n",
+    ),
+    Bug(
+        "drain-writes", "lane-4", "a_drain_leaves_the_bucket", 8, _LANE,
+        "write.en.eq(self.add)", "write.en.eq(1)",
+    ),
+    Bug(
+        "sums-shown-while-adding", "lane-4", "silent_while_adding", 8, _LANE,
+        "o.eq(Mux(self.add, 0, drained))", "o.eq(drained)",
+    ),
+    Bug(
+        "every-second-bucket", "drain", "buckets_in_order_each_once", 48, _SEQUENCER,
+        "m.d.sync += [count.eq(count + 1), self._drained", "m.d.sync += [count.eq(count + 2), "
+        "self._drained",
+    ),
+    Bug(
+        "one-bucket-too-few", "drain", "a_drain_is_whole", 48, _SEQUENCER,
+        "self._before_last.eq(layer.last_k - 1)",
+        "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
+    ),
+    Bug(
+        "one-beat-too-few", "drain", "a_tile_is_drained_after_its_beats", 48, _SEQUENCER,
+        "self._last_beat.eq(self._left_beats == 2)", "self._last_beat.eq(self._left_beats == 3)",
+    ),
+    Bug(
+        "beat-in-a-drain", "drain", "beats_and_drains_apart", 48, _SEQUENCER,
+        "                    command.drain.eq(1),\n",
+        "                    command.drain.eq(1), command.beat.eq(1),\n",
+    ),
+    Bug(
+        "tiles-not-counted", "drain", "as_many_results_as_tiles", 52, _SEQUENCER,
+        "open_tiles.eq(open_tiles + self._tile_begins - whole)",
+        "open_tiles.eq(open_tiles + self._launches - whole)",
+    ),
+    Bug(
+        "tile-for-ever", "drain", "every_tile_leads_on", 52, _SEQUENCER,
+        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles - 1)",
+        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles)",
+    ),
+    Bug(
+        "beats-for-ever", "drain", "beats_and_drains_go_on", 48, _SEQUENCER,
+        "self._left_beats.eq(self._left_beats - 1)", "self._left_beats.eq(self._left_beats)",
+    ),
+    Bug(
+        "gap-for-ever", "drain", "ready_goes_on_when_released", 52, _SEQUENCER,
+        "self._left_gap.eq(Mux(over, 0, self._left_gap - 1))",
+        "self._left_gap.eq(Mux(over, 0, self._left_gap))",
+    ),
+    Bug(
+        "early-result-missed", "drain", "a_wait_ends_with_the_last_result", 52, _SEQUENCER,
+        "return one & whole | none", "return one & whole",
+    ),
+    Bug(
+        "last-layer-passed", "drain", "layers_come_to_an_end", 52, _SEQUENCER,
+        "with m.If(self._number == final):", "with m.If(self._number == 0):",
+    ),
+    Bug(
+        "copy-unnoticed", "drain", "a_copy_ends_when_copied", 52, _SEQUENCER,
+        "with m.If(self.copied):", "with m.If(self.copied & self.settled):",
+    ),
+)  # fmt: skip
+
+BUGS = _LINK + _LOADER + _DOORS + _DRAIN

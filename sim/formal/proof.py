@@ -1,0 +1,39 @@
+"""What is proved: a block, its properties, how deep; and the bugs that must break them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.formal.harness import Harness
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A block with its properties, proved together by k-induction with k = `depth`.
+
+    `build` takes the harness' keyword arguments.  Its covers are reached within `cover_depth`
+    cycles after reset (0: it has none).  `meaning` is one line for the report.  `like` names the
+    proof of the same properties at another size, whose planted bugs count for this one too.
+    """
+
+    name: str
+    meaning: str
+    build: Callable[..., Harness]
+    depth: int = 2
+    cover_depth: int = 0
+    like: str = ""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """`old` in `file` becomes `new`; within `depth` cycles after reset it breaks `property` of
+    `proof`."""
+
+    name: str
+    proof: str
+    property: str
+    depth: int
+    file: str
+    old: str
+    new: str

