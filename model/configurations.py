@@ -21,6 +21,18 @@ class Configuration:
     rows: int
     columns: int
 
+    def __post_init__(self) -> None:
+        engine, tiles = self.engine, self.engine.tiles(self.rows)
+        for what, needed, there in (
+            ("slots", tiles * engine.stages, min(engine.slots, engine.result_slots)),
+            ("index words a lane", tiles * engine.beats(self.columns), engine.index_depth),
+            ("words of a vector", self.columns, min(engine.vector_words, engine.max_columns)),
+        ):
+            if needed > there:
+                raise ValueError(
+                    f"{self.rows} × {self.columns} needs {needed} {what}, the engine has {there}"
+                )
+
     @property
     def activation(self) -> str:
         return "fp32" if self.engine.fp32 else "int8"
@@ -81,7 +93,7 @@ matrix that fits their stores runs on them too.  Lockstep where the LUTs allow i
 
 LEAN = {
     "int8-1000x1024-lean": Configuration(
-        _int8(stages=4, columns=125, segments=10, max_columns=1024, slots=4, result_slots=32,
+        _int8(stages=4, columns=125, segments=10, max_columns=1024, slots=8, result_slots=64,
               vector_words=8240, lockstep=True),
         1000, 1024,
     ),

@@ -1,16 +1,17 @@
 """`make arrays` in small: every result and cycle of two arrays, the report, the picture."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from model.configurations import ARRAYS, SMALL
+from model.configurations import ARRAYS, LEAN, SMALL, Configuration
 from model.estimate import estimate
 from sim import arrays
 from sim.roofline import bucket_roof, index_roof
 
 
-@pytest.mark.parametrize("made", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("made", (ARRAYS | LEAN).values(), ids=ARRAYS | LEAN)
 def test_arrays_reach_their_rate_within_the_chip(made):
     """The formulas are exact (below, and in the core's bench), the estimate is within 10 %."""
     goals = {("fp32", 1000): 380, ("fp32", 384): 260, ("int8", 1000): 240, ("int8", 384): 180}
@@ -57,3 +58,17 @@ def test_wrong_results_are_an_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(arrays.Single, "mismatches", lambda *given: real(*given) + 1)
     assert arrays.main(["small-fp32", "--out", str(tmp_path / "arrays.json")]) == 1
     assert "results or cycles of small-fp32 are not as they must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [(1001, 1024, "needs 6 slots, the engine has 4"),
+     (1000, 2480, "needs 496 index words a lane"),
+     (10, 1025, "needs 1025 words of a vector, the engine has 1024")],
+)  # fmt: skip
+def test_a_matrix_that_does_not_fit_is_no_configuration(rows, columns, message):
+    engine = ARRAYS["int8-1000x1024"].engine
+    if "index" in message:
+        engine = replace(engine, max_columns=4096, index_depth=400)
+    with pytest.raises(ValueError, match=f"{rows} × {columns} {message}"):
+        Configuration(engine, rows, columns)
