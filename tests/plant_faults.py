@@ -298,7 +298,7 @@ def _copy(tree: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, tree / folder, ignore=ignored)
-    for name in ("pyproject.toml", "Makefile", "README.md"):
+    for name in ("pyproject.toml", "constraints.txt", "Makefile", "README.md"):
         shutil.copy(ROOT / name, tree / name)
     if (ROOT / "docs").is_dir():
         shutil.copytree(ROOT / "docs", tree / "docs")
