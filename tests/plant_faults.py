@@ -300,6 +300,8 @@ def _copy(tree: Path) -> None:
         shutil.copytree(ROOT / folder, tree / folder, ignore=ignored)
     for name in ("pyproject.toml", "constraints.txt", "Makefile", "README.md"):
         shutil.copy(ROOT / name, tree / name)
+    for folder in ROOT.glob("*.egg-info"):  # the doctor looks for the installed dpnet
+        shutil.copytree(folder, tree / folder.name)
     if (ROOT / "docs").is_dir():
         shutil.copytree(ROOT / "docs", tree / "docs")
 
