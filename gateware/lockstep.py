@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In
 from gateware.emit import place
 
 GROUP = 18
-"""Bits compared in one cycle: three LUTs of six inputs, and one for them."""
+"""Bits compared in one cycle: six LUTs of six inputs, and one for them."""
 
 
 class Lockstep:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +15,7 @@ from boards import xilinx
 from boards.board import BuildOptions, Built
 from boards.tool import ToolError
 from boards.xc7 import KINDS, synthesize
-from boards.zc706.top import LAMPS, VCO_MHZ, Restart, UartEngine, divider
+from boards.zc706.top import LAMPS, UartEngine, clock_by_mmcm, divider
 from gateware.emit import emit, place
 from model.engine import EngineParameters
 
@@ -60,23 +60,9 @@ class ArtyTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        made, back, locked = Signal(), Signal(), Signal()
-        m.domains += ClockDomain("sync")
-        m.submodules.mmcm = Instance(
-            "MMCME2_BASE",
-            p_CLKIN1_PERIOD=1000 / OSCILLATOR_MHZ, p_CLKFBOUT_MULT_F=VCO_MHZ / OSCILLATOR_MHZ,
-            p_DIVCLK_DIVIDE=1, p_CLKOUT0_DIVIDE_F=self.eighths / 8,
-            i_CLKIN1=self.clk100, i_CLKFBIN=back, o_CLKFBOUT=back, o_CLKOUT0=made,
-            o_LOCKED=locked, i_PWRDWN=Const(0), i_RST=Const(0),
-        )  # fmt: skip
-        m.submodules.bufg = Instance("BUFG", i_I=made, o_O=ClockSignal())
-        m.submodules.restart = restart = Restart()
+        clock_by_mmcm(m, self.clk100, OSCILLATOR_MHZ, eighths=self.eighths, button=self.button)
         inner = place(m, self.inner, "logic")
-        m.d.comb += [
-            ResetSignal().eq(restart.reset),
-            restart.good.eq(locked), restart.button.eq(self.button),
-            inner.rx.eq(self.rx), self.tx.eq(inner.tx),
-        ]  # fmt: skip
+        m.d.comb += [inner.rx.eq(self.rx), self.tx.eq(inner.tx)]
         m.d.comb += [getattr(self, f"led_{name}").eq(getattr(inner, name)) for name in LAMPS]
         return m
 

@@ -203,6 +203,25 @@ class AxiTop(wiring.Component):
         return m
 
 
+def clock_by_mmcm(m, oscillator, oscillator_mhz, *, eighths, button):
+    """Gives `m` its domain `sync`: `VCO_MHZ` · 8 / `eighths`, made of `oscillator` by an MMCM, in
+    reset as `Restart` says."""
+    made, back, locked = Signal(), Signal(), Signal()
+    m.domains += ClockDomain("sync")
+    m.submodules.mmcm = Instance(
+        "MMCME2_BASE",
+        p_CLKIN1_PERIOD=1000 / oscillator_mhz, p_CLKFBOUT_MULT_F=VCO_MHZ / oscillator_mhz,
+        p_DIVCLK_DIVIDE=1, p_CLKOUT0_DIVIDE_F=eighths / 8,
+        i_CLKIN1=oscillator, i_CLKFBIN=back, o_CLKFBOUT=back, o_CLKOUT0=made, o_LOCKED=locked,
+        i_PWRDWN=Const(0), i_RST=Const(0),
+    )  # fmt: skip
+    m.submodules.bufg = Instance("BUFG", i_I=made, o_O=ClockSignal())
+    m.submodules.restart = restart = Restart()
+    m.d.comb += [
+        ResetSignal().eq(restart.reset), restart.good.eq(locked), restart.button.eq(button)
+    ]
+
+
 class UartTop(wiring.Component):
     """The chip with a UART at the PMOD connector as its way in, clocked by the board's 200 MHz
     through an MMCM: it needs nothing of the processor side.
@@ -228,25 +247,12 @@ class UartTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        board, made, back, locked = Signal(), Signal(), Signal(), Signal()
-        m.domains += ClockDomain("sync")
+        board = Signal()
         m.submodules.ps7 = ps7()
         m.submodules.ibufds = Instance("IBUFDS", i_I=self.clk200_p, i_IB=self.clk200_n, o_O=board)
-        m.submodules.mmcm = Instance(
-            "MMCME2_BASE",
-            p_CLKIN1_PERIOD=1000 / OSCILLATOR_MHZ, p_CLKFBOUT_MULT_F=VCO_MHZ / OSCILLATOR_MHZ,
-            p_DIVCLK_DIVIDE=1, p_CLKOUT0_DIVIDE_F=self.eighths / 8,
-            i_CLKIN1=board, i_CLKFBIN=back, o_CLKFBOUT=back, o_CLKOUT0=made, o_LOCKED=locked,
-            i_PWRDWN=Const(0), i_RST=Const(0),
-        )  # fmt: skip
-        m.submodules.bufg = Instance("BUFG", i_I=made, o_O=ClockSignal())
-        m.submodules.restart = restart = Restart()
+        clock_by_mmcm(m, board, OSCILLATOR_MHZ, eighths=self.eighths, button=self.button)
         inner = place(m, self._inner, "logic")
-        m.d.comb += [
-            ResetSignal().eq(restart.reset),
-            restart.good.eq(locked), restart.button.eq(self.button),
-            inner.rx.eq(self.rx), self.tx.eq(inner.tx),
-        ]  # fmt: skip
+        m.d.comb += [inner.rx.eq(self.rx), self.tx.eq(inner.tx)]
         for name in self.lamps:
             m.d.comb += getattr(self, f"led_{name}").eq(getattr(inner, name))
         return m

@@ -122,7 +122,7 @@ class Loader:
     def _hints(self) -> None:
         """Requests one after the other, of a short load and a run."""
         h, request = self.h, self.request
-        load, words = 12, 12
+        load, words = 12, 4  # so many words keep a request waiting beyond the bound
         address = Region.IMAGE_FIRST << (REGION_SHIFT - 2)
         waiting = "a_request_waits_for_the_image_check_at_most"
         writes = request.operation == Operation.WRITE

@@ -115,6 +115,7 @@ def keeping(**options: str | None) -> Harness:
         dut.valid, dut.header.as_value() == queue.first[:8 * HEADER_BYTES]))
     asked = h.past(dut.valid & ~dut.done & (dut.address == index))
     _hint(h, dut.i, "requests_in_order", "payload_as_sent")
+    h.hint((index == 0) & (dut.address == 0) & ~dut.done, "payload_as_sent")
     first = HEADER(queue.first[:8 * HEADER_BYTES])
     h.prove("payload_as_sent", implies(
         asked & (first.operation != Operation.READ),
