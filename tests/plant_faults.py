@@ -176,7 +176,7 @@ FAULTS = (
     ),
     Fault(
         "image", "a wrong CRC-32 of a tensor is not noticed", "model/image.py",
-        "zlib.crc32(tensors[name].tobytes()) == crc", "True", ("test_model_image",),
+        "zlib.crc32(tensors[name].tobytes()) == crc", "True", ("test_model_image_damage",),
     ),
     Fault(
         "host-link", "any answer is taken for the one that was asked for", "host/request.py",
