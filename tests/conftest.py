@@ -1,0 +1,47 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_kit import (
+    Board,
+    Call,
+    Result,
+)
+
+from host.cli import main
+from sim.bench import build_root
+
+
+@pytest.fixture
+def boards() -> Iterator[Callable[..., Board]]:
+    made: list[Board] = []
+
+    def make(*arguments: Any, **options: Any) -> Board:
+        made.append(Board(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for board in made:
+        board.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and the simulated boards that are built already."""
+    monkeypatch.setenv("DPNET_BUILD", str(build_root()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def dpnet(capfd: pytest.CaptureFixture[str]) -> Call:
+    def call(*arguments: object) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capfd.readouterr())
+
+    return call
