@@ -76,6 +76,7 @@ class ClusterRegularizer:
         self.optimizer, self.solver = optimizer, solver
         self.solved_at: int | None = None
         self.codebooks: dict[str, Tensor] = {}
+        self.solved: dict[str, Quantized] = {}  # where the next solution starts
         if optimizer is not None:
             self.check_stability(optimizer)
 
@@ -202,7 +203,10 @@ class ClusterRegularizer:
     def _solve(self, name: str) -> Quantized:
         rows = to_rows(self.parameters[name].detach()).float().cpu().numpy()
         try:
-            return self.solver(rows, self.k[name])
+            if self.solver is not quantize:
+                return self.solver(rows, self.k[name])
+            self.solved[name] = quantize(rows, self.k[name], start=self.solved.get(name))
+            return self.solved[name]
         except QuantizeError as error:
             raise type(error)(f"{name}: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -231,21 +232,22 @@ def test_float32_offset_and_large_values() -> None:
         assert exact_cost(row.astype(float), q.indices[0], 2) == expected
 
 
-def test_256_centroids_need_the_limit_raised() -> None:
+def test_256_centroids_and_a_limit_for_them() -> None:
     row = np.random.default_rng(SEED).normal(size=(1, 600))
     with pytest.raises(CodebookSizeError, match=re.escape("k must be in 1..16, not 256")):
-        quantize(row, 256)
-    q = quantize(row, 256, k_limit=256)
+        quantize(row, 256, k_limit=16)
+    q = quantize(row, 256)
     check_contract(row, 256, q)
     assert q.k_eff.tolist() == [256]
-    many = quantize(np.arange(300.0)[None, :], 256, k_limit=256)
+    many = quantize(np.arange(300.0)[None, :], 256)
     assert many.cost[0] == 44 * 0.5  # 44 pairs at 1 apart, everything else alone
 
 
 def test_rows_are_independent_and_repeat_bit_for_bit() -> None:
     rows = np.random.default_rng(SEED).normal(size=(37, 50))
     together, again = quantize(rows, 4), quantize(rows, 4)
-    for field, value in vars(together).items():
+    for field in ("codebook", "indices", "cost", "k_eff", "price"):
+        value = vars(together)[field]
         alone = np.concatenate([vars(quantize(row[None, :], 4))[field] for row in rows])
         np.testing.assert_array_equal(value, alone)
         np.testing.assert_array_equal(value, vars(again)[field])
@@ -260,27 +262,47 @@ def test_order_of_the_columns_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "k", "error", "message"),
+    ("values", "k", "error", "message"),
     [
-        ([[1.0, np.nan]], 2, NonFiniteError, "rows must be finite, not nan at row 0, column 1"),
-        ([[1.0], [-np.inf]], 2, NonFiniteError, "rows must be finite, not -inf at row 1, column 0"),
-        (np.empty((0, 4)), 2, EmptyError, "rows must hold at least one value, not shape (0, 4)"),
-        (np.empty((4, 0)), 2, EmptyError, "rows must hold at least one value, not shape (4, 0)"),
-        ([1.0], 2, ShapeError, "rows must be a two-dimensional array, not of shape (1,)"),
-        (np.ones((1, 2, 3)), 2, ShapeError,
-         "rows must be a two-dimensional array, not of shape (1, 2, 3)"),
-        ([[1j]], 2, ShapeError, "rows must be real numbers, not complex128"),
-        ([[1.0]], 0, CodebookSizeError, "k must be in 1..16, not 0"),
-        ([[1.0]], 17, CodebookSizeError, "k must be in 1..16, not 17"),
-        ([[1.0]], 2.0, TypeError, "k must be an integer, not 2.0"),
+        ([[1.0, np.nan]], 2, NonFiniteError, "must be finite, not nan at row 0, column 1"),
+        ([[1.0], [-np.inf]], 2, NonFiniteError, "must be finite, not -inf at row 1, column 0"),
+        (np.empty((0, 4)), 2, EmptyError, "must hold at least one value, not shape (0, 4)"),
+        (np.empty((4, 0)), 2, EmptyError, "must hold at least one value, not shape (4, 0)"),
+        ([[1j]], 2, ShapeError, "must be real numbers, not complex128"),
+        ([["a"]], 2, ShapeError, "must be real numbers, not <U1"),
+        ([[object()]], 2, ShapeError, "must be real numbers, not object"),
+        ([[1.0, 2.0], [1.0]], 2, ShapeError, "must be an array, not lists of different lengths"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused(
-    rows: object, k: int, error: type[Exception], message: str
+def test_bad_values_are_refused(
+    values: object, k: int, error: type[Exception], message: str
 ) -> None:
-    for solver in (quantize, lloyd):
-        with pytest.raises(error, match=f"^{re.escape(message)}$"):
-            solver(rows, k)
+    for solver, what in ((quantize, "values"), (lloyd, "rows")):
+        with pytest.raises(error, match=f"^{what} {re.escape(message)}$"):
+            solver(values, k)
+
+
+def test_bad_shapes_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"not a single number$"):
+        quantize(1.0, 2)
+    with pytest.raises(ShapeError, match=re.escape("not of shape (1,)")):
+        lloyd([1.0], 2)
+    with pytest.raises(NonFiniteError, match=re.escape("not nan at [0, 1, 0]")):
+        quantize(np.array([[[1.0], [np.nan]]]), 2)
+    for axis in (2, (0, 0), (), 0.5):
+        with pytest.raises(ShapeError, match=r"^axis must"):
+            quantize(np.ones((2, 3)), 2, axis=axis)
+
+
+@pytest.mark.parametrize("solver", [quantize, lloyd])
+def test_bad_codebook_sizes_are_refused(solver: Callable[..., Quantized]) -> None:
+    limit = 65536 if solver is quantize else 16
+    for k in (0, -1, limit + 1):
+        with pytest.raises(CodebookSizeError, match=rf"^k must be in 1\.\.{limit}, not {k}$"):
+            solver([[1.0]], k)
+    for k in (2.0, True, "2", None):
+        with pytest.raises(TypeError, match=r"^k must be an integer, not"):
+            solver([[1.0]], k)
 
 
 def test_bad_norm_is_refused() -> None:

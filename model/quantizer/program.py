@@ -1,11 +1,13 @@
-"""The compiled half of the exact quantizer: a dynamic program over sorted distinct values.
+"""The compiled half of the exact quantizer: shortest paths with a price for every centroid.
+
+With a price for each cluster the best partition needs no limit on their number:
+``cost[j] = min over i of cost[i] + error(i, j) + price``. The error of a cluster is concave Monge,
+so the best i never decreases with j, and the least error of k clusters is convex in k: there is a
+price at which the best partition has k clusters, and then no other k clusters are better
+(Aggarwal, Schieber, Tokuyama 1994). One price takes O(n) steps, eight candidates in each.
 
 All compiled functions are in this one file: numba's cache notices a change of the file that it
 compiled, but not of functions that it took from other files.
-
-A cluster's cost comes in O(1) from prefix sums. These are unevaluated pairs high + low (106 bits):
-first only the high halves are used; rows whose clusters are so narrow that this may be wrong by
-more than FLOAT_ERROR are solved again, with both halves wherever the high ones leave a doubt.
 """
 
 from __future__ import annotations
@@ -16,322 +18,386 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Pair = tuple[float, float]
+from model.quantizer.lanes import (
+    LANES,
+    candidates,
+    ends,
+    span,
+    weighted_candidates,
+    weighted_ends,
+    weighted_span,
+)
+from model.quantizer.points import merge, power_of_two
 
-FLOAT_ERROR = 1e-8  # possible relative error of the cost above which a row is solved again
-EPSILON = 2.0**-52
-SPLIT = 134217729.0  # 2**27 + 1 halves a float64's 53 bits (Dekker)
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-# Rows of what _prefix_sums returns; the low halves are one below.
-VALUE, SUM, SQUARES = 0, 2, 4
+PAD = 2 * LANES  # vectors are read and written beyond the last value
+BLOCK = 32  # ends that are solved together
+COARSE = 8  # points for one where a price is looked for; as many as a cluster must have for it
+TRIES = 60
+UNIT = 2.0**-53  # the largest relative error of one rounding
+DOUBTS = 16.0  # errors of a break that seems the best: its own, and one for each halving of a block
+
+# Rows of a row's table: weight, weighted value and weighted square of the points before each.
+WEIGHT, SUM, SQUARES = 0, 1, 2
+# Rows of the inverse numbers 1, 1/2, 1/3, …: as they are, and the other way round.
+UP, DOWN = 0, 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best(
+    gain: Floats, sums: Floats, spread: Floats, weighted: bool, j: int, first: int, last: int,
+    least: Floats, indices: Ints,
+) -> tuple[float, int]:  # fmt: skip
+    """The least of first..last as the break before j, and where it is."""
+    if weighted:
+        weighted_candidates(gain, sums, spread, j, first, last, 0.0, least, indices)
+    else:
+        candidates(gain, sums, spread, j, first, last, 0.0, least, indices)
+    value, index = least[0], indices[0]
+    for lane in range(1, LANES):
+        if least[lane] < value:
+            value, index = least[lane], indices[lane]
+    return value, index
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _reach(
+    gain: Floats, sums: Floats, spread: Floats, weighted: bool, j: int, first: int, last: int,
+    limit: float, indices: Ints,
+) -> tuple[int, int]:  # fmt: skip
+    """The first and the last break of first..last before j whose value is at most `limit`."""
+    if weighted:
+        weighted_span(gain, sums, spread, j, first, last, limit, gain, indices)
+    else:
+        span(gain, sums, spread, j, first, last, limit, gain, indices)
+    return indices[:LANES].min(), indices[LANES:].max()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shortest(
+    table: Floats, inverse: Floats, weighted: bool, n: int, price: float, error: float,
+    cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+) -> None:  # fmt: skip
+    """The least cost of the points before each end 1..n at a price per cluster, and its break.
+
+    `error` bounds that of a candidate's value: none that could be the best is left out for a
+    difference within it. A block of ends starts with its last one. That none of the block's own
+    ends is its best break is certain where the cost at the block's start plus the price exceeds
+    what was found (the cost never falls with the end); otherwise the block is halved.
+    The best breaks of two ends enclose those of all ends between: few candidates for most.
+    """
+    sums, squares = table[SUM], table[SQUARES]
+    across = table[WEIGHT] if weighted else inverse[DOWN]
+    along = table[WEIGHT] if weighted else inverse[UP]
+    cost[0], gain[0], origin[0] = 0.0, price, 0
+    start, length, calm, reach, first = 0, BLOCK, 0, 0, 0
+    while start < n:
+        stop = min(start + length, n)
+        distance = sums[stop] - sums[first]
+        over = table[WEIGHT, stop] - table[WEIGHT, first]
+        enough = gain[first] + squares[stop] - distance * distance / over - price + 4.0 * error
+        reach = max(reach, first)
+        while reach < start and cost[reach] <= enough:
+            reach += 1  # candidates beyond cost more than the one at `first`
+        value, index = _best(gain, sums, across, weighted, stop, first, reach, least, indices)
+        if stop > start + 1 and cost[start] + price < value + squares[stop] + 4.0 * error:
+            length, calm = (stop - start) // 2, 0
+            continue
+        cost[stop], gain[stop], origin[stop] = value + squares[stop], value + price, index
+        step = BLOCK // 2
+        while step >= LANES:
+            for j in range(start + step, stop, 2 * step):
+                low = origin[j - step] if j - step > start else first
+                value, origin[j] = _best(
+                    gain, sums, across, weighted, j, low, origin[min(j + step, stop)], least,
+                    indices,
+                )  # fmt: skip
+                cost[j], gain[j] = value + squares[j], value + price
+            step //= 2
+        for j in range(start, stop - 1, LANES):
+            low, high = origin[j] if j > start else first, origin[min(j + LANES, stop)]
+            if weighted:
+                weighted_ends(
+                    gain, sums, squares, along, price, j + 1, low, high, cost, origin
+                )
+            else:
+                ends(gain, sums, squares, along, price, j + 1, low, high, cost, origin)
+        # What is worse here by more than the error is worse at all later ends.
+        limit = cost[stop] - squares[stop] + 2.0 * error
+        first, _ = _reach(gain, sums, across, weighted, stop, first, origin[stop], limit, indices)
+        start, calm = stop, calm + 1
+        if length < BLOCK and calm > 3:
+            length, calm = min(2 * length, BLOCK), 0
+
+
+@njit(cache=True, nogil=True)
+def _follow(origin: Ints, n: int, bounds: Ints) -> int:
+    """How many clusters the path to n has; their bounds too, where these have room."""
+    count, j = 0, n
+    while j > 0:
+        j = origin[j]
+        count += 1
+    if count < len(bounds):
+        j = n
+        for cluster in range(count, -1, -1):
+            bounds[cluster] = j
+            j = origin[j]
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search(
+    table: Floats, inverse: Floats, weighted: bool, n: int, k: int, price: float, error: float,
+    tries: int, cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+    bounds: Ints, more: Ints, fewer: Ints,
+) -> tuple[bool, float]:  # fmt: skip
+    """A price at which `bounds` are those of the best k clusters: (found, price).
+
+    The price falls like a power of the number of clusters, the third for a density. Once there is
+    one partition with more and one with fewer clusters, the slope between the two is tried every
+    other time: if nothing is better there, all numbers of clusters between cost the same
+    (equal values, regular grids), and no price ends with exactly k. Then the two paths cross,
+    and one half of each makes k clusters.
+    """
+    low_price, high_price, power = 0.0, math.inf, 3.0
+    low_count, high_count, low_cost, high_cost = 0, 0, 0.0, 0.0
+    for attempt in range(tries):
+        _shortest(
+            table, inverse, weighted, n, price, error, cost, gain, origin, least, indices
+        )
+        count = _follow(origin, n, bounds)
+        if count == k:
+            return True, price
+        squared = cost[n] - price * count
+        on_slope = attempt > 7 and attempt % 2 == 1
+        if on_slope and low_price < high_price and (count in (low_count, high_count)):
+            crossed = _cross(more, low_count, fewer, high_count, k, bounds)
+            return crossed, price
+        if count > k:
+            low_price, low_count, low_cost = price, count, squared
+            more[: count + 1] = bounds[: count + 1]
+        else:
+            high_price, high_count, high_cost = price, count, squared
+            fewer[: count + 1] = bounds[: count + 1]
+        if low_count == 0 or high_count == 0:
+            price *= (count / k) ** power
+            power *= 1.5
+        elif attempt > 6 and attempt % 2 == 0:
+            price = (high_cost - low_cost) / (low_count - high_count)
+        else:
+            share = math.log(low_count / (k + 0.1)) / math.log(low_count / high_count)
+            share = min(max(share, 0.1), 0.9)
+            price = low_price * (high_price / low_price) ** share
+        if not 0.0 < price < math.inf:
+            break
+    return False, price
+
+
+@njit(cache=True, nogil=True)
+def _cross(
+    more: Ints, more_count: int, fewer: Ints, fewer_count: int, k: int, bounds: Ints
+) -> bool:
+    """k clusters from the first ones of one path and the last ones of another with more."""
+    for cluster in range(fewer_count):
+        other = cluster + 1 + more_count - k
+        if (
+            1 <= other <= more_count
+            and fewer[cluster] <= more[other - 1]
+            and more[other] <= fewer[cluster + 1]
+        ):
+            bounds[: cluster + 1] = fewer[: cluster + 1]
+            bounds[cluster + 1 : k + 1] = more[other : more_count + 1]
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _excess(table: Floats, n: int, k: int, price: float, cost: Floats, bounds: Ints) -> float:
+    """By how much the clusters of `bounds` miss the bound that the price gives."""
+    squared = 0.0
+    for cluster in range(k):
+        a, b = bounds[cluster], bounds[cluster + 1]
+        distance = table[SUM, b] - table[SUM, a]
+        squared += table[SQUARES, b] - table[SQUARES, a]
+        squared -= distance * distance / (table[WEIGHT, b] - table[WEIGHT, a])
+    return max(squared - (cost[n] - price * k), 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _windows(
+    table: Floats, inverse: Floats, weighted: bool, n: int, k: int, doubt: float,
+    cost: Floats, gain: Floats, indices: Ints, first: Ints, last: Ints,
+) -> None:  # fmt: skip
+    """Between which points every best partition into k clusters has its breaks.
+
+    Take cost[] as potentials: a partition's error and price are cost[n] plus what each of its
+    breaks is worse than the best one. No break of a best partition is worse by more than `doubt`.
+    From the last to the first: the breaks that this leaves, of the first and of the last possible
+    end of their cluster; those of the ends between lie between (the error is Monge).
+    """
+    across = table[WEIGHT] if weighted else inverse[DOWN]
+    for cluster in range(k - 1, 0, -1):
+        j, until = first[cluster + 1], last[cluster + 1]
+        limit = cost[j] + doubt - table[SQUARES, j]
+        low, high = _reach(gain, table[SUM], across, weighted, j, 0, j - 1, limit, indices)
+        if until > j:
+            limit = cost[until] + doubt - table[SQUARES, until]
+            _, high = _reach(
+                gain, table[SUM], across, weighted, until, 0, until - 1, limit, indices
+            )
+        first[cluster] = max(low, cluster)
+        last[cluster] = max(min(high, n - k + cluster), first[cluster])
+
+
+@njit(cache=True, nogil=True)
+def _tabulate(points: Floats, heavy: Floats, n: int, scale: float, table: Floats) -> float:
+    """Weights, values and squares before each point, each to one rounding; the largest distance.
+
+    Values count from their middle one, scaled. What an addition loses is added up too (Knuth).
+    """
+    center = points[n // 2] * scale
+    weight = weight_lost = total = total_lost = square = square_lost = 0.0
+    table[:, 0] = 0.0
+    for j in range(n):
+        value = points[j] * scale - center
+        for row in range(3):
+            old = weight if row == 0 else (total if row == 1 else square)
+            more = heavy[j] * (1.0 if row == 0 else (value if row == 1 else value * value))
+            new = old + more
+            part = new - old
+            lost = (old - (new - part)) + (more - part)
+            if row == 0:
+                weight, weight_lost = new, weight_lost + lost
+            elif row == 1:
+                total, total_lost = new, total_lost + lost
+            else:
+                square, square_lost = new, square_lost + lost
+        table[WEIGHT, j + 1] = weight + weight_lost
+        table[SUM, j + 1] = total + total_lost
+        table[SQUARES, j + 1] = square + square_lost
+    return max(abs(points[0] * scale - center), abs(points[n - 1] * scale - center))
+
+
+@njit(cache=True, nogil=True)
+def _error(table: Floats, n: int, k: int, reach: float, rounded: bool) -> float:
+    """How far a candidate's value may be off: each entry of the table is rounded once.
+
+    A cluster's mean is within `reach` of the center, which bounds what errors of the sums and
+    (where `rounded`, not whole numbers) of the weights make of its square.
+    """
+    largest = np.abs(table[SUM, : n + 1]).max()
+    units = 8.0 * reach * largest + 24.0 * table[SQUARES, n]
+    if rounded:
+        units += 8.0 * reach * reach * table[WEIGHT, n]
+    return UNIT * units
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coarse(table: Floats, n: int, stride: int, weighted: bool) -> Floats:
+    """The table at every `stride`-th point, the last one included, for clusters that end there."""
+    few = n // stride
+    shift = n - few * stride
+    coarse = np.zeros((3, few + 1 + PAD))
+    root = math.sqrt(float(stride))
+    for j in range(few + 1):
+        for row in range(3):
+            coarse[row, j] = table[row, shift + j * stride] - table[row, shift]
+        if not weighted:  # as if every point still counted 1
+            coarse[SUM, j] /= root
+            coarse[WEIGHT, j] = j
+    return coarse
+
+
+@njit(cache=True, nogil=True)
+def inverses(n: int) -> Floats:
+    """1 / m at [UP, m] and at [DOWN, -1 - LANES - m], with room for vectors beyond."""
+    inverse = np.zeros((2, n + 1 + PAD))
+    for m in range(1, n + 1 + LANES):
+        inverse[UP, m] = inverse[DOWN, n + PAD - LANES - m] = 1.0 / m
+    return inverse
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first_price(
+    table: Floats, inverse: Floats, weighted: bool, n: int, k: int, error: float,
+    cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+    bounds: Ints, more: Ints, fewer: Ints,
+) -> float:  # fmt: skip
+    """A price near the one looked for, from coarser and coarser tables."""
+    stride = 1
+    while n // (stride * COARSE) >= COARSE * k:
+        stride *= COARSE
+    price = 2.0 * table[SQUARES, n] / k**3
+    while stride > 1:
+        few = n // stride
+        _, price = _search(
+            _coarse(table, n, stride, weighted), inverse, weighted, few, k, price, error, 12,
+            cost, gain, origin, least, indices, bounds, more, fewer,
+        )  # fmt: skip
+        stride //= COARSE
+    return price
 
 
 @njit(cache=True, nogil=True)
 def solve_rows(
-    values: NDArray[np.float64],
-    k: int,
-    norm: int,
-    codebook: NDArray[np.float64],
-    indices: NDArray[np.uint8],
-    cost: NDArray[np.float64],
-    k_eff: NDArray[np.int64],
-) -> None:
-    """Solve row after row into the last four arguments."""
-    for row in range(len(values)):
-        ordered = np.sort(values[row])
-        ends = _distinct_ends(ordered)
-        used = min(k, len(ends) - 1)
-        # A power of two near the largest magnitude: no square over- or underflows, no bit is lost.
-        exponent = math.frexp(max(abs(ordered[0]), abs(ordered[-1])))[1]
-        scaled = np.empty_like(ordered)
-        for j in range(len(ordered)):
-            scaled[j] = math.ldexp(ordered[j], -exponent)
-        bounds, centroids, scaled_cost = _solve(scaled, ends, used, norm)
-        for cluster in range(k):
-            codebook[row, cluster] = math.ldexp(centroids[min(cluster, used - 1)], exponent)
-        cost[row], k_eff[row] = math.ldexp(scaled_cost, norm * exponent), used
-        for j in range(values.shape[1]):
-            index = 0
-            while values[row, j] > ordered[bounds[index + 1] - 1]:
-                index += 1
-            indices[row, j] = index
+    ordered: Floats, weights: Floats, k: int, prices: Floats,
+    bounds: Ints, k_eff: Ints, first: Ints, last: Ints,
+) -> None:  # fmt: skip
+    """The best partition of each sorted row, or where its breaks are.
 
-
-@njit(cache=True, nogil=True)
-def _distinct_ends(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How many sorted values are among the 0, 1, 2, … smallest distinct ones."""
-    ends = np.zeros(len(ordered) + 1, np.int64)
-    count = 0
-    for j in range(1, len(ordered) + 1):
-        if j == len(ordered) or ordered[j] != ordered[j - 1]:
-            count += 1
-            ends[count] = j
-    return ends[: count + 1]
-
-
-@njit(cache=True, nogil=True)
-def _solve(
-    ordered: NDArray[np.float64], ends: NDArray[np.int64], k: int, norm: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """(bounds, centroids, cost) of the best k clusters of sorted values within -1..1."""
-    if len(ends) - 1 == k:
-        centroids, cost = _centroids(ordered, ends, norm)
-        return ends, centroids, cost
-    sums = _prefix_sums(ordered, ordered[len(ordered) // 2])
-    bounds = _best_partition(sums, ends, k, norm, 0.0)
-    centroids, cost = _centroids(ordered, bounds, norm)
-    doubt = _error_bound(sums, k, norm)
-    if doubt > FLOAT_ERROR * cost:
-        bounds = _best_partition(sums, ends, k, norm, doubt)
-        centroids, cost = _centroids(ordered, bounds, norm)
-    return bounds, centroids, cost
-
-
-@njit(cache=True, nogil=True)
-def _error_bound(sums: NDArray[np.float64], k: int, norm: int) -> float:
-    """How far float64 prefix sums can be from the cost of k clusters."""
-    largest = np.max(np.abs(sums[SUM]))
-    if norm == 1:
-        return 8.0 * k * EPSILON * largest
-    reach = np.max(np.abs(sums[VALUE]))
-    return 4.0 * k * EPSILON * (sums[SQUARES, -1] + 2.0 * reach * largest)
-
-
-@njit(cache=True, nogil=True)
-def _centroids(
-    ordered: NDArray[np.float64], bounds: NDArray[np.int64], norm: int
-) -> tuple[NDArray[np.float64], float]:
-    """Mean or lower median of each cluster, then the cost in a second pass from these."""
-    centroids = np.empty(len(bounds) - 1)
-    cost = 0.0
-    for cluster in range(len(centroids)):
-        members = ordered[bounds[cluster] : bounds[cluster + 1]]
-        if norm == 1:
-            centroids[cluster] = members[(len(members) - 1) // 2]
-            cost += np.sum(np.abs(members - centroids[cluster]))
+    ordered (rows, n); weights the same, or (rows, 0); prices (rows,): 0 or a guess on entry, that
+    of the solution afterwards. Cluster c of a row is the sorted values bounds[c] .. bounds[c+1]-1
+    for c < k_eff. Where first and last (rows, k + 1) differ, float64 has not decided: then the
+    breaks of every best partition lie between these points, counted as `merge` counts.
+    """
+    n = ordered.shape[1]
+    points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+    table, inverse = np.zeros((3, n + 1 + PAD)), inverses(n)
+    cost, gain = np.empty((2, n + 1 + PAD))
+    origin = np.empty(n + 1 + PAD, np.int64)
+    found, more, fewer = np.empty((3, n + 1), np.int64)
+    least, indices = np.empty(LANES), np.empty(2 * LANES, np.int64)
+    for row in range(len(ordered)):
+        m = merge(ordered[row], weights[row], points, heavy, ends_at)
+        clusters = min(k, m)
+        k_eff[row] = clusters
+        if clusters == m or clusters == 1:
+            found[0], found[clusters] = 0, m
+            for cluster in range(1, clusters):
+                found[cluster] = cluster
+            first[row], last[row] = 0, 0
         else:
-            centroids[cluster] = members[0] + np.mean(members - members[0])
-            cost += np.sum((members - centroids[cluster]) ** 2)
-    return centroids, cost
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _squared_error(sums: NDArray[np.float64], a: int, b: int) -> float:
-    """Squared error of the sorted values a..b-1 about their mean, in float64."""
-    total = sums[SUM, b] - sums[SUM, a]
-    return max((sums[SQUARES, b] - sums[SQUARES, a]) - total * total / (b - a), 0.0)
-
-
-@njit(cache=True, nogil=True)
-def _absolute_error(sums: NDArray[np.float64], a: int, b: int) -> float:
-    """Absolute error of the sorted values a..b-1 about their median, in float64."""
-    middle = (a + b) // 2
-    cost = (sums[SUM, b] - sums[SUM, middle]) - (sums[SUM, middle] - sums[SUM, a])
-    return max(cost - sums[VALUE, middle] * (a + b - 2 * middle), 0.0)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _best_break(
-    sums: NDArray[np.float64],
-    ends: NDArray[np.int64],
-    norm: int,
-    before: NDArray[np.float64],
-    first: int,
-    last: int,
-    j: int,
-) -> tuple[int, float]:
-    """The smallest i in first..last of the least before[i] + cost of values i..j-1; that cost."""
-    best, lowest, end = first, np.inf, ends[j]
-    if norm == 1:
-        for i in range(first, last + 1):
-            candidate = before[i] + _absolute_error(sums, ends[i], end)
-            if candidate < lowest:
-                best, lowest = i, candidate
-    else:  # the same for the other norm: deciding inside the loop would double its time
-        for i in range(first, last + 1):
-            candidate = before[i] + _squared_error(sums, ends[i], end)
-            if candidate < lowest:
-                best, lowest = i, candidate
-    return best, lowest
-
-
-@njit(cache=True, nogil=True)
-def _best_break_exact(
-    sums: NDArray[np.float64],
-    ends: NDArray[np.int64],
-    norm: int,
-    doubt: float,
-    before: NDArray[np.float64],
-    first: int,
-    last: int,
-    j: int,
-) -> tuple[int, float]:
-    """As `_best_break` where a cost in float64 is off by up to `doubt`."""
-    best, limit = _best_break(sums, ends, norm, before, first, last, j)
-    limit, lowest, end = limit + 2.0 * doubt, np.inf, ends[j]
-    for i in range(first, last + 1):
-        error = (
-            _squared_error(sums, ends[i], end)
-            if norm == 2
-            else _absolute_error(sums, ends[i], end)
-        )
-        if before[i] + error <= limit:
-            candidate = before[i] + _exact_error(sums, norm, ends[i], end)
-            if candidate < lowest:
-                best, lowest = i, candidate
-    return best, lowest
-
-
-@njit(cache=True, nogil=True)
-def _layer(
-    sums: NDArray[np.float64],
-    ends: NDArray[np.int64],
-    norm: int,
-    doubt: float,
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    breaks: NDArray[np.int32],
-    first: int,
-    last: int,
-    fewest: int,
-) -> None:
-    """G[j, clusters] for j in first..last from G[i, clusters - 1], and the smallest best i.
-
-    The best i never decreases with j (the cost is concave Monge), so the middle j splits both
-    the js and the is: O(n log n) instead of O(n^2).
-    """
-    stack = np.empty((80, 4), np.int64)  # two more per halving of at most 2**31 values
-    stack[0] = first, last, fewest, last - 1
-    depth = 1
-    while depth:
-        depth -= 1
-        low, high, i_low, i_high = stack[depth]
-        j = (low + high) // 2
-        i_last = min(i_high, j - 1)
-        if doubt > 0.0:
-            best, after[j] = _best_break_exact(
-                sums, ends, norm, doubt, before, i_low, i_last, j
-            )
-        else:
-            best, after[j] = _best_break(sums, ends, norm, before, i_low, i_last, j)
-        breaks[j] = best
-        if low < j:
-            stack[depth] = low, j - 1, i_low, best
-            depth += 1
-        if j < high:
-            stack[depth] = j + 1, high, best, i_high
-            depth += 1
-
-
-@njit(cache=True, nogil=True)
-def _best_partition(
-    sums: NDArray[np.float64], ends: NDArray[np.int64], k: int, norm: int, doubt: float
-) -> NDArray[np.int64]:
-    """Bounds (k + 1) of the best k clusters, as positions in the sorted row.
-
-    ``ends[j]`` is how many values are among the j smallest distinct ones; there must be at
-    least k of these. Cluster c holds the sorted values ``bounds[c] .. bounds[c + 1] - 1``.
-    `doubt` is how far a cost in float64 may be off, 0 to take it as it is.
-    """
-    distinct = len(ends) - 1
-    breaks = np.zeros((k + 1, distinct + 1), np.int32)
-    before = np.empty(distinct + 1)
-    after = np.empty(distinct + 1)
-    for j in range(1, distinct + 1):
-        before[j] = _exact_error(sums, norm, 0, ends[j])
-    for clusters in range(2, k + 1):
-        last = distinct - (k - clusters)  # the later clusters need a value each
-        first = last if clusters == k else clusters
-        _layer(
-            sums, ends, norm, doubt, before, after, breaks[clusters], first, last,
-            clusters - 1,
-        )
-        before, after = after, before
-    bounds = np.zeros(k + 1, np.int64)
-    j = distinct
-    for clusters in range(k, 0, -1):
-        bounds[clusters] = ends[j]
-        j = breaks[clusters, j]
-    return bounds
-
-
-@njit(cache=True, nogil=True)
-def _two_sum(a: float, b: float) -> Pair:
-    """a + b exactly, as its rounding and the rest (Knuth)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
-@njit(cache=True, nogil=True)
-def _two_product(a: float, b: float) -> Pair:
-    """a * b exactly, as its rounding and the rest (Dekker); needs abs < 1e150."""
-    product = a * b
-    t = SPLIT * a
-    a_high = t - (t - a)
-    a_low = a - a_high
-    t = SPLIT * b
-    b_high = t - (t - b)
-    b_low = b - b_high
-    rest = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
-    return product, rest
-
-
-@njit(cache=True, nogil=True)
-def _add_pairs(a: float, a_low: float, b: float, b_low: float) -> Pair:
-    """The sum of two pairs, to about 2**-104."""
-    total, rest = _two_sum(a, b)
-    low_total, low_rest = _two_sum(a_low, b_low)
-    total, rest = _two_sum(total, rest + low_total)
-    return _two_sum(total, rest + low_rest)
-
-
-@njit(cache=True, nogil=True)
-def _prefix_sums(ordered: NDArray[np.float64], center: float) -> NDArray[np.float64]:
-    """Pairs of value - center, and of their sums and sums of squares before each position.
-
-    (6, n + 1): rows VALUE, SUM, SQUARES and, one below each, their low halves.
-    """
-    n = len(ordered)
-    sums = np.zeros((6, n + 1))
-    for j in range(n):
-        high, low = _two_sum(ordered[j], -center)
-        sums[VALUE, j], sums[VALUE + 1, j] = high, low
-        sums[SUM, j + 1], sums[SUM + 1, j + 1] = _add_pairs(
-            sums[SUM, j], sums[SUM + 1, j], high, low
-        )
-        square, rest = _two_product(high, high)
-        sums[SQUARES, j + 1], sums[SQUARES + 1, j + 1] = _add_pairs(
-            sums[SQUARES, j], sums[SQUARES + 1, j], square, rest + 2.0 * high * low
-        )
-    return sums
-
-
-@njit(cache=True, nogil=True)
-def _difference(sums: NDArray[np.float64], row: int, a: int, b: int) -> Pair:
-    """The pair sums[row, b] - sums[row, a]."""
-    return _add_pairs(sums[row, b], sums[row + 1, b], -sums[row, a], -sums[row + 1, a])
-
-
-@njit(cache=True, nogil=True)
-def _exact_error(sums: NDArray[np.float64], norm: int, a: int, b: int) -> float:
-    """The error of the sorted values a..b-1, to about 30 digits of the largest prefix sum."""
-    if norm == 1:
-        middle = (a + b) // 2
-        odd = a + b - 2 * middle
-        above, above_low = _difference(sums, SUM, middle, b)
-        below, below_low = _difference(sums, SUM, a, middle)
-        high, low = _add_pairs(above, above_low, -below, -below_low)
-        high, low = _add_pairs(
-            high, low, -odd * sums[VALUE, middle], -odd * sums[VALUE + 1, middle]
-        )
-        return max(high + low, 0.0)
-    total, total_low = _difference(sums, SUM, a, b)
-    square, square_low = _two_product(total, total)
-    square_low += 2.0 * total * total_low
-    quotient = square / (b - a)
-    back, back_low = _two_product(quotient, float(b - a))
-    rest, rest_low = _add_pairs(square, square_low, -back, -back_low)
-    high, low = _difference(sums, SQUARES, a, b)
-    high, low = _add_pairs(high, low, -quotient, -(rest + rest_low) / (b - a))
-    return max(high + low, 0.0)
+            weighted = m < n or weights.shape[1] > 0
+            scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
+            reach = _tabulate(points, heavy, m, scale, table)
+            error = _error(table, m, clusters, reach, weights.shape[1] > 0)
+            price = prices[row]
+            if not 0.0 < price < math.inf:
+                price = _first_price(
+                    table, inverse, weighted, m, clusters, error, cost, gain, origin, least,
+                    indices, found, more, fewer,
+                )  # fmt: skip
+            done, price = _search(
+                table, inverse, weighted, m, clusters, price, error, TRIES, cost, gain, origin,
+                least, indices, found, more, fewer,
+            )  # fmt: skip
+            for cluster in range(1, clusters):
+                first[row, cluster], last[row, cluster] = cluster, m - clusters + cluster
+            first[row, 0] = last[row, 0] = 0
+            first[row, clusters] = last[row, clusters] = m
+            prices[row] = 0.0
+            if done and heavy[:m].min() > 2.0**-40 * table[WEIGHT, m]:
+                prices[row] = price
+                doubt = _excess(table, m, clusters, price, cost, found)
+                doubt += DOUBTS * (clusters + 2.0) * error
+                _windows(
+                    table, inverse, weighted, m, clusters, doubt, cost, gain, indices,
+                    first[row], last[row],
+                )  # fmt: skip
+            else:
+                found[: clusters + 1] = first[row, : clusters + 1]
+        for cluster in range(clusters + 1):
+            bounds[row, cluster] = ends_at[found[cluster]]
+        bounds[row, 0], bounds[row, clusters] = 0, n

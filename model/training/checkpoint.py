@@ -69,14 +69,22 @@ def fingerprint(text: str, tensors: Iterable[Tensor]) -> str:
 def pack_quantized(quantized: Mapping[str, Quantized]) -> dict[str, dict[str, Tensor]]:
     """Quantized layers as plain tensors, for `save_checkpoint`."""
     return {
-        name: {field: torch.from_numpy(array) for field, array in vars(layer).items()}
+        name: {
+            field: torch.from_numpy(array)
+            for field, array in vars(layer).items()
+            if field in ("codebook", "indices", "cost", "k_eff", "price") and array is not None
+        }
         for name, layer in quantized.items()
     }
 
 
 def unpack_quantized(packed: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Quantized]:
     """The inverse of `pack_quantized`."""
+    arrays = {name: {f: t.numpy() for f, t in layer.items()} for name, layer in packed.items()}
     return {
-        name: Quantized(**{field: tensor.numpy() for field, tensor in layer.items()})
-        for name, layer in packed.items()
-    }
+        name: Quantized(
+            layer["codebook"], layer["indices"], layer["cost"], layer["k_eff"],
+            price=layer.get("price"),
+        )
+        for name, layer in arrays.items()
+    }  # fmt: skip

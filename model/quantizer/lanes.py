@@ -1,0 +1,187 @@
+"""Eight candidates at once: LLVM's vectors for the inner loops of `model.quantizer.program`.
+
+LLVM does not vectorize a search for the least and its place by itself (6 ns for eight candidates
+against 1.7 ns). These vectors of eight become whatever the processor has.
+
+numba's cache does not notice changes of this file: change program.py too (its time counts).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8
+
+_F64, _I64 = ir.DoubleType(), ir.IntType(64)
+_FLOATS, _INTS = ir.VectorType(_F64, LANES), ir.VectorType(_I64, LANES)
+_LANE = ir.Constant(_INTS, [_I64(lane) for lane in range(LANES)])
+
+
+class _Vectors:
+    """Emits vectors of eight, in the arrays that are arguments of a compiled function."""
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, values: Any) -> None:
+        self.context, self.b, self.kinds, self.values = context, builder, kinds, values
+
+    def array(self, argument: int) -> Any:
+        """Where the data of an array argument begin."""
+        make = self.context.make_array(self.kinds[argument])
+        return make(self.context, self.b, self.values[argument]).data
+
+    def load(self, array: Any, index: Any) -> Any:
+        """Eight elements from `index` on."""
+        place = self.b.bitcast(self.b.gep(array, [index]), _FLOATS.as_pointer())
+        value = self.b.load(place, typ=_FLOATS)
+        value.align = 8
+        return value
+
+    def store(self, array: Any, index: Any, value: Any) -> None:
+        """Eight elements from `index` on."""
+        place = self.b.bitcast(self.b.gep(array, [index]), value.type.as_pointer())
+        self.b.store(value, place).align = 8
+
+    def same(self, value: Any) -> Any:
+        """One scalar in all lanes."""
+        kind, narrow = ir.VectorType(value.type, LANES), ir.IntType(32)
+        first = self.b.insert_element(ir.Constant(kind, ir.Undefined), value, narrow(0))
+        zeros = ir.Constant(ir.VectorType(narrow, LANES), [narrow(0)] * LANES)
+        return self.b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+    def element(self, array: Any, index: Any) -> Any:
+        """One element in all lanes."""
+        return self.same(self.b.load(self.b.gep(array, [index])))
+
+    def variable(self, kind: Any, value: float) -> Any:
+        """A vector that a loop changes."""
+        return cgutils.alloca_once_value(self.b, ir.Constant(kind, [kind.element(value)] * LANES))
+
+    def choose(self, better: Any, value: Any, variable: Any) -> None:
+        """`value` into the lanes of `variable` where it is better."""
+        self.b.store(self.b.select(better, value, self.b.load(variable)), variable)
+
+    def gain(self, gain: Any, distance: Any, spread: Any, weighted: bool) -> Any:
+        """gain - distance^2 / weight, where `spread` is the weight or its inverse."""
+        square = self.b.fmul(distance, distance)
+        part = self.b.fdiv(square, spread) if weighted else self.b.fmul(square, spread)
+        return self.b.fsub(gain, part)
+
+    @contextmanager
+    def loop(self, first: Any, last: Any, step: int) -> Iterator[Any]:
+        """i from first to last."""
+        stop = self.b.add(last, _I64(1))
+        with cgutils.for_range_slice(self.b, first, stop, _I64(step)) as (i, _):
+            yield i
+
+
+def _eight_ends(weighted: bool) -> Any:
+    """An intrinsic: cost, gain and best break of the ends j..j + 7 from candidates first..last.
+
+    gain[i] is cost[i] + price - squares[i]; `spread` the inverse numbers, or the weights.
+    """
+
+    def typing(
+        typingctx: Any, gain: Any, sums: Any, squares: Any, spread: Any, price: Any, j: Any,
+        first: Any, last: Any, cost: Any, origin: Any,
+    ) -> Any:  # fmt: skip
+        one = types.int64
+        signature = types.void(
+            gain, sums, squares, spread, types.float64, one, one, one, cost, origin
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            v = _Vectors(context, builder, signature.args, values)
+            gains, sums, squares, spread, costs, origins = map(v.array, (0, 1, 2, 3, 8, 9))
+            price, j, first, last = values[4:8]
+            best, found = v.variable(_FLOATS, math.inf), v.variable(_INTS, 0)
+            sum_to, weight_to = v.load(sums, j), v.load(spread, j)
+            with v.loop(first, last, 1) as i:
+                over = (
+                    builder.fsub(weight_to, v.element(spread, i))
+                    if weighted
+                    else v.load(spread, builder.sub(j, i))
+                )
+                distance = builder.fsub(sum_to, v.element(sums, i))
+                value = v.gain(v.element(gains, i), distance, over, weighted)
+                better = builder.fcmp_ordered("<", value, builder.load(best))
+                v.choose(better, value, best)
+                v.choose(better, v.same(i), found)
+            value = builder.load(best)
+            v.store(costs, j, builder.fadd(value, v.load(squares, j)))
+            v.store(gains, j, builder.fadd(value, v.same(price)))
+            v.store(origins, j, builder.load(found))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return intrinsic(typing)
+
+
+def _eight_candidates(weighted: bool, span: bool) -> Any:
+    """An intrinsic about the candidates first..last of one end j, eight lanes side by side.
+
+    Lane by lane the least gain[i] - distance^2 / weight and its i; or, if `span`, the first and the
+    last i at which this is at most limit (into indices[0:8] and indices[8:16]).
+    `spread` the inverse numbers from the largest to 1, or the weights.
+    """
+
+    def typing(
+        typingctx: Any, gain: Any, sums: Any, spread: Any, j: Any, first: Any, last: Any,
+        limit: Any, least: Any, indices: Any,
+    ) -> Any:  # fmt: skip
+        one = types.int64
+        signature = types.void(
+            gain, sums, spread, one, one, one, types.float64, least, indices
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            v = _Vectors(context, builder, signature.args, values)
+            gains, sums, spread, least, indices = map(v.array, (0, 1, 2, 7, 8))
+            j, first, last, limit = values[3:7]
+            length = context.make_array(signature.args[2])(context, builder, values[2]).nitems
+            shift = builder.sub(builder.sub(length, _I64(1 + LANES)), j)
+            best = v.variable(_FLOATS, math.inf)
+            low, high = v.variable(_INTS, 2**62 if span else 0), v.variable(_INTS, -1)
+            sum_to, weight_to = v.element(sums, j), v.element(spread, j)
+            with v.loop(first, last, LANES) as i:
+                over = (
+                    builder.fsub(weight_to, v.load(spread, i))
+                    if weighted
+                    else v.load(spread, builder.add(i, shift))
+                )
+                distance = builder.fsub(sum_to, v.load(sums, i))
+                value = v.gain(v.load(gains, i), distance, over, weighted)
+                index = builder.add(v.same(i), _LANE)
+                inside = builder.icmp_signed("<=", index, v.same(last))
+                if span:
+                    good = builder.fcmp_ordered("<=", value, v.same(limit))
+                    good = builder.and_(good, inside)
+                    lower = builder.icmp_signed("<", index, builder.load(low))
+                    v.choose(builder.and_(good, lower), index, low)
+                    v.choose(good, index, high)
+                else:
+                    better = builder.fcmp_ordered("<", value, builder.load(best))
+                    better = builder.and_(better, inside)
+                    v.choose(better, value, best)
+                    v.choose(better, index, low)
+            if not span:
+                v.store(least, _I64(0), builder.load(best))
+            v.store(indices, _I64(0), builder.load(low))
+            v.store(indices, _I64(LANES), builder.load(high))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return intrinsic(typing)
+
+
+ends, weighted_ends = _eight_ends(False), _eight_ends(True)
+candidates, weighted_candidates = _eight_candidates(False, False), _eight_candidates(True, False)
+span, weighted_span = _eight_candidates(False, True), _eight_candidates(True, True)

@@ -1,0 +1,42 @@
+"""A sorted row as the program takes it: distinct values of positive weight, well scaled.
+
+numba's cache does not notice changes of this file where its functions were taken from here:
+change program.py, careful.py and assign.py too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def merge(ordered: Floats, weights: Floats, points: Floats, heavy: Floats, ends: Ints) -> int:
+    """Distinct values of positive weight, their weights, and how many sorted values they end.
+
+    `weights` may be empty: then every value counts 1. Returns how many distinct values there are.
+    """
+    count = 0
+    for j in range(len(ordered)):
+        weight = weights[j] if len(weights) else 1.0
+        if weight > 0.0:
+            if count and ordered[j] == points[count - 1]:
+                heavy[count - 1] += weight
+            else:
+                points[count], heavy[count] = ordered[j], weight
+                count += 1
+            ends[count] = j + 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def power_of_two(largest: float) -> float:
+    """The inverse of a power of two near `largest`: no square over- or underflows by it."""
+    exponent = math.frexp(largest)[1]
+    return math.ldexp(1.0, min(max(-exponent, -1000), 1000))
