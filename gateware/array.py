@@ -8,6 +8,7 @@ from gateware.adder_tree import AdderTree
 from gateware.checked_ram import CheckedRam
 from gateware.column import Column, accumulator_widths
 from gateware.emit import place
+from gateware.lockstep import Lockstep, carried
 from gateware.ram import Ram
 from gateware.select import select
 from gateware.stage import BeatLayout, Stage
@@ -75,6 +76,10 @@ class Array(wiring.Component):
     the word that `index_pick` names 3 cycles later.  Nothing may
     be read while the array works.  `corrupt` strobes when an index word or an entry of odd parity
     was used.
+
+    With `lockstep`, beats carry their parity, which tells (by `corrupt`) what changes on their way;
+    what counts slots, entries, products and columns is there twice, a cycle apart; and what only
+    waits carries a parity.  `differs` is high while any of these does not agree.
     """
 
     def __init__(self, *, engine):
@@ -90,6 +95,7 @@ class Array(wiring.Component):
             "result": Out(Strobe(PlaceLayout(engine))),
             "rows": Out(ResultLayout(engine)).array(engine.banks),
             "corrupt": Out(1),
+            **({"differs": Out(1)} if engine.lockstep else {}),
             "w_data": In(32),
             "index_address": In(index["w_address"].shape),
             "index_write": In(index["w_enable"].shape).array(engine.stages),
@@ -106,6 +112,7 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat, word = Signal(BeatLayout(self.engine)), 0
+        self._lockstep = Lockstep(m) if self.engine.lockstep else None
         with m.If(self.beat.valid):
             m.d.comb += beat.eq(self.beat.payload)
         stages, control, stage_number = self._stages(m, beat)
@@ -118,6 +125,8 @@ class Array(wiring.Component):
         m.d.comb += self.index_word.eq(word)
         corrupt = Cat(self._books.corrupt, *[s.corrupt for s in stages])
         m.d.sync += self.corrupt.eq(corrupt.any())
+        if self.engine.lockstep:
+            m.d.comb += self.differs.eq(self._lockstep.differs())
         return m
 
     def _stages(self, m, beat):
@@ -142,7 +151,12 @@ class Array(wiring.Component):
             # Only stage 0 knows where a product starts; the others follow it.
             marks.append(Cat(beat.drain, beat.first, beat.last, beat.start & (g == 0)))
             stages.append(stage)
-        control, number = Signal(CONTROL), Signal(range(engine.stages))
+        return stages, *self._drains(m, marks)
+
+    def _drains(self, m, marks):
+        """The control of the stage that drains, and its number, when its buckets show."""
+        stages, cycles = self.engine.stages, self._stage.latency - 1
+        control, number = Signal(CONTROL), Signal(range(stages))
         flags = 0
         for mark in marks:  # at most one stage drains at a time
             flags = flags | Mux(mark[0], mark, 0)
@@ -150,7 +164,19 @@ class Array(wiring.Component):
             with m.If(mark[0]):
                 m.d.sync += number.eq(g)
         m.d.sync += control.eq(flags)
-        return stages, *self._delayed(m, [control, number], self._stage.latency - 1)
+        if not self.engine.lockstep:
+            return self._delayed(m, [control, number], cycles)
+        odd, odd_number = Signal(), Signal()
+        numbers = sum((g.bit_count() & 1) << g for g in range(stages))
+        drains = Cat(mark[0] for mark in marks)
+        m.d.sync += odd.eq(flags.xor())
+        with m.If(drains.any()):
+            m.d.sync += odd_number.eq((drains & numbers).any())
+        [*_, (control, number, odd, odd_number)] = self._carried(
+            m, [control, number, odd, odd_number], cycles
+        )
+        self._lockstep.watch("drains", Cat(control, number, odd, odd_number).xor())
+        return control, number
 
     def _skewed(self, m, beat):
         """The beat with x[s] delayed by s cycles, as the segments work one after the other."""
@@ -168,6 +194,17 @@ class Array(wiring.Component):
             m.d.sync += [new.eq(old) for new, old in zip(following, values, strict=True)]
             values = following
         return values
+
+    def _carried(self, m, values, cycles):
+        """`_delayed` after 0, 1, … `cycles` cycles; with `lockstep` checked at the end."""
+        if not self.engine.lockstep:
+            taps = [values]
+            for _ in range(cycles):
+                taps.append(self._delayed(m, taps[-1], 1))
+            return taps
+        taps, changed = carried(m, values, cycles)
+        self._lockstep.watch("changed", changed)
+        return taps
 
     def _owed(self, m, beat):
         """-Σ of the tile's inputs, there for phase 3 of every stage's first bucket: it comes for
@@ -191,22 +228,11 @@ class Array(wiring.Component):
     def _columns(self, m, stages, control, number, owed):
         """Place the columns; return them with (results show, place) of the last phase."""
         engine = self.engine
-        slot, product = Signal(ceil_log2(engine.slots) or 1), Signal(range(PRODUCTS))
-        k = Signal(engine.index_bits)
-        now_slot, now_k, now_product = Signal.like(slot), Signal.like(k), Signal.like(product)
-        m.d.comb += [
-            now_slot.eq(Mux(
-                control.first, Mux(control.start, self.slot_base, slot + 1), slot
-            )),
-            now_k.eq(Mux(control.first, 0, k)),
-            now_product.eq(product + (control.start & control.first)),
-        ]  # fmt: skip
-        with m.If(control.drain):
-            m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
+        now_slot, now_k, now_product = self._count(m, control)
         [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
         self._books = books = place(m, CheckedRam(
             width=engine.columns * engine.entry_bits, granularity=engine.entry_bits,
-            depth=engine.slots * engine.buckets,
+            depth=engine.slots * engine.buckets, guarded=engine.lockstep,
         ), "books")  # fmt: skip
         m.d.comb += [
             books.w_address.eq(self.book_address),
@@ -223,7 +249,9 @@ class Array(wiring.Component):
         bucket = Signal(old.r_address.shape())
         m.d.comb += [bucket.eq(Cat(now_k, number)), old.r_address.eq(bucket)]
         m.d.sync += [old.w_address.eq(bucket), old.w_enable.eq(control.drain)]
-        [first, last] = self._delayed(m, [control.first, control.last & control.drain], 3)
+        marks = self._marks(m, control)
+        if engine.lockstep:
+            self._follow_counters(m, control, number, entry, old, now_product)
         columns = []
         for n in range(engine.columns):
             column = place(m, self._column, f"column_{n}")
@@ -231,38 +259,88 @@ class Array(wiring.Component):
                 *(column.bucket[g].eq(stage.bucket[n]) for g, stage in enumerate(stages)),
                 column.before.eq(old.r_data.word_select(n, engine.sum_bits)),
                 column.entry.eq(books.late.word_select(n, engine.entry_bits).as_signed()),
-                column.first.eq(first),
-                column.last.eq(last),
+                *(getattr(column, name).eq(mark) for name, mark in marks.items()),
                 column.owed.eq(owed),
             ]
             columns.append(column)
         m.d.comb += old.w_data.eq(Cat(column.drained for column in columns))
-        show, slot, product = self._delayed(
+        show, slot, product = self._carried(
             m, [control.last & control.drain, now_slot, now_product], engine.column_cycles
-        )
+        )[-1]
         return columns, show, (slot, product)
+
+    def _count(self, m, control):
+        """(slot, k, product) of the bucket that shows."""
+        engine = self.engine
+        slot, product = Signal(ceil_log2(engine.slots) or 1), Signal(range(PRODUCTS))
+        k = Signal(engine.index_bits)
+        now_slot, now_k, now_product = Signal.like(slot), Signal.like(k), Signal.like(product)
+        m.d.comb += [
+            now_slot.eq(Mux(
+                control.first, Mux(control.start, self.slot_base, slot + 1), slot
+            )),
+            now_k.eq(Mux(control.first, 0, k)),
+            now_product.eq(product + (control.start & control.first)),
+        ]  # fmt: skip
+        with m.If(control.drain):
+            m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
+        return now_slot, now_k, now_product
+
+    def _follow_counters(self, m, control, number, entry, old, product):
+        """The counters once more, a cycle later, when what they address stands in registers."""
+        late = self._lockstep.late
+        control, number, product = late(control), late(number), late(product)
+        now_slot, now_k, now_product = self._count(m, data.View(CONTROL, control))
+        drain = control[0]
+        self._lockstep.compare(
+            "counters",
+            Cat(now_k, now_slot, now_product, now_k, number, drain),
+            Cat(entry, product, old.w_address, old.w_enable),
+        )
+
+    def _marks(self, m, control):
+        """When the columns' rows begin and end, in phase 3 and where else they need it."""
+        values, later = [control.first, control.last & control.drain], self.engine.column_cycles - 5
+        if not self.engine.lockstep:
+            return dict(zip(("first", "last"), self._delayed(m, values, 3), strict=True))
+        taps = self._carried(m, values, 3 + later + 1)
+        return {
+            "first": taps[3][0], "last": taps[3][1],
+            "afresh": taps[3 + later][0], "held": taps[3 + later + 1][1],
+        }  # fmt: skip
 
     def _serialize(self, m, columns, last, where):
         """Columns hold a slot's results for `slot_cycles`; send them on, one a cycle and bank."""
-        engine = self.engine
-        slot, product = where
-        # Back at 0 when the next slot's results show: the multiplexers see nothing but a register.
-        position, sending = Signal(range(engine.bank_columns)), Signal()
-        number, tag = Signal.like(slot), Signal.like(product)
-        result = self.result.payload
-        with m.If(last):
-            m.d.sync += [number.eq(slot), tag.eq(product)]
-        with m.If(last | sending):
-            more = position != engine.bank_columns - 1
-            m.d.sync += [sending.eq(more), position.eq(Mux(more, position + 1, 0))]
+        engine, result = self.engine, self.result.payload
+        position, valid, slot, product = self._send(m, last, where)
         m.d.sync += [
-            self.result.valid.eq(last | sending),
-            result.slot.eq(Mux(last, slot, number)),
-            result.product.eq(Mux(last, product, tag)),
+            self.result.valid.eq(valid),
+            result.slot.eq(slot),
+            result.product.eq(product),
             result.column.eq(position),
         ]
+        if engine.lockstep:
+            late = self._lockstep.late
+            position_behind, *behind = self._send(m, late(last), [late(value) for value in where])
+            self._lockstep.compare(
+                "sending", Cat(position_behind, *behind),
+                Cat(result.column, self.result.valid, result.slot, result.product),
+            )  # fmt: skip
         for b in range(engine.banks):
             bank = columns[b * engine.bank_columns : (b + 1) * engine.bank_columns]
             names = ResultLayout(engine).members
             rows = [Cat(getattr(c, name) for name in names) for c in bank]
             m.d.sync += self.rows[b].eq(select(rows, position))
+
+    def _send(self, m, last, where):
+        """(column, whether there is a row, slot, product) that go on next."""
+        slot, product = where
+        # Back at 0 when the next slot's results show: the multiplexers see nothing but a register.
+        position, sending = Signal(range(self.engine.bank_columns)), Signal()
+        number, tag = Signal.like(slot), Signal.like(product)
+        with m.If(last):
+            m.d.sync += [number.eq(slot), tag.eq(product)]
+        with m.If(last | sending):
+            more = position != self.engine.bank_columns - 1
+            m.d.sync += [sending.eq(more), position.eq(Mux(more, position + 1, 0))]
+        return position, last | sending, Mux(last, slot, number), Mux(last, product, tag)

@@ -29,9 +29,12 @@ class BusDecoder:
     A store must show the word of `row` in the cycle after the request shows here, whenever
     `reading`; then `BUS_LATENCY` is kept.  Rows behind a store's end read as 0, writes there
     vanish.  `coming` is the next cycle's `address`, for a store with a register of its own.
+
+    With `checked`, requests carry their parity: `suspect()` is high while one that shows here, or
+    is coming, has changed, or is for another store than it was.
     """
 
-    def __init__(self, m: Module, bus):
+    def __init__(self, m: Module, bus, *, checked=False):
         self._bus, self._m = bus, m
         self._offset_bits = REGION_SHIFT - 2
         # Two registers: requests come a long way, and stores are all over the chip.
@@ -47,7 +50,27 @@ class BusDecoder:
         self.reading = self._read
         self._late_address = Signal.like(self.address)
         m.d.sync += self._late_address.eq(self.address)
-        self._words = []
+        self._words, self._flags = [], []
+        if checked:
+            self._check(m, Cat(self.coming, data, read), Cat(self._coming_region, write))
+
+    def _check(self, m, kept, dropped):
+        """`dropped` is what the second register has no more."""
+        bus, odd, odd_here = self._bus, Signal(), Signal()
+        m.d.sync += [
+            odd.eq(Cat(bus.address, bus.w_data, bus.write, bus.read).xor()),
+            odd_here.eq(kept.xor()),
+        ]
+        self._wrong = Cat(
+            kept.xor() ^ dropped.xor() ^ odd,
+            Cat(self.address, self.data, self._read).xor() ^ odd_here,
+        )
+
+    def suspect(self):
+        """After the last `store`: whether a request was disturbed on its way to the stores."""
+        odd = Signal()
+        self._m.d.sync += odd.eq(Cat(coming for coming, _ in self._flags).xor())
+        return self._wrong.any() | Cat(odd, *[flag for _, flag in self._flags]).xor()
 
     def field(self, low, bits):
         """A field of the address in this cycle's request."""
@@ -58,6 +81,7 @@ class BusDecoder:
         coming, inside, write = self.coming[low:], Signal(), Signal()
         here = (self._coming_region == region) & (coming < depth)
         self._m.d.sync += [inside.eq(here), write.eq(self._coming_write & here)]
+        self._flags += [(here, inside), (self._coming_write & here, write)]
         return Store(region, self.address[low:], write, inside)
 
     def answer(self, m, store, words, *, bits, skip=0):

@@ -19,12 +19,18 @@ class CheckedRam(wiring.Component):
     with `r_use` whose word had an odd number of bits changed since it was written.
     Granules named by `r_hide` with an address are 0 in `late`; `r_word`, another cycle later, is
     the exclusive OR of all granules of `late`: of a single one that is not hidden, the granule
-    itself.  What is hidden is not checked either.
+    itself.  What is hidden is not checked either; with `guarded`, a granule that is hidden although
+    its word is used is an error as well (nothing may be named by `r_hide` with `r_use` then).
     """
 
     check = 4
+    guarded = False
 
-    def __init__(self, *, width, depth, granularity=None, storage="block", tail=()):
+    def __init__(
+        self, *, width, depth, granularity=None, storage="block", tail=(), guarded=False
+    ):
+        if guarded:  # an attribute of its own only then: others keep their name in the netlist
+            self.guarded = True
         self.width = width
         self.depth = depth
         self.granularity = granularity or width
@@ -97,6 +103,11 @@ class CheckedRam(wiring.Component):
             fold.eq(_xor(granules, kept)),
             self.corrupt.eq(odd & used[2]),
         ]
+        if self.guarded:
+            hides = Signal()
+            m.d.sync += [
+                hides.eq(hidden.any() & used[0]), self.corrupt.eq(odd & used[2] | hides),
+            ]  # fmt: skip
         return m
 
 

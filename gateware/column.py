@@ -45,6 +45,9 @@ class Column(wiring.Component):
     and the others have one each), else `high`.  `mismatch`: what the buckets gained does not add up
     to what was owed.  `residue`, where the engine has `residues`, is the row modulo 3, found from
     gains and entries alone: what the multipliers and all that comes after them must agree with.
+
+    With `lockstep`, `afresh` must be `first` `column_cycles` - 5 cycles later, and `held` be `last`
+    another cycle later: all columns then have them from the same checked registers.
     """
 
     def __init__(self, *, engine):
@@ -62,30 +65,37 @@ class Column(wiring.Component):
             "high": Out(signed(high)),
             "mismatch": Out(1),
             **({"residue": Out(2)} if engine.residues else {}),
+            **({"afresh": In(1), "held": In(1)} if engine.lockstep else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
         gain = self._gain(m)
-        late = engine.column_cycles - 5
-        first, last = Signal(late), Signal(late + 1)
-        self._held = last[-1]
-        m.d.sync += [first.eq(Cat(self.first, first)), last.eq(Cat(self.last, last))]
+        afresh, self._held = self._marks(m)
         self._check(m, gain)
         if engine.residues:
-            self._residue(m, gain, first[-1])
+            self._residue(m, gain, afresh)
         low = limb_widths(engine)[0]
         entry = self.entry
-        high_sum = self._accumulate(m, gain[low:].as_signed(), entry, first[-1], "high")
+        high_sum = self._accumulate(m, gain[low:].as_signed(), entry, afresh, "high")
         with m.If(self._held):
             m.d.sync += self.high.eq(high_sum)
         if low:
             limb = Cat(gain[:low], Const(0, 1)).as_signed()
-            low_sum = self._accumulate(m, limb, entry, first[-1], "low")
+            low_sum = self._accumulate(m, limb, entry, afresh, "low")
             with m.If(self._held):
                 m.d.sync += self.low.eq(low_sum)
         return m
+
+    def _marks(self, m):
+        """When the accumulators start afresh, and when they hold a row."""
+        if self.engine.lockstep:
+            return self.afresh, self.held
+        late = self.engine.column_cycles - 5
+        first, last = Signal(late), Signal(late + 1)
+        m.d.sync += [first.eq(Cat(self.first, first)), last.eq(Cat(self.last, last))]
+        return first[-1], last[-1]
 
     def _gain(self, m):
         """What the bucket has gained since its last drain, in phase 3."""

@@ -37,41 +37,59 @@ class ArrayCore(wiring.Component):
         m = Module()
         engine, link = self.engine, self.link
         array = place(m, Array(engine=engine), "array")
+        guarded = engine.lockstep
         vectors = place(m, CheckedRam(
-            width=32 * engine.segments, depth=engine.vector_rows * engine.row_beats, granularity=32
+            width=32 * engine.segments, depth=engine.vector_rows * engine.row_beats,
+            granularity=32, guarded=guarded,
         ), "vectors")  # fmt: skip
-        layers = place(
-            m, CheckedRam(width=32 * LAYER_WORDS, depth=engine.layers, granularity=32), "layers"
-        )
+        layers = place(m, CheckedRam(
+            width=32 * LAYER_WORDS, depth=engine.layers, granularity=32, guarded=guarded
+        ), "layers")  # fmt: skip
         feeder = place(m, Feeder(engine=engine), "feeder")
         copier = place(m, Copier(engine=engine), "copier")
         sequencer = place(m, Sequencer(engine=engine), "sequencer")
         posts = [place(m, Post(engine=engine), f"post_{b}") for b in range(engine.banks)]
-        bus = BusDecoder(m, link.bus)
+        bus = BusDecoder(m, link.bus, checked=engine.lockstep)
         corrupt = Cat(array.corrupt, vectors.corrupt, layers.corrupt)
-        exponent = 1
+        exponent = exponent_behind = 1
         self._lockstep = Lockstep(m) if engine.lockstep else None
         written = self._vector_store(m, bus, vectors, sequencer, copier)
         if engine.fp32:
-            exponent, wrong = self._exponents(m, sequencer, written)
+            exponent, wrong, exponent_behind = self._exponents(m, sequencer, written)
             corrupt = Cat(corrupt, wrong)
         else:
             m.d.comb += sequencer.settled.eq(1)
-        if engine.lockstep:
-            for component, first, name in (
-                (Feeder(engine=engine), feeder, "feeder"),
-                (Copier(engine=engine), copier, "copier"),
-                (Sequencer(engine=engine), sequencer, "sequencer"),
-            ):
-                self._lockstep.follow(component, first, name)
-        self._control(m, sequencer, feeder, posts, corrupt)
-        self._data(m, sequencer, exponent, feeder, array, posts)
+        self._differs, disturbed = Const(0, 1), Const(0, 0)
+        if engine.lockstep:  # driven when all of it is there
+            self._differs, disturbed = Signal(), Signal()
+        self._control(m, sequencer, feeder, posts, Cat(corrupt, disturbed))
+        launch = self._data(m, sequencer, exponent, feeder, array, posts)
         self._array_stores(m, bus, array)
-        self._row_stores(m, bus, posts, sequencer, copier)
+        bank = self._row_stores(m, bus, posts, sequencer, copier)
         self._layer_store(m, bus, layers, sequencer)
+        if engine.lockstep:
+            self._follow_control(m, sequencer, feeder, copier, launch, exponent_behind, bank)
+            m.d.comb += [
+                self._differs.eq(self._lockstep.differs() | array.differs),
+                disturbed.eq(bus.suspect()),
+            ]
         m.d.comb += [feeder.row.eq(vectors.r_data), feeder.late.eq(vectors.late)]
         bus.finish(m)
         return m
+
+    def _follow_control(self, m, sequencer, feeder, copier, launch, exponent, bank):
+        """Sequencer, feeder and copier once more, with the registers between them."""
+        engine, behind = self.engine, self._lockstep
+        second = behind.follow(Copier(engine=engine), copier, "copier")
+        bank_behind = Signal.like(bank)
+        m.d.sync += bank_behind.eq(second.r_bank)
+        behind.compare("bank", bank_behind, behind.late(bank))
+        second = behind.follow(Sequencer(engine=engine), sequencer, "sequencer")
+        aligned = Signal.like(feeder.exponent)
+        launch_behind = self._launch(m, second, exponent, aligned)[0]
+        behind.compare("launch", Cat(launch_behind, aligned),
+                       behind.late(Cat(launch, feeder.exponent)))  # fmt: skip
+        behind.follow(Feeder(engine=engine), feeder, "feeder", given={"exponent": aligned})
 
     def _control(self, m, sequencer, feeder, posts, corrupt):
         link, layer = self.link, sequencer.layer
@@ -82,7 +100,7 @@ class ArrayCore(wiring.Component):
             # ending.
             ends = Signal(Lockstep.latency + 1)
             m.d.sync += ends.eq(Cat(sequencer.busy, ends))
-            differs = self._lockstep.differs() & (sequencer.busy | ends.any())
+            differs = self._differs & (sequencer.busy | ends.any())
         m.d.comb += [
             sequencer.start.eq(link.start),
             sequencer.first.eq(link.first),
@@ -109,8 +127,9 @@ class ArrayCore(wiring.Component):
         )
 
     def _data(self, m, sequencer, exponent, feeder, array, posts):
+        """Returns the strobe of a product's launch."""
         layer = sequencer.layer
-        scale, offset = self._products(m, sequencer, exponent, feeder, array)
+        scale, offset, launched = self._products(m, sequencer, exponent, feeder, array)
         m.d.comb += [
             feeder.command.eq(sequencer.command),
             feeder.fp32.eq(layer.fp32_in),
@@ -132,29 +151,43 @@ class ArrayCore(wiring.Component):
                 post.slot_offset.eq(offset),
             ]
             left -= self.engine.bank_columns
+        return launched
 
     def _products(self, m, sequencer, found, feeder, array):
         """What each product has of its own until its last result: the power of two of an fp32
-        product, and the way from its slots to its results.  Returns those of `array.result`."""
+        product, and the way from its slots to its results.  Returns those of `array.result`, and
+        the strobe of a launch."""
         unit = Align(bits=self.engine.activation_bits).scale(0)
         scales = Choice(Signal(signed(12), name=f"scale_{n}") for n in range(PRODUCTS))
         offsets = Choice(
             Signal.like(sequencer.slot_offset, name=f"offset_{n}") for n in range(PRODUCTS)
         )
-        launched, product = Signal(), sequencer.product
-        m.d.sync += launched.eq(sequencer.launched)
-        exponent = Signal.like(feeder.exponent)
-        with m.If(sequencer.launched):
-            m.d.sync += exponent.eq(found)
+        number, product = array.result.payload.product, sequencer.product
+        launched, exponent = self._launch(m, sequencer, found, feeder.exponent)
+        scale = Mux(sequencer.layer.fp32_in, exponent + unit, 0)
         with m.If(launched):
-            m.d.sync += [
-                # Not sooner: the last beat of the product before is on its way to the feeder.
-                feeder.exponent.eq(exponent),
-                scales[product].eq(Mux(sequencer.layer.fp32_in, exponent + unit, 0)),
-                offsets[product].eq(sequencer.slot_offset),
-            ]
-        number = array.result.payload.product
-        return scales[number], offsets[number]
+            m.d.sync += [scales[product].eq(scale), offsets[product].eq(sequencer.slot_offset)]
+        if self.engine.lockstep:
+            parities = Choice(Signal(name=f"parity_{n}") for n in range(PRODUCTS))
+            kept = Signal.like(scales[0])
+            m.d.comb += kept.eq(scale)
+            with m.If(launched):
+                m.d.sync += parities[product].eq(Cat(kept, sequencer.slot_offset).xor())
+            self._lockstep.watch("product", array.result.valid & Cat(
+                scales[number], offsets[number], parities[number]
+            ).xor())  # fmt: skip
+        return scales[number], offsets[number], launched
+
+    def _launch(self, m, sequencer, found, exponent):
+        """(whether a product was launched, the exponent found for it); `exponent` follows."""
+        launched, kept = Signal(name="product"), Signal.like(exponent, name="exponent")
+        m.d.sync += launched.eq(sequencer.launched)
+        with m.If(sequencer.launched):
+            m.d.sync += kept.eq(found)
+        with m.If(launched):
+            # Not sooner: the last beat of the product before is on its way to the feeder.
+            m.d.sync += exponent.eq(kept)
+        return launched, kept
 
     def _array_stores(self, m, bus, array):
         engine, fields = self.engine, Fields(self.engine)
@@ -228,6 +261,7 @@ class ArrayCore(wiring.Component):
             sequencer.copied.eq(copier.done),
             copier.r_word.eq(Cat(p.result_word for p in posts).word_select(bank, 32)),
         ]
+        return bank
 
     def _layer_store(self, m, bus, layers, sequencer):
         bits = ceil_log2(LAYER_WORDS)
@@ -258,10 +292,15 @@ class ArrayCore(wiring.Component):
         writing = copying | store.write
         # A register of its own, near the store, for the address that takes the longest way.
         address, use = Signal(vectors.r_address.shape()), Signal()
+        coming = Mux(sequencer.busy, sequencer.beat, bus.coming[fields.segment :])
         m.d.sync += [
-            address.eq(Mux(sequencer.busy, sequencer.beat, bus.coming[fields.segment :])),
+            address.eq(coming),
             use.eq(sequencer.command.beat),
         ]
+        if engine.lockstep:
+            odd = Signal()
+            m.d.sync += odd.eq(coming[: len(address)].xor())
+            self._lockstep.watch("address", address.xor() ^ odd)
         hidden = []
         for s in range(engine.segments):
             m.d.comb += vectors.w_enable[s].eq(writing & (segment == s))
@@ -278,7 +317,8 @@ class ArrayCore(wiring.Component):
         return writing, beat, segment, data
 
     def _exponents(self, m, sequencer, written):
-        """The scan of fp32 vectors: (shared exponent, whether a stored one was corrupt)."""
+        """The scan of fp32 vectors: (shared exponent, whether a stored one was corrupt, the second
+        scan's exponent)."""
         writing, beat, segment, data = written
         beats = place(m, BeatExponents(engine=self.engine), "exponents")
         scanner = place(m, Scanner(exponents=self.engine.row_beats), "scanner")
@@ -295,11 +335,12 @@ class ArrayCore(wiring.Component):
             sequencer.settled.eq(beats.settled),
             sequencer.nonfinite.eq(scanner.nonfinite),
         ]
+        behind = scanner
         if self.engine.lockstep:
             follow = self._lockstep.follow
             second = follow(
                 BeatExponents(engine=self.engine), beats, "exponents", trusted=("row", "corrupt")
             )
-            follow(Scanner(exponents=self.engine.row_beats), scanner, "scanner",
-                   given={"row": second.row})  # fmt: skip
-        return scanner.exponent, beats.corrupt
+            behind = follow(Scanner(exponents=self.engine.row_beats), scanner, "scanner",
+                            given={"row": second.row})  # fmt: skip
+        return scanner.exponent, beats.corrupt, behind.exponent

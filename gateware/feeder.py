@@ -1,6 +1,6 @@
 """From the vector store to the array: read, align, and keep the commands in step."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,12 +15,13 @@ from model.golden.align import Align
 class CommandLayout(data.StructLayout):
     """What the sequencer wants in a cycle: the beat being read, or a drain.
 
-    The fields are those of `gateware.stage.BeatLayout` but its `x` and `use`.
+    The fields are those of `gateware.stage.BeatLayout` but its `x`, `use` and `parity`.
     """
 
     def __init__(self, engine):
         members = dict(BeatLayout(engine).members)
-        del members["x"], members["use"]
+        for name in ("x", "use", "parity"):
+            members.pop(name, None)
         super().__init__({"beat": 1, **members, "address": row_address_bits(engine)})
 
 
@@ -69,6 +70,9 @@ class Feeder(wiring.Component):
         for name in CommandLayout(engine).members:
             if name != "beat":
                 m.d.comb += beat[name].eq(command[name])
+        if engine.lockstep:
+            checked = (name for name in BeatLayout(engine).members if name not in ("x", "parity"))
+            m.d.comb += beat.parity.eq(Cat(beat[name] for name in checked).xor())
         return m
 
     def _aligned(self, m, s, command):

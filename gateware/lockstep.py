@@ -1,7 +1,7 @@
 """Delayed lockstep: a second of a kind works a cycle behind the first, and what they do not agree
-on is a fault of either."""
+on is a fault of either.  What is a mere delay carries a parity instead."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In
 
 from gateware.emit import place
@@ -14,7 +14,8 @@ class Lockstep:
     """Second components in `m`, each a cycle behind its first: a fault that both would make in the
     same cycle hits different work, and a synthesizer finds nothing to share between them.
 
-    `follow` adds one; after the last, `differs` gives a signal that is high for every cycle in
+    `follow` adds one, `compare` what a second one is not a component of its own for, `watch` any
+    other sign of a fault; after the last, `differs` gives a signal that is high for every cycle in
     which a pair disagreed, `latency` cycles later.  Memories inside must not be shown by what is
     compared before they are written after a reset: the second one loses a write more.
     """
@@ -56,10 +57,21 @@ class Lockstep:
             else:
                 found.append(ours[path])
                 wanted.append(late)
-        self._compare(name, Cat(found), Cat(wanted))
+        self.compare(name, Cat(found), Cat(wanted))
         return second
 
-    def _compare(self, name, found, wanted):
+    def late(self, value):
+        """`value` a cycle later: what the second one sees, or is compared with."""
+        late = Signal(Value.cast(value).shape(), name="late")
+        self._m.d.sync += late.eq(value)
+        return late
+
+    def watch(self, name, suspect):
+        """`suspect` is high in a cycle that shows a fault."""
+        self.compare(name, suspect, Const(0, 1))
+
+    def compare(self, name, found, wanted):
+        """`found`, of a second one, must be `wanted`."""
         for n in range(0, len(found), GROUP):
             group = Signal(name=f"{name}_differs_{n // GROUP}")
             part = slice(n, n + GROUP)
@@ -76,3 +88,19 @@ class Lockstep:
         late = Signal(name="differs")
         self._m.d.sync += late.eq(Cat(few).any())
         return late
+
+
+def carried(m, values, cycles, *, name="delay"):
+    """Delays `values` together with their parity: (what shows after 0, 1, … `cycles` cycles,
+    whether a bit changed on the way).
+
+    A flip shows `cycles` cycles after its word entered, in every cycle, so nothing has to say which
+    words count.  The parity is odd, so that a single bit's is not its copy, which synthesis would
+    merge with it.
+    """
+    taps = [[*values, ~Cat(*values).xor()]]
+    for _ in range(cycles):
+        *late, odd = (Signal.like(value, name=name) for value in taps[-1])
+        taps.append([*late, Signal.like(odd, init=1)])
+        m.d.sync += [new.eq(old) for new, old in zip(taps[-1], taps[-2], strict=True)]
+    return [tap[:-1] for tap in taps], ~Cat(*taps[-1]).xor()

@@ -8,7 +8,7 @@ from gateware.array import PlaceLayout, ResultLayout
 from gateware.checked_ram import CheckedRam
 from gateware.column import limb_widths
 from gateware.emit import place
-from gateware.lockstep import Lockstep
+from gateware.lockstep import Lockstep, carried
 from gateware.normalize import NormalizeUnit
 from gateware.requantize import RequantizeUnit
 from gateware.residue import digits, fold, fold_to
@@ -32,7 +32,8 @@ class Post(wiring.Component):
     Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
     infinity; `sigma`, a result whose buckets did not add up, or that is not what its `residue`
     says, or two units in `lockstep` that disagree; `corrupt`, row parameters of odd parity, or a
-    result of odd parity that was read with `result_use`.
+    result of odd parity that was read with `result_use`, or (in `lockstep`) a result's place or
+    scale that changed on its way.
 
     `row_*` are the link's port to the row parameters (`row_address` = slot, column; `row_write` and
     `row_hide` name words), `result_address` reads the buffer: 3 cycles later `row_word` shows the
@@ -78,9 +79,12 @@ class Post(wiring.Component):
         engine = self.engine
         column_bits = ceil_log2(engine.bank_columns)
         rows = place(m, CheckedRam(
-            width=32 * ROW_WORDS, depth=engine.slots << column_bits, granularity=32
+            width=32 * ROW_WORDS, depth=engine.slots << column_bits, granularity=32,
+            guarded=engine.lockstep,
         ), "rows")  # fmt: skip
-        buffer = place(m, CheckedRam(width=32, depth=engine.result_slots << column_bits), "buffer")
+        buffer = place(m, CheckedRam(
+            width=32, depth=engine.result_slots << column_bits, guarded=engine.lockstep
+        ), "buffer")  # fmt: skip
         where = Cat(self.place.column[:column_bits], self.place.slot)
         offset = Cat(Const(0, column_bits), self.slot_offset)
         m.d.comb += [
@@ -120,7 +124,14 @@ class Post(wiring.Component):
             differs |= self._lockstep.differs()
         m.d.sync += self.sigma.eq(self.valid & self.row.mismatch | differs)
         longest = max(latency for latency, *_ in words)
-        targets = self._delayed(m, (where + offset)[: self._results], 2 + longest)
+        targets, moved = self._delayed(m, (where + offset)[: self._results], 2 + longest)
+        if engine.lockstep:
+            odd, changed = Signal(2, init=0b11), Signal()
+            m.d.sync += [
+                odd.eq(Cat(~Cat(self.valid, self.scale).xor(), odd)),
+                changed.eq(~Cat(valid, scale, odd[1]).xor() | moved),
+            ]
+            m.d.comb += self.corrupt.eq(rows.corrupt | buffer.corrupt | changed)
         taps = [targets[2 + latency] for latency, *_ in words]
         _, written, word = words[0]
         target = taps[0]
@@ -187,8 +198,12 @@ class Post(wiring.Component):
         return unit.latency, unit.o.valid, word
 
     def _delayed(self, m, value, cycles):
+        """(`value` after 0, 1, … `cycles` cycles, whether it has changed)"""
+        if self.engine.lockstep:
+            taps, changed = carried(m, [value], cycles, name="where")
+            return [tap for [tap] in taps], changed
         taps = [value]
         for n in range(cycles):
             taps.append(Signal.like(taps[-1], name=f"where_{n + 1}"))
             m.d.sync += taps[-1].eq(taps[-2])
-        return taps
+        return taps, Const(0, 1)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from gateware.checked_ram import CheckedRam
 from gateware.emit import place
 from gateware.lane import Lane
+from gateware.lockstep import carried
 from model.engine import SEGMENT_LATENCY, ceil_log2
 
 
@@ -45,7 +46,9 @@ class Segment(wiring.Component):
 
     The index itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, … in every
     lane, so that a drain needs no multiplexer.  `use` goes with an `address` that counts: `corrupt`
-    strobes 4 cycles later if the parity of a word of that row is wrong.
+    strobes 4 cycles later if the parity of a word of that row is wrong.  With `lockstep`, `parity`
+    goes with the beat to the segment behind, and `corrupt` strobes too for what changes on its way
+    to the lanes here.
 
     `w_*` and `r_*` are the link's: `w_address` below `weight_words`; `r_enable` takes the read port
     from the lanes, and 3 cycles later `r_word` shows the word that `r_pick` names, 0 if none.
@@ -71,6 +74,7 @@ class Segment(wiring.Component):
             "next_use": Out(1),
             **({"mode": In(2), "position": In(2), "next_mode": Out(2), "next_position": Out(2)}
                if engine.packs else {}),
+            **({"parity": In(1), "next_parity": Out(1)} if engine.lockstep else {}),
             "corrupt": Out(1),
             "w_address": In(address),
             "w_data": In(32),
@@ -87,7 +91,7 @@ class Segment(wiring.Component):
         fold_bits = ceil_log2(engine.fold)
         store = place(m, CheckedRam(
             width=self._width, depth=self._depth, granularity=32, storage=engine.storage,
-            tail=self._drain_words(),
+            tail=self._drain_words(), guarded=engine.lockstep,
         ), "store")  # fmt: skip
         m.d.comb += [
             store.w_address.eq(self.w_address),
@@ -103,23 +107,48 @@ class Segment(wiring.Component):
             self.next_address.eq(self.address), self.next_drain.eq(self.drain),
             self.next_use.eq(self.use),
         ]  # fmt: skip
+        if engine.lockstep:
+            m.d.sync += self.next_parity.eq(self.parity)
         if engine.packs:
             m.d.sync += [
                 self.next_mode.eq(self.mode), self.next_position.eq(self.position),
             ]  # fmt: skip
-        x, add, part = self.x, ~self.drain, self.address[:fold_bits]
-        for n in range(SEGMENT_LATENCY - 1):
-            late = [Signal.like(value, name=f"late_{n}") for value in (x, add, part)]
-            m.d.sync += [new.eq(old) for new, old in zip(late, (x, add, part), strict=True)]
-            x, add, part = late
+        x, add, part, changed = self._to_lanes(m, self.address[:fold_bits])
         if engine.packs:
-            row = self._unpacked(m, store.r_data)
+            row = self._unpacked(m, store.r_data, self.use, self.mode, self.position)
+            if engine.lockstep:
+                changed |= self._unpacked_wrongly(m, row, store.late)
         else:
             row = store.late.word_select(part, 32 // engine.fold) if fold_bits else store.late
+        if engine.lockstep:
+            m.d.comb += self.corrupt.eq(store.corrupt | changed)
         self._lanes(m, x, add, row)
         return m
 
-    def _unpacked(self, m, row):
+    def _to_lanes(self, m, part):
+        """(x, whether to add, part of the index row) when the row shows, and whether one of the
+        latter has changed: Σ need not tell if a lane drains when it should add."""
+        x, add, cycles = self.x, ~self.drain, SEGMENT_LATENCY - 1
+        values, changed = (x, add, part), Const(0, 1)
+        if self.engine.lockstep:
+            taps, changed = carried(m, [add, part], cycles, name="late")
+            values, (add, part) = (x,), taps[-1]
+        for n in range(cycles):
+            late = [Signal.like(value, name=f"late_{n}") for value in values]
+            m.d.sync += [new.eq(old) for new, old in zip(late, values, strict=True)]
+            values = late
+        return *values, *(add, part)[: 3 - len(values)], changed
+
+    def _unpacked_wrongly(self, m, row, late):
+        """Unpacked once more, a cycle later: whether that differs, 3 cycles after the beat."""
+        control, used = Cat(self.use, self.mode, self.position), Signal(3)
+        behind, before = Signal.like(control), Signal.like(row)
+        m.d.sync += [
+            behind.eq(control), before.eq(row), used.eq(Cat(self.use, used)),
+        ]  # fmt: skip
+        return used[2] & (before != self._unpacked(m, late, behind[0], behind[1:3], behind[3:5]))
+
+    def _unpacked(self, m, row, use, mode, position):
         """The lanes' indices, 4 bits each, in the cycle after their `row` shows."""
         lanes = self.engine.columns
         bits = [Signal(lanes, name=f"bit_{n}") for n in range(4)]
@@ -131,13 +160,13 @@ class Segment(wiring.Component):
         fourth, upper, hold, cut_1, cut_2, cut_3 = (
             Signal(name=name) for name in ("fourth", "upper", "hold", "cut_1", "cut_2", "cut_3")
         )
-        one, two, three, four = (self.mode == mode for mode in range(4))
+        one, two, three, four = (mode == code for code in range(4))
         m.d.sync += [
             cut_1.eq(one), cut_2.eq(one | two), cut_3.eq(~four),
-            upper.eq(two & self.position[0]),
-            fourth.eq(three & (self.position == 3)),
-            hold.eq(three & ~self.position[1] & self.use),
-            pick.eq(Mux(one, self.position, Mux(two, self.position[0] << 1, 0))),
+            upper.eq(two & position[0]),
+            fourth.eq(three & (position == 3)),
+            hold.eq(three & ~position[1] & use),
+            pick.eq(Mux(one, position, Mux(two, position[0] << 1, 0))),
             index[3].eq(Mux(cut_3, 0, bits[3])),
             index[2].eq(Mux(cut_2, 0, Mux(fourth, bits[3], bits[2]))),
             index[1].eq(Mux(cut_1, 0, Mux(fourth, second, Mux(upper, bits[3], bits[1])))),

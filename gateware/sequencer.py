@@ -143,6 +143,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += layer.eq(self.layer_data)
                 with m.If(self.settled):
                     m.next = "PREPARE"
+                if engine.lockstep:  # read again and again until then, and checked every time
+                    with m.Else():
+                        m.d.comb += self.layer_use.eq(1)
             with m.State("PREPARE"):
                 m.d.sync += self._vectors.eq(last_vector + 1)
                 self._prepare(m)

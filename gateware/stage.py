@@ -1,6 +1,6 @@
 """One stage: the segments that start together, one behind the other."""
 
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,7 @@ class BeatLayout(data.StructLayout):
     `start`: the first cycle of the first drain of a product.  Where indices may be packed (`packs`
     of the engine) `mode` is the bits of an index - 1 (3 in drains), and `position` the beat's
     number in its tile, modulo the beats that share rows of the index store (4, but 2 for 2-bit
-    indices).
+    indices).  With `lockstep`, `parity` is that of all the others but `x`, which Σ checks.
     """
 
     def __init__(self, engine):
@@ -30,6 +30,7 @@ class BeatLayout(data.StructLayout):
             "last": 1,
             "start": 1,
             **({"mode": 2, "position": 2} if engine.packs else {}),
+            **({"parity": 1} if engine.lockstep else {}),
         })
 
 
@@ -38,7 +39,8 @@ class Stage(wiring.Component):
 
     Segment s works s cycles later than segment 0, so a beat's `x[s]` must come s cycles after its
     control.  `bucket[m]` shows the sum of column m's drained buckets `latency` cycles after the
-    beat's control.  `corrupt` strobes when an index word of odd parity was used.
+    beat's control.  `corrupt` strobes when an index word of odd parity was used, and with
+    `lockstep` for a beat that is not of its `parity` any more, in whichever segment it changed.
 
     `w_*` and `r_*` are the link's to the index stores, with a bit of `w_enable` and `r_pick` for
     each word of each segment.
@@ -68,6 +70,10 @@ class Stage(wiring.Component):
         words = self.engine.index_words
         names = ["address", "drain", "use", *(["mode", "position"] if self.engine.packs else [])]
         control = [self.beat[name] for name in names]
+        if self.engine.lockstep:
+            names.append("parity")
+            marks = Cat(self.beat.first, self.beat.last, self.beat.start)
+            control.append(self.beat.parity ^ marks.xor())
         corrupt, word, before = 0, 0, None
         for s, component in enumerate(self._segments):
             segment = place(m, component, f"segment_{s}")
@@ -86,8 +92,10 @@ class Stage(wiring.Component):
                 m.d.comb += [
                     chain.eq(o) for chain, o in zip(segment.chain, before.o, strict=True)
                 ]
-            control = [getattr(segment, f"next_{name}") for name in names]
+            reached, control = control, [getattr(segment, f"next_{name}") for name in names]
             corrupt, word, before = corrupt | segment.corrupt, word | segment.r_word, segment
+        if self.engine.lockstep:
+            corrupt |= Cat(reached).xor()
         m.d.comb += [o.eq(last) for o, last in zip(self.bucket, before.o, strict=True)]
         m.d.comb += self.r_word.eq(word)
         m.d.sync += self.corrupt.eq(corrupt)

@@ -177,7 +177,7 @@ def post_units(engine: EngineParameters) -> Estimate:
 
 def lockstep(engine: EngineParameters) -> Estimate:
     """What is there twice, a register for every bit into the second one and out of the first, and
-    7 LUTs to compare 18 bits: some 500 of sequencer and copier."""
+    7 LUTs to compare 18 bits: some 500 of sequencer and copier; and the codes of the rest."""
     feeds, words = engine.segments, engine.segments * (32 + engine.activation_bits)
     second = feeder(engine) + sequencer() + post_units(engine).times(engine.banks)
     into, out = 300 + 32 * feeds, 500 + engine.activation_bits * feeds
@@ -186,7 +186,27 @@ def lockstep(engine: EngineParameters) -> Estimate:
         into, out = into + 40 + words, out + 9
     into += engine.banks * (engine.accumulator_bits + 20)
     out += engine.banks * 34 * (engine.fp32 + engine.integer)
-    return second + Estimate(lut=7 * ceil_div(out, 18) + 40, ff=into + out)
+    return second + codes(engine) + Estimate(lut=7 * ceil_div(out, 18) + 40, ff=into + out)
+
+
+def codes(engine: EngineParameters) -> Estimate:
+    """Parities along what only hands something on, made at one end and checked at the other (a LUT
+    for five bits): result places and scales, beats, what a store may not hide; the array's counters
+    a second time, and requests of the link.  Columns then have no marks of their own."""
+    place = ceil_log2(engine.result_slots) + ceil_log2(engine.bank_columns)
+    post = Estimate(lut=2 * (3 + ceil_div(place, 5)), ff=12)
+    segment = Estimate(lut=ceil_div(engine.index_words + 1, 5) + 1, ff=4)
+    if engine.packs:  # unpacked twice
+        segment += Estimate(lut=6 * engine.columns + 7, ff=14 * engine.columns + 20)
+    array = Estimate(
+        lut=90 + ceil_div(engine.columns + 1, 5) + 4 * engine.stages,
+        ff=engine.stages * (engine.slot_cycles + 1) + 80,
+    )
+    marks = Estimate(ff=-(2 * (engine.column_cycles - 5) + 1))
+    return (
+        post.times(engine.banks) + segment.times(engine.stages * engine.segments) + array
+        + marks.times(engine.columns) + Estimate(lut=100, ff=70)
+    )  # fmt: skip
 
 
 def feeder(engine: EngineParameters) -> Estimate:

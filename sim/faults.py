@@ -12,10 +12,13 @@ alarm.
 
 Each place is hit at any time, in use or not; half of the flips of a memory hit words that the
 runs use.  The bits behind an adder are flipped in the cycle after an addition: a register's at
-any cycle, a bucket's in the word that was just written.
+any cycle, a bucket's in the word that was just written.  Every register of the core belongs to a
+kind, those of the checks too.
 
-Writes build/faults.json.  Exit codes: 0 no false alarm, and nothing silent where a check is meant
-to see it (`Kind.checked`); 1 otherwise; 2 wrong usage; 3 no simulator, or it failed; 130
+Writes build/faults.json: at its top what holds for the engines with all checks (`lockstep`), under
+"without_lockstep" the same of those that are built without, where some kinds are not checked.
+Exit codes: 0 no false alarm, and nothing silent in an engine with all checks, nor elsewhere in a
+kind that is checked there; 1 otherwise; 2 wrong usage; 3 no simulator, or it failed; 130
 interrupted (what was counted until then is kept).
 """
 
@@ -50,27 +53,30 @@ from sim.simulator import SimulatorError
 VECTORS = 4
 """At most, of a run; two sets take turns, so that results that stay behind are wrong ones."""
 HUNG = "time-out"
+FEWER = 10
+"""`--cycles` are those of the engines in lockstep together; the others, whose checks those have
+too, run a tenth as long without faults."""
 CHUNK_CYCLES = 1_000_000
 """Fault-free cycles between two comparisons with golden, and for one random product."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Places whose names match `pattern`: what lies there, and whether a check is to see each
-    fault of it.  `changed`: of a memory, the word that was written just then; `fp32`: only
-    engines that take fp32 vectors have it; `lockstep`: only engines in lockstep check it."""
+    """Places whose names match `pattern`: what lies there.  `changed`: of a memory, the word that
+    was written just then; `fp32`: only engines that take fp32 vectors have it; `lockstep`: only
+    engines in lockstep check it; `times`: so many injections where other kinds get one."""
 
     name: str
     group: str
     pattern: str
-    checked: bool = True
     changed: bool = False
     fp32: bool = False
     lockstep: bool = False
+    times: int = 1
 
     def is_checked(self, engine: EngineParameters) -> bool:
         """Whether no fault of this kind may go unnoticed in `engine`."""
-        return self.checked and (engine.lockstep or not self.lockstep)
+        return engine.lockstep or not self.lockstep
 
 
 KINDS = (
@@ -99,7 +105,7 @@ KINDS = (
          lockstep=True),
     Kind("align, scan", "adder", r"^(feeder|scanner|exponents)(_behind)?\.", lockstep=True),
     Kind("sequencer, copier", "register", r"^(sequencer|copier)(_behind)?\.", lockstep=True),
-    Kind("other registers", "register", r"", checked=False),
+    Kind("other registers", "register", r"", lockstep=True, times=10),
 )  # fmt: skip
 """A place belongs to the first kind that it matches (`changed` ones aside)."""
 
@@ -145,8 +151,6 @@ def places_by_kind(places: Sequence[Place]) -> dict[Kind, list[Place]]:
     not scan has no kinds of `fp32`."""
     found: dict[Kind, list[Place]] = {kind: [] for kind in KINDS}
     for place in places:
-        if short(place).startswith("link__"):
-            continue  # the core's port: what is checked there is the link's matter
         matching = [kind for kind in KINDS if re.search(kind.pattern, short(place))]
         for kind in matching:
             if kind.changed or kind is next(k for k in matching if not k.changed):
@@ -276,7 +280,8 @@ def campaign(
     name: str, made: Configuration, program: Path, injections: int, seed: int, *,
     ignored: Sequence[str] = (), kinds: Sequence[Kind] = KINDS,
 ) -> Iterator[Count]:  # fmt: skip
-    """`injections` of each kind into an engine built with faults; a count for each kind."""
+    """`injections` of each kind (times `Kind.times`) into an engine built with faults; a count for
+    each kind."""
     rng = np.random.default_rng([seed, 1])
     product = Twins(made.engine, rng, rows=made.rows, columns=made.columns)
     with BareCore(program) as core:
@@ -284,7 +289,7 @@ def campaign(
         for kind in (kind for kind in kinds if kind in tried.places):
             checked, places = kind.is_checked(made.engine), len(tried.places[kind])
             count = Count(name, kind, checked=checked, places=places)
-            for _ in range(injections):
+            for _ in range(injections * kind.times):
                 count.add(*tried.inject(kind))
             yield count
 
@@ -310,25 +315,74 @@ def fault_free(made: Configuration, program: Path, cycles: int, seed: int) -> It
 
 
 @dataclass
+class Part:
+    """What is counted in some of the engines."""
+
+    counts: list[Count] = field(default_factory=list)
+    cycles: int = 0
+    alarms: int = 0
+
+    def failures(self) -> int:
+        """False alarms, and what is silent although it is checked."""
+        return self.alarms + sum(count.silent for count in self.counts if count.checked)
+
+    def sums(self) -> dict[str, int]:
+        sums = {
+            what: sum(getattr(count, what) for count in self.counts)
+            for what in ("injected", "detected", "harmless", "silent")
+        }
+        return {**sums, "false_alarms": self.alarms, "fault_free_cycles": self.cycles}
+
+    def silent_by_kind(self) -> dict[str, int]:
+        """Of the kinds that are not checked."""
+        silent: Counter[str] = Counter()
+        for count in self.counts:
+            if not count.checked:
+                silent[count.kind.name] += count.silent
+        return dict(silent)
+
+    def show(self) -> str:
+        lines = [
+            [
+                c.engine, c.kind.name, "yes" if c.checked else "NO", f"{c.injected:,}",
+                f"{c.detected:,}", f"{c.harmless:,}", f"{c.silent:,}",
+                ", ".join(f"{name} {n}" for name, n in c.by.most_common()),
+            ]
+            for c in self.counts
+        ]  # fmt: skip
+        heads = ["engine", "kind", "checked", "injected", "detected", "harmless", "silent", "by"]
+        sums = self.sums()
+        return table(heads, lines) + (
+            f"\n{sums['silent']:,} of {sums['injected']:,} silent; {self.alarms} false alarms in "
+            f"{self.cycles:,} cycles without faults"
+        )
+
+
+@dataclass
 class Tally:
     """What the report holds; written anew after each step."""
 
     seed: int
     command: str
-    counts: list[Count] = field(default_factory=list)
-    cycles: int = 0
-    alarms: int = 0
+    complete: Part = field(default_factory=Part)
+    without: Part = field(default_factory=Part)
     seconds: float = 0.0
 
+    def part(self, engine: EngineParameters) -> Part:
+        """Where an engine counts."""
+        return self.complete if engine.lockstep else self.without
+
+    def failures(self) -> int:
+        return self.complete.failures() + self.without.failures()
+
     def report(self) -> dict[str, Any]:
-        sums = {
-            what: sum(getattr(count, what) for count in self.counts)
-            for what in ("injected", "detected", "harmless", "silent")
-        }
         return {
-            **sums, "false_alarms": self.alarms, "fault_free_cycles": self.cycles,
-            "silent_where_checked": sum(c.silent for c in self.counts if c.checked),
-            "kinds": [count.report() for count in self.counts],
+            **self.complete.sums(), "kinds": [count.report() for count in self.complete.counts],
+            "without_lockstep": {
+                **self.without.sums(), "silent_by_kind": self.without.silent_by_kind(),
+                "silent_where_checked": sum(c.silent for c in self.without.counts if c.checked),
+                "kinds": [count.report() for count in self.without.counts],
+            },
             "seed": self.seed, "seconds": round(self.seconds, 1), "command": self.command,
         }  # fmt: skip
 
@@ -337,18 +391,18 @@ class Tally:
         path.write_text(json.dumps(self.report(), indent=1) + "\n")
 
     def show(self) -> str:
-        lines = [
-            [
-                c.engine, c.kind.name, "yes" if c.checked else "no", f"{c.injected:,}",
-                f"{c.detected:,}", f"{c.harmless:,}", f"{c.silent:,}",
-                ", ".join(f"{name} {n}" for name, n in c.by.most_common()),
-            ]
-            for c in self.counts
-        ]  # fmt: skip
-        heads = ["engine", "kind", "checked", "injected", "detected", "harmless", "silent", "by"]
-        return table(heads, lines) + (
-            f"\n{self.alarms} false alarms in {self.cycles:,} cycles without faults"
-        )
+        parts = []
+        if self.complete.counts:
+            parts.append(f"Engines with all checks (lockstep)\n{self.complete.show()}")
+        if self.without.counts:
+            missed = ", ".join(
+                f"{name} ({n:,} silent)" for name, n in self.without.silent_by_kind().items()
+            )
+            parts.append(
+                f"Engines built without lockstep\n{self.without.show()}\n"
+                f"Nothing checks there: {missed}"
+            )
+        return "\n\n".join(parts)
 
 
 def run_all(tally: Tally, names: Sequence[str], injections: int, cycles: int, path: Path) -> None:
@@ -356,6 +410,7 @@ def run_all(tally: Tally, names: Sequence[str], injections: int, cycles: int, pa
     began = time.monotonic()
     for name in names:
         made = SMALL[name]
+        part = tally.part(made.engine)
         print(f"{name}: building, with and without faults (first time: minutes)", file=sys.stderr)
         verilog = emit(ArrayCore(engine=made.engine))
         plain, _ = build_core(verilog)  # four times as fast without VPI
@@ -363,17 +418,18 @@ def run_all(tally: Tally, names: Sequence[str], injections: int, cycles: int, pa
         for count in campaign(name, made, program, injections, tally.seed):
             print(f"{name}: {count.kind.name}: {count.detected} detected, {count.harmless} "
                   f"harmless, {count.silent} silent", file=sys.stderr)  # fmt: skip
-            tally.counts.append(count)
+            part.counts.append(count)
             tally.seconds = time.monotonic() - began
             tally.write(path)
-        wanted = ceil_div(cycles, len(names))
+        alike = sum(SMALL[other].engine.lockstep == made.engine.lockstep for other in names)
+        wanted = ceil_div(cycles if made.engine.lockstep else ceil_div(cycles, FEWER), alike)
         for n, (clocks, alarms) in enumerate(fault_free(made, plain, wanted, tally.seed)):
-            tally.cycles += clocks
-            tally.alarms += alarms
+            part.cycles += clocks
+            part.alarms += alarms
             tally.seconds = time.monotonic() - began
             tally.write(path)
             if n % 10 == 0:
-                print(f"{name}: {tally.cycles:,} cycles without faults, {tally.alarms} false "
+                print(f"{name}: {part.cycles:,} cycles without faults, {part.alarms} false "
                       "alarms", file=sys.stderr)  # fmt: skip
 
 
@@ -385,7 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SMALL)}")
     parser.add_argument("--injections", type=int, default=1000, help="of each kind (1000)")
-    parser.add_argument("--cycles", type=float, default=1e8, help="without faults, in all (1e8)")
+    parser.add_argument("--cycles", type=float, default=1e8, help="without faults (1e8)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     options = parser.parse_args(arguments)
@@ -405,11 +461,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupted = True
         print(f"\ninterrupted; what was counted until now is in {path}", file=sys.stderr)
-    report = tally.report()
-    print(json.dumps(report) if options.json else tally.show())
-    if interrupted:
-        return 130
-    return int(bool(report["false_alarms"] or report["silent_where_checked"]))
+    print(json.dumps(tally.report()) if options.json else tally.show())
+    return 130 if interrupted else int(bool(tally.failures()))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ import json
 import numpy as np
 import pytest
 
+import sim.faults
 from gateware.core import ArrayCore
 from gateware.emit import emit
-from model.configurations import SMALL
+from model.configurations import SMALL, Configuration
+from model.engine import EngineParameters
 from model.layout import Region
-from sim.bare_core import CHANGED, BareCore, build_core, reachable
+from sim.bare_core import CHANGED, BareCore, Place, build_core, reachable
 from sim.faults import (
     KINDS,
     VECTORS,
     Campaign,
+    Count,
+    Kind,
     Tally,
     Twins,
     campaign,
@@ -30,6 +34,14 @@ INJECTIONS = 200
 CHECKED = [kind for kind in KINDS if kind.is_checked(MADE.engine)]
 UNCHECKED = [kind for kind in KINDS if not kind.is_checked(MADE.engine)]
 TWICE = "small-fp32-lockstep"
+PACKED = Configuration(
+    EngineParameters(
+        stages=1, columns=5, segments=2, activation_bits=8, entry_bits=9, max_columns=64,
+        index_depth=64, slots=4, result_slots=16, vector_words=256, layers=4, edges="integer",
+        row_beats=1, lockstep=True,
+    ),
+    9, 20,
+)  # fmt: skip
 
 
 @functools.cache
@@ -140,13 +152,41 @@ def test_what_works_in_lockstep_is_never_silent():
         assert count.detected > INJECTIONS // 20, count.kind.name
 
 
+@pytest.mark.parametrize(
+    ("ignored", "pattern"),
+    [("parity", r"next_address$"), ("parity", r"array\.\\?delay"),
+     ("parity", r"post_\d+\.\\?where"), ("parity", r"\.hidden$"),
+     ("sigma", r"array\.(k|slot|product|tag|result__payload)$"), ("sigma", r"^(scale|offset)_\d+$"),
+     ("sigma", r"^(feeder__)?exponent$"), ("parity", r"^(read|\\?write.*)$")],
+)  # fmt: skip
+def test_registers_that_hand_something_on_are_checked(ignored, pattern, monkeypatch):
+    """Each by a check of its own: without it some faults are silent."""
+    check_by(monkeypatch, SMALL[TWICE], program(TWICE), ignored, pattern)
+
+
+def test_unpacked_indices_are_checked(monkeypatch):
+    built = build_core(emit(ArrayCore(engine=PACKED.engine)), faults=True)[0]
+    assert PACKED.engine.packs
+    check_by(monkeypatch, PACKED, built, "parity", r"segment_\d+\.\\?(index_|cut_|next_|late)")
+
+
+def check_by(monkeypatch, made, built, ignored, pattern):
+    """Nothing is silent in registers of these names, but would be if this error were ignored."""
+    kind = Kind("these", "register", pattern, lockstep=True)
+    monkeypatch.setattr(sim.faults, "KINDS", (kind, Kind("others", "register", r"")))
+    [heeded] = campaign("these", made, built, 150, 3, kinds=[kind])
+    [deaf] = campaign("these", made, built, 150, 3, kinds=[kind], ignored=[ignored])
+    assert heeded.silent == 0 < heeded.detected, heeded.silent_places
+    assert deaf.silent > 0
+
+
 def test_runs_in_lockstep_raise_no_alarm():
     clocks, alarms = zip(*fault_free(SMALL[TWICE], program(TWICE), 50_000, 1), strict=True)
     assert sum(clocks) >= 50_000 and sum(alarms) == 0
 
 
 def test_what_is_not_checked_is_counted_as_silent():
-    """The gap is real and named: when a check closes it, its kinds become checked ones."""
+    """The gap of an engine without lockstep is real, and named."""
     counts = list(campaign(NAME, MADE, program(), INJECTIONS, 7, kinds=UNCHECKED))
     assert all(count.silent for count in counts), [c.kind.name for c in counts if not c.silent]
 
@@ -212,13 +252,55 @@ def test_only_flip_flops_and_memories_are_marked():
 
 def test_the_report_adds_up(tmp_path):
     tally = Tally(7, "make faults")
-    tally.counts = list(campaign(NAME, MADE, program(), 5, 7))
+    for name in (NAME, TWICE):
+        made = SMALL[name]
+        tally.part(made.engine).counts += campaign(name, made, program(name), 5, 7)
+    tally.without.cycles, tally.complete.cycles = 10, 100
     tally.write(tmp_path / "faults.json")
     report = json.loads((tmp_path / "faults.json").read_text())
-    outcomes = sum(report[what] for what in ("detected", "harmless", "silent"))
-    assert report["injected"] == outcomes == 5 * len(KINDS)
-    assert {row["kind"] for row in report["kinds"]} == {kind.name for kind in KINDS}
+    for part, name, cycles in ((report, TWICE, 100), (report["without_lockstep"], NAME, 10)):
+        outcomes = sum(part[what] for what in ("detected", "harmless", "silent"))
+        assert part["injected"] == outcomes == 5 * sum(kind.times for kind in KINDS)
+        assert {row["kind"] for row in part["kinds"]} == {kind.name for kind in KINDS}
+        assert {row["engine"] for row in part["kinds"]} == {name}
+        assert (part["false_alarms"], part["fault_free_cycles"]) == (0, cycles)
+    assert report["silent"] == report["without_lockstep"]["silent_where_checked"] == 0
+    silent = report["without_lockstep"]["silent_by_kind"]
+    assert set(silent) == {kind.name for kind in UNCHECKED}
+    assert sum(silent.values()) == report["without_lockstep"]["silent"]
     assert "bucket adder" in tally.show()
+    assert "Nothing checks there: normalize, requantize (" in tally.show()
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "failures"),
+    [(TWICE, "other registers", 1), (TWICE, "index words", 1), (NAME, "index words", 1),
+     (NAME, "other registers", 0)],
+)  # fmt: skip
+def test_a_silent_fault_where_a_check_is_fails(engine, kind, failures):
+    tally, kind = Tally(0, "make faults"), kind_named(kind)
+    made = SMALL[engine].engine
+    count = Count(engine, kind, checked=kind.is_checked(made))
+    count.add("silent", [], Place(0, "TOP.top.x", 1, 0))
+    tally.part(made).counts.append(count)
+    assert tally.failures() == failures
+
+
+def test_a_false_alarm_fails_in_any_engine():
+    for made in (MADE, SMALL[TWICE]):
+        tally = Tally(0, "make faults")
+        tally.part(made.engine).alarms += 1
+        assert tally.failures() == 1
+
+
+def test_every_flip_flop_of_the_core_belongs_to_a_kind():
+    """The checks' own too: what only one of the two engines has is in no kind that is not there."""
+    with BareCore(program(TWICE)) as core:
+        places = core.places()
+        found = places_by_kind(places)
+    others = {short(place) for place in found[kind_named("other registers")]}
+    assert {p.number for some in found.values() for p in some} == {p.number for p in places}
+    assert {"reset_behind", "differs", "parity_0", "link__errors", "ends"} <= others
 
 
 @pytest.mark.parametrize(
