@@ -44,8 +44,8 @@ class EngineParameters:
     are read at once (a power of two).  With `packed`, layers of fewer index bits lie packed in the
     index stores (see `packs`); with `residues`, products are checked modulo 3; with `lockstep`,
     all that no other check covers (control, and the edges of vectors and results) is there twice
-    and compared, or carries a parity.  The first lane of each row has its adder in a DSP slice in `dsp_columns` columns;
-    `multiplier` is the size of the chip's multipliers.
+    and compared, or carries a parity.  The first lane of each row has its adder in a DSP slice in
+    `dsp_columns` columns; `multiplier` is the size of the chip's multipliers.
     Raises `ValueError` for sizes that cannot be built.
     """
 
