@@ -1,8 +1,14 @@
 """Proofs by k-induction: quick ones here, all of them by make formal."""
 
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 import zlib
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import Elaboratable, Module, Signal
@@ -88,6 +94,52 @@ def test_results_are_kept_by_content():
     first, second = Sby().prove(text, 1, 60), Sby().prove(text, 1, 60)
     assert (first.kept, second.kept) == (False, True)
     assert not Sby().prove(text, 2, 60).kept
+
+
+def test_what_is_broken_before_the_first_cycle_is_not_looked_for():
+    text = counting(lambda value: {"not_seven": value != 7}).rtlil()
+    assert Sby().search(text, 12, 60).status == "fail"
+    assert Sby().search(text, 12, 60, 8).status == "pass"
+
+
+def solvers(folder):
+    """Processes that work below `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found.append((process / "comm").read_text().strip())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_results_and_no_solver(number, build_folder, capsys):
+    with subprocess.Popen(
+        [sys.executable, "-m", "sim.formal", "cobs-resync", "loader"], cwd=ROOT, text=True,
+        env=os.environ | {"DPNET_BUILD": str(build_folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as run:  # fmt: skip
+        while not (run.stdout.readline()).startswith("  bug cut-block-goes-on: caught"):
+            assert run.poll() is None
+        deadline = time.monotonic() + 60
+        while "z3" not in solvers(build_folder):
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=30)
+    assert (run.returncode, errors) == (
+        130, "formal: interrupted; the same command goes on where it was\n"
+    )  # fmt: skip
+    assert solvers(build_folder) == [] and not list((build_folder / "formal").glob("*-*"))
+    found = json.loads((build_folder / "formal.json").read_text())
+    assert [len(found[k]) for k in ("proofs", "covers", "planted_bugs")] == [1, 1, 1]
+    assert not found["complete"] and not found["proofs"][0]["kept"]
+    assert formal.main(["cobs-resync", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    for kind in ("proofs", "covers", "planted_bugs"):
+        assert again[kind] == [entry | {"kept": True} for entry in found[kind]]
 
 
 def test_a_bug_without_effect_survives(monkeypatch, capsys):

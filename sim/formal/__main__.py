@@ -8,9 +8,11 @@ and, wherever they held for `depth` cycles, in the next one (induction).  Its co
 assumptions leave room for what they are about.  Each property is then broken by a planted bug, an
 edit of the gateware's source in a temporary copy, whose counterexample starts at reset.
 
-Results are kept by content (build/formal): what did not change is not proved again.  Writes
-build/formal.json.  Exit codes: 0 all proved, reached and caught; 1 otherwise; 2 wrong usage; 3 a
-tool is missing or failed; 130 interrupted (the same command goes on where it was).
+Results are kept by content (build/formal: gateware and properties as RTLIL, depth, engines, tools'
+versions): what did not change is not proved again.  Writes build/formal.json after each result;
+`kept` there says that it is of an earlier run, whose `seconds` these are.  Exit codes: 0 all
+proved, reached and caught; 1 otherwise; 2 wrong usage; 3 a tool is missing or failed; 130
+interrupted, by Ctrl-C or SIGTERM: no solver is left, and the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +51,11 @@ class Report:
     def prove(self, sby: Sby, proof: Proof) -> None:
         """Prove the properties of `proof`, reach its covers."""
         harness = proof.build(only=None)
-        found = sby.prove(harness.rtlil(), proof.depth, TIMEOUT)
+        found = sby.prove(harness.rtlil(), proof.depth, TIMEOUT, proof.engine)
         self.proofs.append({
             "name": proof.name, "method": "k-induction", "depth": proof.depth,
-            "status": found.status, "seconds": found.seconds, "meaning": proof.meaning,
+            "status": found.status, "seconds": found.seconds, "kept": found.kept,
+            "meaning": proof.meaning,
             "properties": harness.properties, "invariants": len(harness.invariants),
             **({"failed": list(found.failed)} if found.failed else {}),
         })  # fmt: skip
@@ -66,9 +71,10 @@ class Report:
                 step = found.steps.get(name)
                 timeout = found.status == "unknown"
                 status = "reached" if step is not None else "unknown" if timeout else "unreached"
-                self.covers.append(
-                    {"name": name, "proof": proof.name, "status": status, "step": step}
-                )
+                self.covers.append({
+                    "name": name, "proof": proof.name, "status": status, "step": step,
+                    "kept": found.kept,
+                })  # fmt: skip
                 where = "" if step is None else f" in cycle {step}"
                 self._say(f"  cover {name}: {status}{where}")
 
@@ -79,6 +85,7 @@ class Report:
         self.bugs.append({
             "name": bug.name, "proof": bug.proof, "property": bug.property, "file": bug.file,
             "caught": caught, "status": found.status, "seconds": found.seconds,
+            "kept": found.kept,
         })  # fmt: skip
         undecided = f"UNDECIDED after {TIMEOUT} s"
         verdict = "caught" if caught else undecided if found.status == "unknown" else "SURVIVED"
@@ -110,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = build_root() / "formal.json"
     code, text = 0, ""
     try:
-        _run(report, options.names, path)
+        with _ended_by_sigterm():
+            _run(report, options.names, path)
     except FormalError as error:
         code, text = 3, str(error)
     except KeyboardInterrupt:
@@ -148,6 +156,16 @@ def _run(report: Report, names: Sequence[str], path: Path) -> None:
                 _write(path, report.document())
     report.complete = not names
     _write(path, report.document())
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -79,6 +79,7 @@ _LINK: tuple[Bug, ...] = (
     Bug(
         "payload-in-one-bank", "receiver-store", "payload_as_sent", 30, _RECEIVER,
         "read.addr.eq(Cat(self.address, reading))", "read.addr.eq(Cat(self.address, ~reading))",
+        first=22,
     ),
     Bug(
         "count-goes-on", "receiver-resync", "after_any_00_as_after_reset", 30, _RECEIVER,
@@ -88,6 +89,7 @@ _LINK: tuple[Bug, ...] = (
         """        with m.If(taken & beat.end & beat.good):
             m.d.sync += count.eq(0)
 """,
+        first=22,
     ),
 )  # fmt: skip
 
@@ -164,6 +166,7 @@ _LOADER: tuple[Bug, ...] = (
     Bug(
         "run-beside-another", "loader", "no_run_beside_another", 36, _ENDPOINT,
         "with m.If(core.busy):", "with m.If(core.busy & (self._vectors == 0)):",
+        first=26,
     ),
     Bug(
         "one-word-too-many", "loader", "no_write_outside_the_request", 14, _ENDPOINT,
@@ -199,6 +202,7 @@ _LOADER: tuple[Bug, ...] = (
         "image-check-goes-first", "loader", "a_request_waits_for_the_image_check_at_most", 40,
         _ENDPOINT, "image_check.go.eq(~self._receiver.valid & ~core.busy)",
         "image_check.go.eq(~core.busy)",
+        first=37,
     ),
     Bug(
         "begin-unanswered", "loader", "one_response_for_every_request", 14, _ENDPOINT,
@@ -286,26 +290,32 @@ _DOORS: tuple[Bug, ...] = (
     Bug(
         "stop-bit-cut", "uart-tx-small", "takes_a_byte_when_the_line_is_free", 85, _UART,
         "ends = following[-1] & (left <= 1)", "ends = following[-1] & (left <= 2)",
+        first=70,
     ),
     Bug(
         "bits-backwards", "uart-rx-small", "every_byte_once", 84, _UART,
         "shift.eq(Cat(shift[1:], bit))", "shift.eq(Cat(bit, shift[:-1]))",
+        first=74,
     ),
     Bug(
         "odd-bytes-lost", "uart-rx-small", "none_is_lost", 90, _UART,
         "with m.If((left == 9) & bit):", "with m.If((left == 8) & bit):",
+        first=74,
     ),
     Bug(
         "stop-bit-inverted", "uart-rx-small", "no_error_on_a_good_line", 84, _UART,
         "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(~bit), self.error.eq(bit)",
+        first=74,
     ),
     Bug(
         "start-without-edge", "uart-line-small", "never_stuck_on_a_high_line", 90, _UART,
         'with m.State("IDLE"), m.If(~line):', 'with m.State("IDLE"):',
+        first=70,
     ),
     Bug(
         "byte-of-a-break", "uart-line-small", "a_byte_or_an_error", 84, _UART,
         "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(1), self.error.eq(~bit)",
+        first=70,
     ),
 )  # fmt: skip
 

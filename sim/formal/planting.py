@@ -42,7 +42,7 @@ def plant(sby: Sby, bug: Bug) -> Outcome:
             )
         path.write_text(text.replace(bug.old, bug.new))
         rtlil = _emit(tree, bug)
-    return sby.search(rtlil, bug.depth, TIMEOUT)
+    return sby.search(rtlil, bug.depth, TIMEOUT, bug.first)
 
 
 def _emit(tree: Path, bug: Bug) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sim.formal.harness import Harness
+from sim.formal.sby import ANEW
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Proof:
     `build` takes the harness' keyword arguments.  Its covers are reached within `cover_depth`
     cycles after reset (0: it has none).  `meaning` is one line for the report.  `like` names the
     proof of the same properties at another size, whose planted bugs count for this one too.
+    `engine` proves it (`sim.formal.sby`).
     """
 
     name: str
@@ -23,12 +25,14 @@ class Proof:
     depth: int = 2
     cover_depth: int = 0
     like: str = ""
+    engine: str = ANEW
 
 
 @dataclass(frozen=True)
 class Bug:
     """`old` in `file` becomes `new`; within `depth` cycles after reset it breaks `property` of
-    `proof`."""
+    `proof`.  What it breaks before cycle `first` is not looked for, which saves the time of showing
+    that it is nothing."""
 
     name: str
     proof: str
@@ -37,3 +41,4 @@ class Bug:
     file: str
     old: str
     new: str
+    first: int = 0

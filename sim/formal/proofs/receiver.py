@@ -223,6 +223,7 @@ def resynchronization(**options: str | None) -> Harness:
     h.invariant("room_in_fresh", (h.inside("fresh.full") <= 1) & implies(~together, ~fresh.valid))
     h.invariant("room", h.inside("used.full") <= 2)
     _hint(h, used.i, "after_any_00_as_after_reset")
+    h.hint(~used.done, "after_any_00_as_after_reset")
     a, b = h.inside("used.accepted"), h.inside("fresh.accepted")
     h.prove("after_any_00_as_after_reset", implies(
         together, (a == b) & (used.dropped == fresh.dropped)
