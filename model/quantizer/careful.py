@@ -25,6 +25,7 @@ ABSOLUTE, SQUARED, LATTICE = 1, 2, 3
 
 UNIT = 2.0**-53
 PAIR_UNIT = 2.0**-100
+LIGHT = 2.0**-40  # of all weights together: the difference of two sums has too few digits below
 SPLIT = 134217729.0  # 2**27 + 1 halves a float64's 53 bits (Dekker)
 
 # Rows of what `_pairs` returns; the low halves are one below.
@@ -105,11 +106,13 @@ def _pairs(points: Floats, heavy: Floats, center: float) -> Floats:
 @njit(cache=True, nogil=True)
 def _median(sums: Floats, a: int, b: int) -> int:
     """The lower weighted median of the points a..b-1."""
-    half = 0.5 * (sums[WEIGHT, a] + sums[WEIGHT, b])
     low, high = a, b - 1
     while low < high:
         middle = (low + high) // 2
-        if sums[WEIGHT, middle + 1] >= half:
+        up_to = _between(sums, WEIGHT, a, middle + 1)
+        beyond = _between(sums, WEIGHT, middle + 1, b)
+        more = _add(up_to, (-beyond[0], -beyond[1]))
+        if more[0] + more[1] >= 0.0:
             high = middle
         else:
             low = middle + 1
@@ -120,25 +123,6 @@ def _median(sums: Floats, a: int, b: int) -> int:
 def _entry(mean: float, lowest: float, highest: float) -> float:
     """The nearest whole number within the limits, ties to even."""
     return min(max(np.rint(mean), lowest), highest)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rough(
-    sums: Floats, kind: int, lowest: float, highest: float, a: int, b: int
-) -> float:
-    """The error of the points a..b-1 from the high halves."""
-    total = sums[SUM, b] - sums[SUM, a]
-    if kind == ABSOLUTE:
-        p = _median(sums, a, b)
-        above = sums[SUM, b] - sums[SUM, p] - sums[VALUE, p] * (sums[WEIGHT, b] - sums[WEIGHT, p])
-        below = sums[SUM, p] - sums[SUM, a] - sums[VALUE, p] * (sums[WEIGHT, p] - sums[WEIGHT, a])
-        return above - below
-    weight = sums[WEIGHT, b] - sums[WEIGHT, a]
-    square = sums[SQUARES, b] - sums[SQUARES, a]
-    if kind == SQUARED:
-        return square - total * total / weight
-    entry = _entry(total / weight, lowest, highest)
-    return square + entry * (entry * weight - 2.0 * total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -166,6 +150,27 @@ def _exact(
         part = _times((entry, 0.0), _add(part, (-2.0 * total[0], -2.0 * total[1])))
         error = _add(square, part)
     return max(error[0] + error[1], 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rough(
+    sums: Floats, kind: int, lowest: float, highest: float, a: int, b: int
+) -> float:
+    """The error of the points a..b-1 from the high halves."""
+    total = sums[SUM, b] - sums[SUM, a]
+    if kind == ABSOLUTE:
+        p = _median(sums, a, b)
+        above = sums[SUM, b] - sums[SUM, p] - sums[VALUE, p] * (sums[WEIGHT, b] - sums[WEIGHT, p])
+        below = sums[SUM, p] - sums[SUM, a] - sums[VALUE, p] * (sums[WEIGHT, p] - sums[WEIGHT, a])
+        return above - below
+    weight = sums[WEIGHT, b] - sums[WEIGHT, a]
+    if weight < LIGHT * sums[WEIGHT, -1]:
+        return _exact(sums, kind, lowest, highest, a, b)
+    square = sums[SQUARES, b] - sums[SQUARES, a]
+    if kind == SQUARED:
+        return square - total * total / weight
+    entry = _entry(total / weight, lowest, highest)
+    return square + entry * (entry * weight - 2.0 * total)
 
 
 @njit(cache=True, nogil=True)
@@ -215,12 +220,15 @@ def _layer(
 
 
 @njit(cache=True, nogil=True)
-def error_units(sums: Floats, whole: bool) -> float:
+def error_units(sums: Floats, heavy: Floats, whole: bool) -> float:
     """How many units the error of a cluster may be off, see `model.quantizer.program`."""
     n = sums.shape[1] - 1
-    largest, reach = np.abs(sums[SUM]).max(), np.abs(sums[VALUE]).max()
-    units = 8.0 * reach * largest + 24.0 * sums[SQUARES, n] + 8.0 * reach * sums[WEIGHT, n]
-    return units if whole else units + 8.0 * reach * reach * sums[WEIGHT, n]
+    largest, reach, mass = np.abs(sums[SUM]).max(), np.abs(sums[VALUE]).max(), sums[WEIGHT, n]
+    units = 8.0 * reach * largest + 24.0 * sums[SQUARES, n] + 8.0 * reach * mass
+    if whole:
+        return units
+    light = max(heavy.min(), LIGHT * mass)
+    return units + 8.0 * reach**2 * mass + 16.0 * UNIT * (largest**2 + (reach * mass) ** 2) / light
 
 
 @njit(cache=True, nogil=True)
@@ -237,7 +245,7 @@ def solve_windows(
     """
     n = len(points)
     sums = _pairs(points, heavy, center)
-    units = error_units(sums, whole)
+    units = error_units(sums, heavy, whole)
     doubt = UNIT * units
     widest = 0
     for clusters in range(1, k + 1):
@@ -322,7 +330,7 @@ def _one_side(
     """
     n = len(points)
     sums = _pairs(points, heavy, 0.0)
-    doubt = UNIT * error_units(sums, whole)
+    doubt = UNIT * error_units(sums, heavy, whole)
     rest = np.empty(n + 1)
     for j in range(n + 1):
         if kind == ABSOLUTE:

@@ -84,29 +84,30 @@ class _Vectors:
 def _eight_ends(weighted: bool) -> Any:
     """An intrinsic: cost, gain and best break of the ends j..j + 7 from candidates first..last.
 
-    gain[i] is cost[i] + price - squares[i]; `spread` the inverse numbers, or the weights.
+    gain[i] is cost[i] + price - squares[i]; `spread` the inverse numbers, of which that of
+    j - i + gap is taken, or the weights.
     """
 
     def typing(
-        typingctx: Any, gain: Any, sums: Any, squares: Any, spread: Any, price: Any, j: Any,
-        first: Any, last: Any, cost: Any, origin: Any,
+        typingctx: Any, gain: Any, sums: Any, squares: Any, spread: Any, gap: Any, price: Any,
+        j: Any, first: Any, last: Any, cost: Any, origin: Any,
     ) -> Any:  # fmt: skip
         one = types.int64
         signature = types.void(
-            gain, sums, squares, spread, types.float64, one, one, one, cost, origin
+            gain, sums, squares, spread, one, types.float64, one, one, one, cost, origin
         )
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             v = _Vectors(context, builder, signature.args, values)
-            gains, sums, squares, spread, costs, origins = map(v.array, (0, 1, 2, 3, 8, 9))
-            price, j, first, last = values[4:8]
+            gains, sums, squares, spread, costs, origins = map(v.array, (0, 1, 2, 3, 9, 10))
+            gap, price, j, first, last = values[4:9]
             best, found = v.variable(_FLOATS, math.inf), v.variable(_INTS, 0)
             sum_to, weight_to = v.load(sums, j), v.load(spread, j)
             with v.loop(first, last, 1) as i:
                 over = (
                     builder.fsub(weight_to, v.element(spread, i))
                     if weighted
-                    else v.load(spread, builder.sub(j, i))
+                    else v.load(spread, builder.add(gap, builder.sub(j, i)))
                 )
                 distance = builder.fsub(sum_to, v.element(sums, i))
                 value = v.gain(v.element(gains, i), distance, over, weighted)
@@ -129,24 +130,25 @@ def _eight_candidates(weighted: bool, span: bool) -> Any:
 
     Lane by lane the least gain[i] - distance^2 / weight and its i; or, if `span`, the first and the
     last i at which this is at most limit (into indices[0:8] and indices[8:16]).
-    `spread` the inverse numbers from the largest to 1, or the weights.
+    `spread` the inverse numbers from the largest to 1, of which that of j - i + gap is taken, or
+    the weights.
     """
 
     def typing(
-        typingctx: Any, gain: Any, sums: Any, spread: Any, j: Any, first: Any, last: Any,
-        limit: Any, least: Any, indices: Any,
+        typingctx: Any, gain: Any, sums: Any, spread: Any, gap: Any, j: Any, first: Any,
+        last: Any, limit: Any, least: Any, indices: Any,
     ) -> Any:  # fmt: skip
         one = types.int64
         signature = types.void(
-            gain, sums, spread, one, one, one, types.float64, least, indices
+            gain, sums, spread, one, one, one, one, types.float64, least, indices
         )
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             v = _Vectors(context, builder, signature.args, values)
-            gains, sums, spread, least, indices = map(v.array, (0, 1, 2, 7, 8))
-            j, first, last, limit = values[3:7]
+            gains, sums, spread, least, indices = map(v.array, (0, 1, 2, 8, 9))
+            gap, j, first, last, limit = values[3:8]
             length = context.make_array(signature.args[2])(context, builder, values[2]).nitems
-            shift = builder.sub(builder.sub(length, _I64(1 + LANES)), j)
+            shift = builder.sub(builder.sub(length, _I64(1 + LANES)), builder.add(j, gap))
             best = v.variable(_FLOATS, math.inf)
             low, high = v.variable(_INTS, 2**62 if span else 0), v.variable(_INTS, -1)
             sum_to, weight_to = v.element(sums, j), v.element(spread, j)

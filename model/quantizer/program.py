@@ -34,9 +34,10 @@ Ints = NDArray[np.int64]
 
 PAD = 2 * LANES  # vectors are read and written beyond the last value
 BLOCK = 32  # ends that are solved together
-COARSE = 8  # points for one where a price is looked for; as many as a cluster must have for it
+COARSE = 8  # points for one where a price is looked for
 TRIES = 60
 UNIT = 2.0**-53  # the largest relative error of one rounding
+LIGHT = 2.0**-40  # of all weights together: the difference of two sums has too few digits below
 DOUBTS = 16.0  # errors of a break that seems the best: its own, and one for each halving of a block
 
 # Rows of a row's table: weight, weighted value and weighted square of the points before each.
@@ -46,15 +47,15 @@ UP, DOWN = 0, 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _best(
-    gain: Floats, sums: Floats, spread: Floats, weighted: bool, j: int, first: int, last: int,
-    least: Floats, indices: Ints,
+def best_break(
+    gain: Floats, sums: Floats, spread: Floats, weighted: bool, gap: int, j: int, first: int,
+    last: int, least: Floats, indices: Ints,
 ) -> tuple[float, int]:  # fmt: skip
     """The least of first..last as the break before j, and where it is."""
     if weighted:
-        weighted_candidates(gain, sums, spread, j, first, last, 0.0, least, indices)
+        weighted_candidates(gain, sums, spread, gap, j, first, last, 0.0, least, indices)
     else:
-        candidates(gain, sums, spread, j, first, last, 0.0, least, indices)
+        candidates(gain, sums, spread, gap, j, first, last, 0.0, least, indices)
     value, index = least[0], indices[0]
     for lane in range(1, LANES):
         if least[lane] < value:
@@ -63,15 +64,15 @@ def _best(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _reach(
-    gain: Floats, sums: Floats, spread: Floats, weighted: bool, j: int, first: int, last: int,
-    limit: float, indices: Ints,
+def break_span(
+    gain: Floats, sums: Floats, spread: Floats, weighted: bool, gap: int, j: int, first: int,
+    last: int, limit: float, indices: Ints,
 ) -> tuple[int, int]:  # fmt: skip
     """The first and the last break of first..last before j whose value is at most `limit`."""
     if weighted:
-        weighted_span(gain, sums, spread, j, first, last, limit, gain, indices)
+        weighted_span(gain, sums, spread, gap, j, first, last, limit, gain, indices)
     else:
-        span(gain, sums, spread, j, first, last, limit, gain, indices)
+        span(gain, sums, spread, gap, j, first, last, limit, gain, indices)
     return indices[:LANES].min(), indices[LANES:].max()
 
 
@@ -101,7 +102,9 @@ def _shortest(
         reach = max(reach, first)
         while reach < start and cost[reach] <= enough:
             reach += 1  # candidates beyond cost more than the one at `first`
-        value, index = _best(gain, sums, across, weighted, stop, first, reach, least, indices)
+        value, index = best_break(
+            gain, sums, across, weighted, 0, stop, first, reach, least, indices
+        )
         if stop > start + 1 and cost[start] + price < value + squares[stop] + 4.0 * error:
             length, calm = (stop - start) // 2, 0
             continue
@@ -110,8 +113,8 @@ def _shortest(
         while step >= LANES:
             for j in range(start + step, stop, 2 * step):
                 low = origin[j - step] if j - step > start else first
-                value, origin[j] = _best(
-                    gain, sums, across, weighted, j, low, origin[min(j + step, stop)], least,
+                value, origin[j] = best_break(
+                    gain, sums, across, weighted, 0, j, low, origin[min(j + step, stop)], least,
                     indices,
                 )  # fmt: skip
                 cost[j], gain[j] = value + squares[j], value + price
@@ -120,13 +123,15 @@ def _shortest(
             low, high = origin[j] if j > start else first, origin[min(j + LANES, stop)]
             if weighted:
                 weighted_ends(
-                    gain, sums, squares, along, price, j + 1, low, high, cost, origin
+                    gain, sums, squares, along, 0, price, j + 1, low, high, cost, origin
                 )
             else:
-                ends(gain, sums, squares, along, price, j + 1, low, high, cost, origin)
+                ends(gain, sums, squares, along, 0, price, j + 1, low, high, cost, origin)
         # What is worse here by more than the error is worse at all later ends.
         limit = cost[stop] - squares[stop] + 2.0 * error
-        first, _ = _reach(gain, sums, across, weighted, stop, first, origin[stop], limit, indices)
+        first, _ = break_span(
+            gain, sums, across, weighted, 0, stop, first, origin[stop], limit, indices
+        )
         start, calm = stop, calm + 1
         if length < BLOCK and calm > 3:
             length, calm = min(2 * length, BLOCK), 0
@@ -241,56 +246,73 @@ def _windows(
     for cluster in range(k - 1, 0, -1):
         j, until = first[cluster + 1], last[cluster + 1]
         limit = cost[j] + doubt - table[SQUARES, j]
-        low, high = _reach(gain, table[SUM], across, weighted, j, 0, j - 1, limit, indices)
+        low, high = break_span(gain, table[SUM], across, weighted, 0, j, 0, j - 1, limit, indices)
         if until > j:
             limit = cost[until] + doubt - table[SQUARES, until]
-            _, high = _reach(
-                gain, table[SUM], across, weighted, until, 0, until - 1, limit, indices
+            _, high = break_span(
+                gain, table[SUM], across, weighted, 0, until, 0, until - 1, limit, indices
             )
         first[cluster] = max(low, cluster)
         last[cluster] = max(min(high, n - k + cluster), first[cluster])
 
 
 @njit(cache=True, nogil=True)
-def _tabulate(points: Floats, heavy: Floats, n: int, scale: float, table: Floats) -> float:
-    """Weights, values and squares before each point, each to one rounding; the largest distance.
+def tabulate(
+    points: Floats, heavy: Floats, n: int, whole: bool, scale: float, table: Floats
+) -> tuple[float, float]:
+    """Weights, values and squares before each point, each to one rounding.
 
-    Values count from their middle one, scaled. What an addition loses is added up too (Knuth).
+    Returns the largest distance from the middle, and the largest sum of values.
+
+    Values count from their middle one, scaled. What an addition loses is added up too (Knuth);
+    `whole` weights lose nothing.
     """
+    largest = 0.0
     center = points[n // 2] * scale
     weight = weight_lost = total = total_lost = square = square_lost = 0.0
     table[:, 0] = 0.0
     for j in range(n):
         value = points[j] * scale - center
-        for row in range(3):
-            old = weight if row == 0 else (total if row == 1 else square)
-            more = heavy[j] * (1.0 if row == 0 else (value if row == 1 else value * value))
-            new = old + more
-            part = new - old
-            lost = (old - (new - part)) + (more - part)
-            if row == 0:
-                weight, weight_lost = new, weight_lost + lost
-            elif row == 1:
-                total, total_lost = new, total_lost + lost
-            else:
-                square, square_lost = new, square_lost + lost
+        more = heavy[j] * value
+        new = total + more
+        part = new - total
+        total_lost += (total - (new - part)) + (more - part)
+        total = new
+        more *= value
+        new = square + more
+        part = new - square
+        square_lost += (square - (new - part)) + (more - part)
+        square = new
+        if whole:
+            weight += heavy[j]
+        else:
+            more = heavy[j]
+            new = weight + more
+            part = new - weight
+            weight_lost += (weight - (new - part)) + (more - part)
+            weight = new
         table[WEIGHT, j + 1] = weight + weight_lost
         table[SUM, j + 1] = total + total_lost
+        largest = max(largest, abs(total))
         table[SQUARES, j + 1] = square + square_lost
-    return max(abs(points[0] * scale - center), abs(points[n - 1] * scale - center))
+    reach = max(abs(points[0] * scale - center), abs(points[n - 1] * scale - center))
+    return reach, largest
 
 
 @njit(cache=True, nogil=True)
-def _error(table: Floats, n: int, k: int, reach: float, rounded: bool) -> float:
+def rounding_error(
+    table: Floats, n: int, reach: float, largest: float, light: float
+) -> float:
     """How far a candidate's value may be off: each entry of the table is rounded once.
 
     A cluster's mean is within `reach` of the center, which bounds what errors of the sums and
-    (where `rounded`, not whole numbers) of the weights make of its square.
+    of the weights make of its square; the squares of these errors count where a weight is small.
+    `light` is the smallest weight, or 0 where weights are whole numbers.
     """
-    largest = np.abs(table[SUM, : n + 1]).max()
+    mass = table[WEIGHT, n]
     units = 8.0 * reach * largest + 24.0 * table[SQUARES, n]
-    if rounded:
-        units += 8.0 * reach * reach * table[WEIGHT, n]
+    if light > 0.0:
+        units += 8.0 * reach**2 * mass + 16.0 * UNIT * (largest**2 + (reach * mass) ** 2) / light
     return UNIT * units
 
 
@@ -327,7 +349,7 @@ def _first_price(
 ) -> float:  # fmt: skip
     """A price near the one looked for, from coarser and coarser tables."""
     stride = 1
-    while n // (stride * COARSE) >= COARSE * k:
+    while n // (stride * COARSE) >= 4 * k:
         stride *= COARSE
     price = 2.0 * table[SQUARES, n] / k**3
     while stride > 1:
@@ -371,8 +393,9 @@ def solve_rows(
         else:
             weighted = m < n or weights.shape[1] > 0
             scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
-            reach = _tabulate(points, heavy, m, scale, table)
-            error = _error(table, m, clusters, reach, weights.shape[1] > 0)
+            reach, largest = tabulate(points, heavy, m, weights.shape[1] == 0, scale, table)
+            light = heavy[:m].min()
+            error = rounding_error(table, m, reach, largest, light if weights.shape[1] > 0 else 0.0)
             price = prices[row]
             if not 0.0 < price < math.inf:
                 price = _first_price(
@@ -388,7 +411,7 @@ def solve_rows(
             first[row, 0] = last[row, 0] = 0
             first[row, clusters] = last[row, clusters] = m
             prices[row] = 0.0
-            if done and heavy[:m].min() > 2.0**-40 * table[WEIGHT, m]:
+            if done and light > LIGHT * table[WEIGHT, m]:
                 prices[row] = price
                 doubt = _excess(table, m, clusters, price, cost, found)
                 doubt += DOUBTS * (clusters + 2.0) * error

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from model.quantizer.assign import finish_rows
 from model.quantizer.careful import LATTICE, solve_careful, solve_zero
+from model.quantizer.long import FEWEST, solve_long
+from model.quantizer.near import solve_near
 from model.quantizer.points import merge
 from model.quantizer.program import solve_rows
 from model.quantizer.quantized import CodebookSizeError, Quantized
@@ -18,6 +20,7 @@ Floats = NDArray[np.float64]
 
 EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
 LARGEST_BITS = 32
+MOST_LONG = 64  # clusters by windows: the first ones are k times 256 k points
 
 
 @dataclass(frozen=True)
@@ -152,16 +155,42 @@ class _Solution:
         self.k_eff = np.ones(count, np.int64)
 
     def fast(self, prices: Floats) -> Quantized:
-        """With a price per centroid; in long arithmetic what that leaves undecided."""
-        found = prices.copy()
-        solve_rows(
-            self.given.ordered, self.given.weights, self.task.k, found, self.bounds, self.k_eff,
-            self.first, self.last,
-        )  # fmt: skip
-        undecided = (self.first != self.last).any(axis=1)
-        if undecided.any():
-            self._decide(undecided)
-        return replace(self._finish(), price=found)
+        """With a price per centroid, or by windows; then what that leaves undecided."""
+        found, off = prices.copy(), np.zeros(len(prices))
+        if self.given.rows.shape[1] < FEWEST or not self._long(off):
+            solve_rows(
+                self.given.ordered, self.given.weights, self.task.k, found, self.bounds,
+                self.k_eff, self.first, self.last,
+            )  # fmt: skip
+        todo = (self.first != self.last).any(axis=1)
+        if todo.any():
+            solve_near(
+                self.given.ordered, self.given.weights, self.first, self.last, self.k_eff,
+                self.bounds, todo, off,
+            )  # fmt: skip
+        if todo.any():
+            self._decide(todo)
+        solved = self._finish()
+        doubtful = off * self.given.units > EXACT * solved.cost
+        if doubtful.any():
+            self._decide(doubtful)
+            solved = self._finish()
+        return replace(solved, price=found)
+
+    def _long(self, off: Floats) -> bool:
+        """Row by row, by windows; False where a row does not suit."""
+        if not 2 <= self.task.k <= MOST_LONG:
+            return False
+        self.k_eff[:] = self.task.k
+        for row in range(len(off)):
+            off[row] = solve_long(
+                self.given.ordered[row], self.given.weights[row], self.task.k, self.bounds[row],
+                self.first[row], self.last[row],
+            )  # fmt: skip
+            if off[row] < 0:
+                off[:] = 0.0
+                return False
+        return True
 
     def careful(self) -> Quantized:
         """In long arithmetic from the beginning, with the curve if it is asked for."""
@@ -170,7 +199,7 @@ class _Solution:
         return replace(self._finish(), curve=curve if self.task.curve else None)
 
     def _decide(self, todo: NDArray[np.bool_]) -> Floats:
-        """Bounds of the rows that are `todo`; the curve."""
+        """Bounds of the rows that are `todo` in long arithmetic; the curve."""
         off = np.zeros(len(todo))
         with_curve = self.task.curve and not self.task.fast
         curve = np.zeros((len(todo), self.task.k) if with_curve else (0, 0))

@@ -1,0 +1,433 @@
+"""The exact program for long vectors: windows for the breaks, from coarse to fine.
+
+First a grid of some points: a program that leaves out the points between the two grid points
+around a break cannot exceed the least cost, and Lloyd's iteration from its breaks gives an upper
+bound. Where a best partition can have its breaks after this are the first windows.
+
+Then grids of PER_WINDOW points in each window. The breaks of a best partition, moved down to the
+grid, cost at most ``2 * (distance of the two means) * (width of the bin) * (weight of the bin)``
+more each: the points moved lie within a bin of the middle between the means. So breaks of which
+the program on the grid says more are excluded. Windows shrink tenfold, until their grid is
+every point and the program exact.
+
+numba's cache does not notice changes of `model.quantizer.program`, which this takes functions
+from: change this file too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from model.quantizer.lanes import LANES, weighted_ends
+from model.quantizer.near import decidable, decide, mean_of
+from model.quantizer.points import merge, power_of_two
+from model.quantizer.program import (
+    LIGHT,
+    PAD,
+    SQUARES,
+    SUM,
+    UNIT,
+    WEIGHT,
+    best_break,
+    break_span,
+    rounding_error,
+    tabulate,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST = 1 << 15  # points for which this is worth it
+PER_CLUSTER = 128  # points of the first grid
+PER_WINDOW = 512
+PER_WIDE_WINDOW = 4096  # if what is moved first would be more than WIDE of the least cost
+WIDE = 1e-3
+ROUNDS = 40
+LLOYD = 200  # iterations at most
+DOUBTS = 64.0  # errors of a break that seems the best: its own, and one for each halving
+
+
+@njit(cache=True, nogil=True)
+def _first_grid(points: Floats, table: Floats, n: int, size: int) -> Ints:
+    """About `size` places that share width**(2/3) * weight**(1/3) evenly, as best clusters do.
+
+    Half of them; the other half share the number of points.
+    """
+    coarse = min(n, 4 * size)
+    share = np.zeros(coarse + 1)
+    for b in range(coarse):
+        low, high = n * b // coarse, n * (b + 1) // coarse
+        width = points[min(high, n - 1)] - points[low]
+        weight = table[WEIGHT, high] - table[WEIGHT, low]
+        share[b + 1] = share[b] + (width * width * weight) ** (1.0 / 3.0)
+    places, count, last = np.empty(size + 2, np.int64), 0, -1
+    b = 0
+    half = size // 2
+    for step in range(2 * half):
+        if step % 2:
+            place = n * (step // 2) // half
+        else:
+            goal = share[coarse] * (step // 2) / half
+            while b < coarse - 1 and share[b + 1] <= goal:
+                b += 1
+            part = (goal - share[b]) / max(share[b + 1] - share[b], 1e-300)
+            low, high = n * b // coarse, n * (b + 1) // coarse
+            place = low + int(min(part, 1.0) * (high - low))
+        places[count], count = min(max(place, 0), n - 1), count + 1
+    places[count], count = 0, count + 1
+    places[:count].sort()
+    kept = 0
+    for j in range(count):
+        if places[j] != last:
+            last = places[j]
+            places[kept], kept = last, kept + 1
+    places[kept] = n
+    return places[: kept + 1]
+
+
+@njit(cache=True, nogil=True)
+def _gather(table: Floats, places: Ints) -> Floats:
+    """The table at these places, with room for vectors."""
+    gathered = np.zeros((3, len(places) + PAD))
+    for j in range(len(places)):
+        for row in range(3):
+            gathered[row, j] = table[row, places[j]]
+    return gathered
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _layer(
+    at: Floats, places: Ints, first: int, last: int, i_first: int, i_last: int,
+    gain: Floats, cost: Floats, origin: Ints, least: Floats, indices: Ints,
+) -> None:  # fmt: skip
+    """The least gain[i] + error between i and j + squares[j], and its i, for j in first..last.
+
+    Candidates are those of i_first..i_last whose place is below that of j. The best of the two
+    outer ends enclose all others, those of each half what is between.
+    """
+    sums, squares, weight = at[SUM], at[SQUARES], at[WEIGHT]
+    for j in (first, last):
+        high = _below(places, i_first, i_last, places[j])
+        value, origin[j] = best_break(
+            gain, sums, weight, True, 0, j, i_first, high, least, indices
+        )
+        cost[j], origin[j] = value + squares[j], max(origin[j], i_first)
+    step = LANES
+    while 2 * step < last - first:
+        step *= 2
+    while step >= LANES:
+        for j in range(first + step, last, 2 * step):
+            low = origin[j - step]
+            high = _below(places, low, origin[min(j + step, last)], places[j])
+            value, origin[j] = best_break(
+                gain, sums, weight, True, 0, j, low, high, least, indices
+            )
+            cost[j], origin[j] = value + squares[j], max(origin[j], low)
+        step //= 2
+    for j in range(first, last - 1, LANES):
+        low, high = origin[j], origin[min(j + LANES, last)]
+        if j + LANES <= last and places[high] <= places[j]:
+            weighted_ends(gain, sums, squares, weight, 0, 0.0, j + 1, low, high, cost, origin)
+            continue
+        for end in range(j + 1, min(j + LANES, last)):
+            value, origin[end] = best_break(
+                gain, sums, weight, True, 0, end, low, _below(places, low, high, places[end]),
+                least, indices,
+            )  # fmt: skip
+            cost[end], origin[end] = value + squares[end], max(origin[end], low)
+
+
+@njit(cache=True, nogil=True)
+def _below(places: Ints, low: int, high: int, place: int) -> int:
+    """The last of low..high whose place is below `place`; low - 1 if none is."""
+    while high >= low and places[high] >= place:
+        high -= 1
+    return high
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _program(
+    at: Floats, places: Ints, begin: Ints, skip: int, path: Ints, cost: Floats, gain: Floats
+) -> float:
+    """The least cost with breaks c at the places begin[c] .. begin[c + 1] - 1 - skip.
+
+    skip 0: clusters begin at a break. skip 1: a break is in the bin that begins at its place, the
+    points of the bin count for neither side, and two breaks may be in one bin or in adjacent ones:
+    a lower bound. `path` (k + 1,) is written; cost of each break, gain of each beginning.
+    """
+    k = len(begin) - 2
+    size = at.shape[1]
+    cost[:], gain[:] = np.inf, np.inf
+    origin = np.zeros(size, np.int64)
+    least, indices = np.empty(LANES), np.empty(2 * LANES, np.int64)
+    for cluster in range(1, k + 1):
+        start, stop = begin[cluster], begin[cluster + 1] - 1 - skip
+        if cluster == 1:
+            for j in range(start, stop + 1):
+                weight, total = at[WEIGHT, j], at[SUM, j]
+                cost[j] = at[SQUARES, j] - (total * total / weight if weight > 0.0 else 0.0)
+        else:
+            before = begin[cluster - 1]
+            _layer(
+                at, places, start, stop, before + skip, start - 1, gain, cost, origin, least,
+                indices,
+            )  # fmt: skip
+            if skip:
+                _join_bins(cost, origin, places, start, stop, before)
+        for j in range(start, stop + 1):
+            gain[j + skip] = cost[j] - at[SQUARES, j + skip]
+    lowest, j = cost[begin[k]], begin[k]
+    for cluster in range(k, 0, -1):
+        path[cluster] = j
+        j = origin[j] - skip
+    return lowest
+
+
+@njit(cache=True, nogil=True)
+def _join_bins(
+    cost: Floats, origin: Ints, places: Ints, start: int, stop: int, before: int
+) -> None:
+    """Two breaks in one bin, or in adjacent ones: nothing counts between them."""
+    other = before
+    for j in range(start, stop + 1):
+        while other < start - 1 and places[other + 1] < places[j]:
+            other += 1
+        while other < start - 1 and places[other] <= places[j]:
+            if cost[other] < cost[j]:
+                cost[j], origin[j] = cost[other], other + 1
+            if places[other + 1] > places[j] or other + 1 >= start - 1:
+                break
+            other += 1
+        other = max(other - 1, before)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shrink(
+    at: Floats, places: Ints, begin: Ints, skip: int, doubt: float, cost: Floats, gain: Floats,
+    low: Ints, high: Ints,
+) -> None:  # fmt: skip
+    """Which places (k + 1,) low..high of each break `doubt` leaves, from the last to the first."""
+    k = len(begin) - 2
+    indices = np.empty(2 * LANES, np.int64)
+    low[k] = high[k] = begin[k]
+    for cluster in range(k - 1, 0, -1):
+        start, stop = begin[cluster] + skip, begin[cluster + 1] - 1
+        for side in range(2):
+            j = low[cluster + 1] if side == 0 else high[cluster + 1]
+            limit = cost[j] + doubt - at[SQUARES, j]
+            until = _below(places, start, stop, places[j])
+            first, last = break_span(
+                gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit, indices
+            )
+            for other in range(until + 1, stop + 1) if skip else range(0):
+                if places[other - 1] > places[j]:
+                    break
+                if cost[other - 1] <= cost[j] + doubt:
+                    first, last = min(first, other), max(last, other)
+            if first > last:
+                first, last = start, stop
+            if side == 0:
+                low[cluster] = first - skip
+            high[cluster] = max(last - skip, low[cluster])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lloyd(
+    table: Floats, points: Floats, n: int, scale: float, bounds: Ints
+) -> float:
+    """Improve a partition until it stays; its error, computed from the table."""
+    k, center = len(bounds) - 1, points[n // 2] * scale
+    means = np.empty(k)
+    error = math.inf
+    for _ in range(LLOYD):
+        total = table[SQUARES, n]
+        for c in range(k):
+            weight = table[WEIGHT, bounds[c + 1]] - table[WEIGHT, bounds[c]]
+            if not weight > 0.0:
+                return error
+            moment = table[SUM, bounds[c + 1]] - table[SUM, bounds[c]]
+            means[c] = moment / weight
+            total -= moment * means[c]
+        if not total < error:
+            return error
+        error = total
+        for c in range(1, k):
+            middle = 0.5 * (means[c - 1] + means[c])
+            low, high = 0, n
+            while low < high:
+                j = (low + high) // 2
+                if points[j] * scale - center < middle:
+                    low = j + 1
+                else:
+                    high = j
+            bounds[c] = low
+    return error
+
+
+@njit(cache=True, nogil=True)
+def _window_grid(first: Ints, last: Ints, n: int, most: int, skip: int, begin: Ints) -> Ints:
+    """Up to `most` places first..last of each break, then n; begin (k + 2,) is written.
+
+    With skip each window and n have one place more, where the last bin ends.
+    """
+    k = len(first) - 1
+    places, count = np.empty((k - 1) * (most + skip) + 1 + skip, np.int64), 0
+    for cluster in range(1, k):
+        begin[cluster] = count
+        size = last[cluster] - first[cluster] + 1
+        steps = min(size, most)
+        for step in range(steps + skip):
+            places[count], count = first[cluster] + size * step // steps, count + 1
+    begin[k], places[count] = count, n
+    places[count + skip] = n
+    begin[k + 1] = count + 1 + skip
+    return places[: count + 1 + skip]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _moved(
+    table: Floats, points: Floats, scale: float, places: Ints, begin: Ints, first: Ints, last: Ints
+) -> float:
+    """What moving the breaks of a best partition down to their grid costs at most."""
+    k, total = len(first) - 1, 0.0
+    for cluster in range(1, k):
+        bin_ = 0.0
+        for j in range(begin[cluster], begin[cluster + 1]):
+            end = places[j + 1] - 1 if j + 1 < begin[cluster + 1] else last[cluster]
+            width = (points[end] - points[places[j]]) * scale
+            bin_ = max(bin_, width * (table[WEIGHT, end] - table[WEIGHT, places[j]]))
+        if bin_ > 0.0:
+            above = _mean(table, points, scale, last[cluster], last[cluster + 1], 1)
+            below = _mean(table, points, scale, first[cluster - 1], first[cluster], 0)
+            total += 2.0 * (above - below) * bin_
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean(table: Floats, points: Floats, scale: float, a: int, b: int, above: int) -> float:
+    """The mean of the points a..b-1 from the center; if there is none, a bound for it."""
+    weight = table[WEIGHT, b] - table[WEIGHT, a]
+    if b > a and weight > 0.0:
+        return (table[SUM, b] - table[SUM, a]) / weight
+    n = table.shape[1] - 1 - PAD
+    place = min(max(a, b), n - 1) if above else min(a, b)
+    return (points[place] - points[n // 2]) * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first_windows(
+    table: Floats, points: Floats, n: int, scale: float, slack: float, trial: Ints,
+    first: Ints, last: Ints,
+) -> float:  # fmt: skip
+    """Windows from the first grid; an upper bound of the least cost."""
+    k = len(first) - 1
+    grid = _first_grid(points, table, n, PER_CLUSTER * k)
+    few = len(grid) - 1
+    begin = np.arange(-1, k + 1) * (few + 1)
+    begin[k + 1] = begin[k] + 2
+    places = np.empty(begin[k + 1], np.int64)
+    for cluster in range(1, k):
+        places[begin[cluster] : begin[cluster + 1]] = grid
+    places[begin[k] :] = n
+    at = _gather(table, places)
+    cost, gain = np.empty((2, at.shape[1]))
+    path, low, high = np.zeros((3, k + 1), np.int64)
+    upper = _lloyd(table, points, n, scale, trial)
+    lowest = _program(at, places, begin, 1, path, cost, gain)
+    trial[1:] = places[path[1:]]
+    upper = min(upper, _lloyd(table, points, n, scale, trial))
+    _shrink(at, places, begin, 1, max(upper - lowest, 0.0) + slack, cost, gain, low, high)
+    for cluster in range(1, k):
+        first[cluster] = max(places[low[cluster]], cluster)
+        last[cluster] = min(places[high[cluster] + 1] - 1, n - k + cluster)
+    first[0] = last[0] = 0
+    first[k] = last[k] = n
+    return upper
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve_long(
+    ordered: Floats, weights: Floats, k: int, bounds: Ints, first: Ints, last: Ints
+) -> float:
+    """One long sorted row, as `model.quantizer.program.solve_rows` does it; -1: not done.
+
+    ordered (n,), weights (n,) or (0,), k from 2; bounds, first, last (k + 1,) are written. Takes 50
+    bytes a value. Not done where there are too few distinct values, or weights too far apart.
+    Where windows stay that `decide` can take, it has, and they are closed: how far off it may be
+    is returned.
+    """
+    n = len(ordered)
+    points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+    m = merge(ordered, weights, points, heavy, ends_at)
+    light, mass = 1.0, float(n)
+    if len(weights):
+        light, mass = heavy[:m].min(), heavy[:m].sum()
+    if m < max(FEWEST, PER_CLUSTER * k) or not light > LIGHT * mass:
+        return -1.0
+    table = np.empty((3, m + 1 + PAD))
+    scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
+    reach, largest = tabulate(points, heavy, m, len(weights) == 0, scale, table)
+    error = rounding_error(table, m, reach, largest, light if len(weights) else 0.0)
+    slack = DOUBTS * (k + 2.0) * error
+    trial = np.array([m * c // k for c in range(k + 1)])
+    upper = _first_windows(table, points, m, scale, slack, trial, first, last)
+    begin = np.zeros(k + 2, np.int64)
+    path, low, high = np.zeros((3, k + 1), np.int64)
+    for attempt in range(ROUNDS):
+        places = _window_grid(first, last, m, PER_WINDOW, 0, begin)
+        moved = _moved(table, points, scale, places, begin, first, last)
+        skip = int(attempt == 0 and moved > WIDE * upper)
+        if skip:
+            places = _window_grid(first, last, m, PER_WIDE_WINDOW, 1, begin)
+        at = _gather(table, places)
+        cost, gain = np.empty((2, at.shape[1]))
+        lowest = _program(at, places, begin, skip, path, cost, gain)
+        trial[0], trial[1:] = 0, places[path[1:]]
+        upper = min(upper, _lloyd(table, points, m, scale, trial.copy()))
+        doubt = slack
+        if moved > 0.0:
+            doubt += max(upper - lowest, 0.0) + (0.0 if skip else moved)
+        _shrink(at, places, begin, skip, doubt, cost, gain, low, high)
+        for cluster in range(1, k):
+            beyond = high[cluster] + 1
+            if beyond < begin[cluster + 1]:
+                last[cluster] = max(places[beyond] - 1, places[low[cluster]])
+            first[cluster] = places[low[cluster]]
+        if moved == 0.0:
+            for c in range(1, k):
+                bounds[c] = ends_at[trial[c]]
+            bounds[0], bounds[k] = 0, n
+            off = 0.0
+            if (first != last).any() and decidable(k, first, last):
+                off = _close(table, points, heavy, scale, k, reach, first, last, trial)
+                for c in range(1, k):
+                    bounds[c] = ends_at[trial[c]]
+            return off
+    return -1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _close(
+    table: Floats, points: Floats, heavy: Floats, scale: float, k: int, reach: float,
+    first: Ints, last: Ints, found: Ints,
+) -> float:  # fmt: skip
+    """Decide what is left, with means of cores from the table; how far off this may be."""
+    n = table.shape[1] - 1 - PAD
+    weights, means = np.empty((2, k))
+    lightest = table[WEIGHT, n]
+    for c in range(k):
+        if 4 * k * (first[c + 1] - last[c]) < n:  # few points of many: the table is too coarse
+            weights[c], means[c] = mean_of(points, heavy, scale, last[c], first[c + 1])
+            continue
+        weights[c] = table[WEIGHT, first[c + 1]] - table[WEIGHT, last[c]]
+        means[c] = (table[SUM, first[c + 1]] - table[SUM, last[c]]) / weights[c]
+        means[c] += points[n // 2] * scale
+        lightest = min(lightest, weights[c])
+    mean_error = 8.0 * UNIT * reach * table[WEIGHT, n] / lightest
+    off = decide(points, heavy, scale, k, first, last, weights, means, mean_error, found)
+    first[:], last[:] = found, found
+    return off / scale**2
