@@ -220,11 +220,15 @@ def _layer(
 
 
 @njit(cache=True, nogil=True)
-def error_units(sums: Floats, heavy: Floats, whole: bool) -> float:
+def error_units(sums: Floats, heavy: Floats, kind: int, whole: bool) -> float:
     """How many units the error of a cluster may be off, see `model.quantizer.program`."""
     n = sums.shape[1] - 1
     largest, reach, mass = np.abs(sums[SUM]).max(), np.abs(sums[VALUE]).max(), sums[WEIGHT, n]
-    units = 8.0 * reach * largest + 24.0 * sums[SQUARES, n] + 8.0 * reach * mass
+    if kind == ABSOLUTE:
+        return 8.0 * (largest + reach * mass)
+    units = 8.0 * reach * largest + 24.0 * sums[SQUARES, n]
+    if kind == LATTICE:
+        units += 8.0 * (reach + 1.0) ** 2 * mass
     if whole:
         return units
     light = max(heavy.min(), LIGHT * mass)
@@ -245,7 +249,7 @@ def solve_windows(
     """
     n = len(points)
     sums = _pairs(points, heavy, center)
-    units = error_units(sums, heavy, whole)
+    units = error_units(sums, heavy, kind, whole)
     doubt = UNIT * units
     widest = 0
     for clusters in range(1, k + 1):
@@ -329,8 +333,12 @@ def _one_side(
     least (k + 1,): the least cost with 0..k clusters; free_until: how many points these have.
     """
     n = len(points)
+    least[:], free_until[:] = np.inf, 0
+    if n == 0:
+        least[0] = 0.0
+        return
     sums = _pairs(points, heavy, 0.0)
-    doubt = UNIT * error_units(sums, heavy, whole)
+    doubt = UNIT * error_units(sums, heavy, kind, whole)
     rest = np.empty(n + 1)
     for j in range(n + 1):
         if kind == ABSOLUTE:
@@ -342,7 +350,6 @@ def _one_side(
     before, after, buffer = np.empty(n + 1), np.empty(n + 1), np.empty(n + 1)
     least[0], free_until[0] = rest[0], 0
     for clusters in range(1, k + 1):
-        least[clusters], free_until[clusters] = np.inf, 0
         if clusters > n:
             continue
         if clusters == 1:
