@@ -20,7 +20,7 @@ BITSTREAM_OPTIONS = $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN)) $(if $(DOOR),--d
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal
+	bitstream doctor soak formal bench-quantizer certify-quantizer
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -40,6 +40,9 @@ help:
 	@echo "make soak [SEED=0] [FRAMES=1e7] [UART_FRAMES=1e5] [LOADS=1e4]"
 	@echo "               the link under damage, power cuts and slow lines; build/soak.json; goes on after Ctrl-C"
 	@echo "make formal [NAMES=…]   control blocks proved by k-induction, planted bugs caught; build/formal.json"
+	@echo "make bench-quantizer [SEED=0]   the exact quantizer beside ckwrap, kmeans1d, scikit-learn, jenkspy;"
+	@echo "               build/bench/quantizer.json"
+	@echo "make certify-quantizer [SEED=0] [ROWS=100000]   its results against a judge of its own"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
@@ -89,6 +92,14 @@ resources: $(READY)
 
 fmax: $(READY)
 	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+bench-quantizer: $(READY)
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt ckwrap jenkspy kmeans1d
+	@$(BIN)/python -m model.quantizer.bench $(if $(SEED),--seed $(SEED))
+
+certify-quantizer: $(READY)
+	@$(BIN)/python -m model.quantizer.certify $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 formal: $(READY)
 	@$(BIN)/python -m sim.formal $(NAMES)
