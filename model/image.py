@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from model.files import replacing
 from model.golden.align import align_codebook
 from model.image_checks import ImageError, check_header, check_layer, packed_bits, require
 
@@ -127,16 +126,8 @@ def write_image(image: Image, path: Path) -> int:
     }  # fmt: skip
     description["sha256"] = _digest(description, tensors)
     data = save(tensors, {"dpnet": json.dumps(description, sort_keys=True)})
-    path = Path(path)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    with replacing(Path(path)) as file:
+        file.write(data)
     return len(data)
 
 

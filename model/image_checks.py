@@ -6,11 +6,12 @@ header is looked at first, in Python integers, against what an image may contain
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from model.files import parse_object
 
 if TYPE_CHECKING:
     from model.image import ImageLayer
@@ -53,8 +54,7 @@ def check_header(data: bytes, version: int) -> dict[str, Any]:
         2 <= size <= min(LARGEST_HEADER, len(data) - 8),
         f"the header's size, {size}, does not fit the file: damaged, or no safetensors file",
     )
-    header = _parse_json(data[8 : 8 + size], "the header")
-    require(isinstance(header, dict), "the header must be a JSON object")
+    header = parse_object(data[8 : 8 + size], "the header", ImageError)
     metadata = header.pop("__metadata__", None)
     require(
         isinstance(metadata, dict)
@@ -62,31 +62,13 @@ def check_header(data: bytes, version: int) -> dict[str, Any]:
         and isinstance(metadata["dpnet"], str),
         "a safetensors file, but no DP-Net image (compress it first: dpnet compress FILE)",
     )
-    description = _parse_json(metadata["dpnet"].encode(), "the description")
+    description = parse_object(metadata["dpnet"].encode(), "the description", ImageError)
     _check_description(description, version)
     _check_tensors(header, description, len(data) - 8 - size)
     return description
 
 
-def _parse_json(data: bytes, what: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        require(len(names) == len(set(names)), f"{what} names something twice")
-        return dict(pairs)
-
-    def constant(name: str) -> Any:
-        raise ImageError(f"{what} holds {name}")
-
-    try:
-        return json.loads(data, object_pairs_hook=unique, parse_constant=constant)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{what} is no JSON: damaged, or no safetensors file") from error
-
-
-def _check_description(description: Any, version: int) -> None:
-    require(isinstance(description, dict), "the description must be a JSON object")
+def _check_description(description: dict[str, Any], version: int) -> None:
     found = description.get("format")
     require(
         found == version, f"its format is {found!r}, this program reads {version}: compress again"

@@ -164,10 +164,46 @@ FAULTS = (
         "+ self.beats(columns) + k", ("test_model_engine",),
     ),
     Fault(
-        "quantizer", "breaks are looked for from one too high", "model/quantizer/program.py",
-        "for i in range(first, last + 1):\n            candidate = before[i] + _squared",
-        "for i in range(first + 1, last + 1):\n            candidate = before[i] + _squared",
+        "quantizer", "breaks are looked for from one too high", "model/quantizer/careful.py",
+        "stack[depth] = j + 1, high, best, i_high", "stack[depth] = j + 1, high, best + 1, i_high",
         ("test_model_quantizer",),
+    ),
+    Fault(
+        "quantizer-doubt", "what float64 cannot tell apart counts as decided",
+        "model/quantizer/program.py",
+        "doubt += DOUBTS * (clusters + 2.0) * error", "doubt = 0.0 * error",
+        ("test_model_quantizer", "test_model_quantizer_options"),
+    ),
+    Fault(
+        "quantizer-near", "points beside a core are taken from the wrong end",
+        "model/quantizer/near.py", "side = lefts - 1 - i", "side = i",
+        ("test_model_quantizer_options",),
+    ),
+    Fault(
+        "quantizer-long", "a window ends a place too early", "model/quantizer/long.py",
+        "last[cluster] = max(places[beyond] - 1, places[low[cluster]])",
+        "last[cluster] = places[low[cluster]]",
+        ("test_model_quantizer_options",),
+    ),
+    Fault(
+        "quantizer-zero", "clusters above 0 are not mirrored", "model/quantizer/careful.py",
+        "mirrored = -points[m - positive : m][::-1]", "mirrored = -points[m - positive : m]",
+        ("test_model_quantizer_options",),
+    ),
+    Fault(
+        "entropy", "the bits of a cluster are counted from its square",
+        "model/quantizer/entropy_program.py",
+        "return count * math.log2(total / count)",
+        "return count * math.log2(total / count + 1)",
+        ("test_model_entropy",),
+    ),
+    Fault(
+        "allocate", "the budget is exceeded by a byte", "model/quantizer/allocate.py",
+        "left = budget - int(_pick", "left = budget + 1 - int(_pick", ("test_model_allocate",),
+    ),
+    Fault(
+        "carried", "the parity of a delay is not looked at", "gateware/lockstep.py",
+        "~Cat(*taps[-1]).xor()", "Const(0, 1)", ("test_sim_faults",),
     ),
     Fault(
         "regularizer", "the term pushes weights away from their centroids",

@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 
-STEPS = 100_000  # of Lloyd's iteration at most; K = 16 takes 2,000
+STEPS = 100_000  # of Lloyd's iteration at most; K = 16 takes about 1,000
 STILL = 1e-13  # movement, in standard deviations, at which it ends
 
 

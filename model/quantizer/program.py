@@ -252,6 +252,8 @@ def _windows(
             _, high = break_span(
                 gain, table[SUM], across, weighted, 0, until, 0, until - 1, limit, indices
             )
+        if low > high:  # nothing was found: nothing is known
+            low, high = cluster, n - k + cluster
         first[cluster] = max(low, cluster)
         last[cluster] = max(min(high, n - k + cluster), first[cluster])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.files import replacing
 from model.quantizer.quantized import Quantized
 
 VERSION = 1
@@ -22,16 +22,9 @@ class CheckpointError(ValueError):
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the file at `path` by `state`; whoever reads it sees the old or the new one whole."""
-    partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(partial, "wb") as file:
-            torch.save({"version": VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        torch.save({"version": VERSION, **state}, file)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all, and JSON that is believed only if it is strict."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` when the block ends.
+
+    Whoever reads `path` sees the old or the new content, whole, also after a power cut. If
+    anything raises, the old one stays and nothing is left beside it. Several writers at once do
+    not disturb each other, the last one wins. One that is killed leaves ``.NAME-….partial``.
+    """
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def parse_object(data: bytes, what: str, error: type[ValueError]) -> dict[str, Any]:
+    """The JSON object in `data`; `error` where it is none, names a key twice or holds NaN or an
+    infinity. `what` begins the message."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise error(f"{what} names something twice")
+        return dict(pairs)
+
+    def constant(name: str) -> Any:
+        raise error(f"{what} holds {name}")
+
+    try:
+        found = json.loads(data, object_pairs_hook=unique, parse_constant=constant)
+    except error:
+        raise
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{what} is no JSON: damaged, or no safetensors file") from cause
+    if not isinstance(found, dict):
+        raise error(f"{what} must be a JSON object")
+    return found
