@@ -222,6 +222,7 @@ def _process(*arguments: str) -> str:
 def footprint() -> dict[str, float]:
     """Bytes a value for a long vector; seconds of a second process, and of the import alone."""
     _process(_START)
+    _process(_MEMORY, "100000")  # compiling takes memory too, once
     bare = statistics.median(_seconds(lambda: _process("import numpy")) for _ in range(5))
     whole = statistics.median(_seconds(lambda: _process(_START)) for _ in range(5))
     imports = statistics.median(

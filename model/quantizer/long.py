@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from model.quantizer.lanes import LANES, weighted_ends
 from model.quantizer.near import decidable, decide, mean_of
-from model.quantizer.points import merge, power_of_two
+from model.quantizer.points import is_plain, merge, power_of_two
 from model.quantizer.program import (
     LIGHT,
     PAD,
@@ -361,8 +361,11 @@ def solve_long(
     is returned.
     """
     n = len(ordered)
-    points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
-    m = merge(ordered, weights, points, heavy, ends_at)
+    plain, m = is_plain(ordered, weights), n
+    points, heavy, ends_at = ordered, np.empty(0), np.empty(0, np.int64)
+    if not plain:
+        points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+        m = merge(ordered, weights, points, heavy, ends_at)
     light, mass = 1.0, float(n)
     if len(weights):
         light, mass = heavy[:m].min(), heavy[:m].sum()
@@ -399,13 +402,13 @@ def solve_long(
             first[cluster] = places[low[cluster]]
         if moved == 0.0:
             for c in range(1, k):
-                bounds[c] = ends_at[trial[c]]
+                bounds[c] = trial[c] if plain else ends_at[trial[c]]
             bounds[0], bounds[k] = 0, n
             off = 0.0
             if (first != last).any() and decidable(k, first, last):
                 off = _close(table, points, heavy, scale, k, reach, first, last, trial)
                 for c in range(1, k):
-                    bounds[c] = ends_at[trial[c]]
+                    bounds[c] = trial[c] if plain else ends_at[trial[c]]
             return off
     return -1.0
 

@@ -24,14 +24,15 @@ ROUNDINGS = 64.0 * 2.0**-53  # relative error of what points add
 def mean_of(
     points: Floats, heavy: Floats, scale: float, a: int, b: int
 ) -> tuple[float, float]:
-    """The weight and the mean of the scaled points a..b-1."""
+    """The weight and the mean of the scaled points a..b-1; each counts 1 if `heavy` is empty."""
     origin = points[a] * scale
     total = weight = 0.0
     for start in range(a, b, 1024):
         part = mass = 0.0
         for j in range(start, min(start + 1024, b)):
-            part += heavy[j] * (points[j] * scale - origin)
-            mass += heavy[j]
+            weight_of = heavy[j] if len(heavy) else 1.0
+            part += weight_of * (points[j] * scale - origin)
+            mass += weight_of
         total += part
         weight += mass
     return weight, origin + total / weight
@@ -47,10 +48,10 @@ def _side(
         if count == 0:
             added[:, 0] = 0.0
             continue
-        distance = points[j] * scale - mean
-        added[0, count] = added[0, count - 1] + heavy[j]
-        added[1, count] = added[1, count - 1] + heavy[j] * distance
-        added[2, count] = added[2, count - 1] + heavy[j] * distance * distance
+        distance, weight = points[j] * scale - mean, heavy[j] if len(heavy) else 1.0
+        added[0, count] = added[0, count - 1] + weight
+        added[1, count] = added[1, count - 1] + weight * distance
+        added[2, count] = added[2, count - 1] + weight * distance * distance
         j += step
 
 

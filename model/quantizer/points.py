@@ -17,6 +17,15 @@ Ints = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
+def is_plain(ordered: Floats, weights: Floats) -> bool:
+    """Whether all values are different and count 1: then `merge` would change nothing."""
+    same = 0
+    for j in range(1, len(ordered)):
+        same += ordered[j] == ordered[j - 1]
+    return len(weights) == 0 and same == 0
+
+
+@njit(cache=True, nogil=True)
 def merge(ordered: Floats, weights: Floats, points: Floats, heavy: Floats, ends: Ints) -> int:
     """Distinct values of positive weight, their weights, and how many sorted values they end.
 

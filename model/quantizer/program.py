@@ -27,7 +27,7 @@ from model.quantizer.lanes import (
     weighted_ends,
     weighted_span,
 )
-from model.quantizer.points import merge, power_of_two
+from model.quantizer.points import is_plain, merge, power_of_two
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,6 +36,7 @@ PAD = 2 * LANES  # vectors are read and written beyond the last value
 BLOCK = 32  # ends that are solved together
 COARSE = 8  # points for one where a price is looked for
 TRIES = 60
+RAISES = 4  # of a price that does: the higher it is, the longer are the blocks
 UNIT = 2.0**-53  # the largest relative error of one rounding
 LIGHT = 2.0**-40  # of all weights together: the difference of two sums has too few digits below
 DOUBTS = 16.0  # errors of a break that seems the best: its own, and one for each halving of a block
@@ -93,7 +94,7 @@ def _shortest(
     across = table[WEIGHT] if weighted else inverse[DOWN]
     along = table[WEIGHT] if weighted else inverse[UP]
     cost[0], gain[0], origin[0] = 0.0, price, 0
-    start, length, calm, reach, first = 0, BLOCK, 0, 0, 0
+    start, length, reach, first = 0, BLOCK, 0, 0
     while start < n:
         stop = min(start + length, n)
         distance = sums[stop] - sums[first]
@@ -106,7 +107,7 @@ def _shortest(
             gain, sums, across, weighted, 0, stop, first, reach, least, indices
         )
         if stop > start + 1 and cost[start] + price < value + squares[stop] + 4.0 * error:
-            length, calm = (stop - start) // 2, 0
+            length = (stop - start) // 2
             continue
         cost[stop], gain[stop], origin[stop] = value + squares[stop], value + price, index
         step = BLOCK // 2
@@ -132,9 +133,7 @@ def _shortest(
         first, _ = break_span(
             gain, sums, across, weighted, 0, stop, first, origin[stop], limit, indices
         )
-        start, calm = stop, calm + 1
-        if length < BLOCK and calm > 3:
-            length, calm = min(2 * length, BLOCK), 0
+        start, length = stop, min(2 * length, BLOCK)
 
 
 @njit(cache=True, nogil=True)
@@ -262,12 +261,12 @@ def _windows(
 def tabulate(
     points: Floats, heavy: Floats, n: int, whole: bool, scale: float, table: Floats
 ) -> tuple[float, float]:
-    """Weights, values and squares before each point, each to one rounding.
+    """Weights (1 each where `heavy` is empty), values and squares before each point.
 
     Returns the largest distance from the middle, and the largest sum of values.
 
-    Values count from their middle one, scaled. What an addition loses is added up too (Knuth);
-    `whole` weights lose nothing.
+    Each to one rounding: values count from their middle one, scaled, and what an addition loses
+    is added up too (Knuth); `whole` weights lose nothing.
     """
     largest = 0.0
     center = points[n // 2] * scale
@@ -275,7 +274,8 @@ def tabulate(
     table[:, 0] = 0.0
     for j in range(n):
         value = points[j] * scale - center
-        more = heavy[j] * value
+        mass = heavy[j] if len(heavy) else 1.0
+        more = mass * value
         new = total + more
         part = new - total
         total_lost += (total - (new - part)) + (more - part)
@@ -286,9 +286,9 @@ def tabulate(
         square_lost += (square - (new - part)) + (more - part)
         square = new
         if whole:
-            weight += heavy[j]
+            weight += mass
         else:
-            more = heavy[j]
+            more = mass
             new = weight + more
             part = new - weight
             weight_lost += (weight - (new - part)) + (more - part)
@@ -353,13 +353,22 @@ def _first_price(
     stride = 1
     while n // (stride * COARSE) >= 4 * k:
         stride *= COARSE
-    price = 2.0 * table[SQUARES, n] / k**3
+    price = 5.0 * table[SQUARES, n] / k**3  # about that of a bell shape
     while stride > 1:
         few = n // stride
-        _, price = _search(
-            _coarse(table, n, stride, weighted), inverse, weighted, few, k, price, error, 12,
+        coarse = _coarse(table, n, stride, weighted)
+        done, price = _search(
+            coarse, inverse, weighted, few, k, price, error, 12,
             cost, gain, origin, least, indices, bounds, more, fewer,
         )  # fmt: skip
+        for _ in range(RAISES if done else 0):  # where clusters are apart, prices span decades
+            _shortest(
+                coarse, inverse, weighted, few, 3.0 * price, error, cost, gain, origin, least,
+                indices,
+            )  # fmt: skip
+            if _follow(origin, few, bounds) != k:
+                break
+            price *= 3.0
         stride //= COARSE
     return price
 
@@ -377,14 +386,16 @@ def solve_rows(
     breaks of every best partition lie between these points, counted as `merge` counts.
     """
     n = ordered.shape[1]
-    points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+    merged, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
     table, inverse = np.zeros((3, n + 1 + PAD)), inverses(n)
     cost, gain = np.empty((2, n + 1 + PAD))
     origin = np.empty(n + 1 + PAD, np.int64)
     found, more, fewer = np.empty((3, n + 1), np.int64)
     least, indices = np.empty(LANES), np.empty(2 * LANES, np.int64)
     for row in range(len(ordered)):
-        m = merge(ordered[row], weights[row], points, heavy, ends_at)
+        plain = is_plain(ordered[row], weights[row])
+        m = n if plain else merge(ordered[row], weights[row], merged, heavy, ends_at)
+        points = ordered[row] if plain else merged
         clusters = min(k, m)
         k_eff[row] = clusters
         if clusters == m or clusters == 1:
@@ -395,8 +406,10 @@ def solve_rows(
         else:
             weighted = m < n or weights.shape[1] > 0
             scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
-            reach, largest = tabulate(points, heavy, m, weights.shape[1] == 0, scale, table)
-            light = heavy[:m].min()
+            reach, largest = tabulate(
+                points, heavy[: 0 if plain else m], m, weights.shape[1] == 0, scale, table
+            )
+            light = heavy[:m].min() if weights.shape[1] > 0 else 1.0
             error = rounding_error(table, m, reach, largest, light if weights.shape[1] > 0 else 0.0)
             price = prices[row]
             if not 0.0 < price < math.inf:
@@ -424,5 +437,5 @@ def solve_rows(
             else:
                 found[: clusters + 1] = first[row, : clusters + 1]
         for cluster in range(clusters + 1):
-            bounds[row, cluster] = ends_at[found[cluster]]
+            bounds[row, cluster] = found[cluster] if plain else ends_at[found[cluster]]
         bounds[row, 0], bounds[row, clusters] = 0, n
