@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.quantizer import rows as quantizer_rows
 from model.quantizer.algorithm1 import algorithm1
-from model.quantizer.certify import judge_breaking, judge_random, main
+from model.quantizer.certify import judge_breaking, judge_random, judge_wide, main
 from model.quantizer.exact import quantize
 from model.quantizer.quantized import EmptyError, Quantized, ShapeError
 from model.quantizer.rational import solve_rational
@@ -319,6 +319,7 @@ def test_the_judge_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(entry["excess"] for entry in found.values()) <= 1e-12
     assert max(entry["reported"] for entry in found.values()) <= 1e-9
     assert max(judge_breaking(SEED).values()) <= 1e-12
+    assert judge_wide(SEED, 150, 1) <= 1e-12
     assert main(["--rows", "9", "--seed", str(SEED)]) == 0
     assert f"seed {SEED}" in capsys.readouterr().out
 
@@ -331,6 +332,7 @@ def test_the_judge_notices_a_partition_that_is_not_best(monkeypatch: pytest.Monk
     found = judge_random(9, SEED)
     assert max(entry["excess"] for entry in found.values()) > 1e-3
     monkeypatch.setattr("model.quantizer.certify.judge_breaking", lambda seed: {})
+    monkeypatch.setattr("model.quantizer.certify.judge_wide", lambda seed: 0.0)
     assert main(["--rows", "9", "--seed", str(SEED), "--json"]) == 1
 
 

@@ -228,6 +228,17 @@ def judge_random(
     return found
 
 
+def judge_wide(seed: int, n: int = 1000, count: int = 3) -> float:
+    """The largest relative excess of wide rows of every family at k = 16, in long double."""
+    random, worst = np.random.default_rng(seed), 0.0
+    for family in FAMILIES.values():
+        values = family(random, (count, n))
+        least = least_costs(values, 16)[:, -1]
+        excess = cost_of(values, quantize(values, 16).indices) / np.where(least > 0, least, 1) - 1
+        worst = max(worst, float(excess[least > 0].max(initial=0)))
+    return worst
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; 1 if any row is more than `LIMIT` above its least cost."""
     parser = argparse.ArgumentParser(prog="python -m model.quantizer.certify")
@@ -242,6 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"\r{done:,} of {given.rows:,} rows", end="", file=sys.stderr, flush=True)
 
     random, breaking = judge_random(given.rows, given.seed, tell), judge_breaking(given.seed)
+    breaking["27 rows of 1,000, K = 16"] = judge_wide(given.seed)
     worst = max([*breaking.values(), *(entry["excess"] for entry in random.values())])
     if given.json:
         print(json.dumps({"seed": given.seed, "random": random, "breaking": breaking}, indent=1))
