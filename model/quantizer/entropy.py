@@ -5,9 +5,9 @@
     q.codebook, q.indices, q.cost, q.bits, q.rate     # as `quantize` returns, and the bits
     hull = lower_hull(rates, costs)                   # of several points, those worth having
 
-At equal entropy the error of rows of 1,024 is 15 to 19 % (Gaussian) and 28 to 46 % (Laplace, most at
-few bits) below optimal k-means followed by an entropy coder. `model.quantizer.coding` writes such
-indices to a file.
+At equal entropy the error of rows of 1,024 is 15 to 19 % (Gaussian) and 28 to 46 % (Laplace, most
+at few bits) below optimal k-means followed by an entropy coder. `model.quantizer.coding` writes
+such indices to a file.
 """
 
 from __future__ import annotations
