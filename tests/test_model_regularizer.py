@@ -225,7 +225,7 @@ def test_bad_weights_are_named() -> None:
     net = make_net()
     net[3].weight.data[1, 2] = float("nan")
     regularizer = ClusterRegularizer(net, 4, reading="sum")
-    message = "3.weight: rows must be finite, not nan at row 1, column 2"
+    message = "3.weight: values must be finite, not nan at row 1, column 2"
     with pytest.raises(NonFiniteError, match=f"^{re.escape(message)}$"):
         regularizer.step(0)
 
