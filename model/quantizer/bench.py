@@ -268,13 +268,13 @@ def main(arguments: list[str] | None = None) -> int:
         "command": "make bench-quantizer", "seed": given.seed, "cores": os.cpu_count(), "rows": [],
     }  # fmt: skip
     try:
+        # First: a process that starts another hands its own peak of memory on to it.
+        result["footprint"] = footprint()
         for case in CASES:
             for name in DISTRIBUTIONS:
                 print(f"{case} {name}", file=sys.stderr, flush=True)
                 result["rows"] += measure(case, name, given.seed, 0.02 if given.quick else 1.0)
                 _keep(out, result)
-        result["footprint"] = footprint()
-        _keep(out, result)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured is in {out}", file=sys.stderr)
         return 130

@@ -63,7 +63,7 @@ def quantize(
     symmetric : the codebook is its own negative; for an odd k it has a 0.
     lattice : centroids are whole multiples of a step, see `Lattice`: the best of these.
     curve : also the least cost of 1..k centroids.
-    start : an earlier solution for these rows; saves looking for its price, half of the time.
+    start : an earlier solution for these rows; saves looking for its price, up to half of the time.
     executor : from `concurrent.futures`, Dask, Ray, MPI…: solves parts of the rows. Without it
         as many threads as numba has (NUMBA_NUM_THREADS).
 
@@ -72,8 +72,8 @@ def quantize(
     every rounding. What this leaves undecided is solved again with 106 bits, and rows that are
     too narrow for these (clusters 1e-8 of the range) in rational numbers.
 
-    Time is O(n log n) a row for the sort and some 15 passes over it; 100 to 150 bytes a value
-    are taken beside `values`, and for norm 1, `zero` and `lattice` 4 k more. Thread-safe.
+    Time is O(n log n) a row for the sort and some 15 passes over it; some 50 bytes a value are
+    taken beside `values`, and for norm 1, `zero` and `lattice` 4 k more. Thread-safe.
 
     Raises `NonFiniteError`, `EmptyError`, `ShapeError`, `CodebookSizeError` (all ValueErrors).
     """
