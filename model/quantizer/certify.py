@@ -252,8 +252,14 @@ def main(arguments: list[str] | None = None) -> int:
         if show:
             print(f"\r{done:,} of {given.rows:,} rows", end="", file=sys.stderr, flush=True)
 
-    random, breaking = judge_random(given.rows, given.seed, tell), judge_breaking(given.seed)
-    breaking["27 rows of 1,000, K = 16"] = judge_wide(given.seed)
+    if given.rows < 1:
+        parser.error(f"--rows must be at least 1, not {given.rows}")
+    try:
+        random, breaking = judge_random(given.rows, given.seed, tell), judge_breaking(given.seed)
+        breaking["27 rows of 1,000, K = 16"] = judge_wide(given.seed)
+    except KeyboardInterrupt:
+        print("interrupted: nothing is said about the rows", file=sys.stderr)
+        return 130
     worst = max([*breaking.values(), *(entry["excess"] for entry in random.values())])
     if given.json:
         print(json.dumps({"seed": given.seed, "random": random, "breaking": breaking}, indent=1))

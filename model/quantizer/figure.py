@@ -163,7 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args(arguments)
-    measured = measure(given.seed)
+    print("measuring: half a minute …", file=sys.stderr, flush=True)
+    try:
+        measured = measure(given.seed)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     write(build_root(), measured)
     print(json.dumps(measured, indent=1) if given.json else table(measured))
     print(f"{build_root() / 'quantizer.png'}, seed {given.seed}", file=sys.stderr)
