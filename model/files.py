@@ -51,3 +51,19 @@ def parse_object(data: bytes, what: str, error: type[ValueError]) -> dict[str, A
     if not isinstance(found, dict):
         raise error(f"{what} must be a JSON object")
     return found
+
+
+def parse_header(
+    data: bytes, largest: int, what: str, error: type[ValueError]
+) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file and how many bytes of tensors follow; `error` where its size
+    is above `largest` or does not fit, or it is no JSON object. `what` is what the file should be.
+    """
+    if len(data) < 8:
+        raise error(f"{len(data)} bytes are no {what}")
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= min(largest, len(data) - 8):
+        raise error(
+            f"the header's size, {size}, does not fit the file: damaged, or no safetensors file"
+        )
+    return parse_object(data[8 : 8 + size], "the header", error), len(data) - 8 - size

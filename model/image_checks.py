@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.files import parse_object
+from model.files import parse_header, parse_object
 
 if TYPE_CHECKING:
     from model.image import ImageLayer
@@ -48,13 +48,7 @@ def require(condition: bool, message: str) -> None:
 
 def check_header(data: bytes, version: int) -> dict[str, Any]:
     """Check everything that a safetensors header says; return the image's description."""
-    require(len(data) >= 8, f"{len(data)} bytes are no image")
-    size = int.from_bytes(data[:8], "little")
-    require(
-        2 <= size <= min(LARGEST_HEADER, len(data) - 8),
-        f"the header's size, {size}, does not fit the file: damaged, or no safetensors file",
-    )
-    header = parse_object(data[8 : 8 + size], "the header", ImageError)
+    header, rest = parse_header(data, LARGEST_HEADER, "image", ImageError)
     metadata = header.pop("__metadata__", None)
     require(
         isinstance(metadata, dict)
@@ -64,7 +58,7 @@ def check_header(data: bytes, version: int) -> dict[str, Any]:
     )
     description = parse_object(metadata["dpnet"].encode(), "the description", ImageError)
     _check_description(description, version)
-    _check_tensors(header, description, len(data) - 8 - size)
+    _check_tensors(header, description, rest)
     return description
 
 

@@ -29,24 +29,22 @@ import json
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gateware.bus import ERRORS
 from gateware.core import ArrayCore
 from gateware.emit import emit
-from host.report import table
 from model.configurations import SMALL, Configuration
-from model.engine import EngineParameters, ceil_div, ceil_log2
+from model.engine import ceil_div, ceil_log2
 from model.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from sim.arrays import Single
 from sim.bare_core import CHANGED, BareCore, Place, Run, build_core
 from sim.bench import build_root
+from sim.faults_report import Count, Kind, Tally, short
 from sim.harness import HarnessError
 from sim.simulator import SimulatorError
 
@@ -58,25 +56,6 @@ FEWER = 10
 too, run a tenth as long without faults."""
 CHUNK_CYCLES = 1_000_000
 """Fault-free cycles between two comparisons with golden, and for one random product."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Places whose names match `pattern`: what lies there.  `changed`: of a memory, the word that
-    was written just then; `fp32`: only engines that take fp32 vectors have it; `lockstep`: only
-    engines in lockstep check it; `times`: so many injections where other kinds get one."""
-
-    name: str
-    group: str
-    pattern: str
-    changed: bool = False
-    fp32: bool = False
-    lockstep: bool = False
-    times: int = 1
-
-    def is_checked(self, engine: EngineParameters) -> bool:
-        """Whether no fault of this kind may go unnoticed in `engine`."""
-        return engine.lockstep or not self.lockstep
 
 
 KINDS = (
@@ -108,42 +87,6 @@ KINDS = (
     Kind("other registers", "register", r"", lockstep=True, times=10),
 )  # fmt: skip
 """A place belongs to the first kind that it matches (`changed` ones aside)."""
-
-
-@dataclass
-class Count:
-    """Injections of one kind in one engine."""
-
-    engine: str
-    kind: Kind
-    checked: bool = True
-    places: int = 0
-    injected: int = 0
-    detected: int = 0
-    harmless: int = 0
-    silent: int = 0
-    by: Counter[str] = field(default_factory=Counter)
-    silent_places: Counter[str] = field(default_factory=Counter)
-
-    def add(self, outcome: str, seen: Sequence[str], place: Place) -> None:
-        self.injected += 1
-        setattr(self, outcome, getattr(self, outcome) + 1)
-        self.by.update(seen)
-        if outcome == "silent":
-            self.silent_places[re.sub(r"\d+", "N", short(place))] += 1
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "engine": self.engine, "kind": self.kind.name, "group": self.kind.group,
-            "checked": self.checked, "places": self.places, "injected": self.injected,
-            "detected": self.detected, "harmless": self.harmless, "silent": self.silent,
-            "by": dict(self.by), "silent_places": dict(self.silent_places),
-        }  # fmt: skip
-
-
-def short(place: Place) -> str:
-    """A place's name inside the core."""
-    return place.name.split(".", 2)[-1]
 
 
 def places_by_kind(places: Sequence[Place]) -> dict[Kind, list[Place]]:
@@ -312,97 +255,6 @@ def fault_free(made: Configuration, program: Path, cycles: int, seed: int) -> It
             alarms += core.read_errors.bit_count()
             counted += clocks
             yield clocks, alarms
-
-
-@dataclass
-class Part:
-    """What is counted in some of the engines."""
-
-    counts: list[Count] = field(default_factory=list)
-    cycles: int = 0
-    alarms: int = 0
-
-    def failures(self) -> int:
-        """False alarms, and what is silent although it is checked."""
-        return self.alarms + sum(count.silent for count in self.counts if count.checked)
-
-    def sums(self) -> dict[str, int]:
-        sums = {
-            what: sum(getattr(count, what) for count in self.counts)
-            for what in ("injected", "detected", "harmless", "silent")
-        }
-        return {**sums, "false_alarms": self.alarms, "fault_free_cycles": self.cycles}
-
-    def silent_by_kind(self) -> dict[str, int]:
-        """Of the kinds that are not checked."""
-        silent: Counter[str] = Counter()
-        for count in self.counts:
-            if not count.checked:
-                silent[count.kind.name] += count.silent
-        return dict(silent)
-
-    def show(self) -> str:
-        lines = [
-            [
-                c.engine, c.kind.name, "yes" if c.checked else "NO", f"{c.injected:,}",
-                f"{c.detected:,}", f"{c.harmless:,}", f"{c.silent:,}",
-                ", ".join(f"{name} {n}" for name, n in c.by.most_common()),
-            ]
-            for c in self.counts
-        ]  # fmt: skip
-        heads = ["engine", "kind", "checked", "injected", "detected", "harmless", "silent", "by"]
-        sums = self.sums()
-        return table(heads, lines) + (
-            f"\n{sums['silent']:,} of {sums['injected']:,} silent; {self.alarms} false alarms in "
-            f"{self.cycles:,} cycles without faults"
-        )
-
-
-@dataclass
-class Tally:
-    """What the report holds; written anew after each step."""
-
-    seed: int
-    command: str
-    complete: Part = field(default_factory=Part)
-    without: Part = field(default_factory=Part)
-    seconds: float = 0.0
-
-    def part(self, engine: EngineParameters) -> Part:
-        """Where an engine counts."""
-        return self.complete if engine.lockstep else self.without
-
-    def failures(self) -> int:
-        return self.complete.failures() + self.without.failures()
-
-    def report(self) -> dict[str, Any]:
-        return {
-            **self.complete.sums(), "kinds": [count.report() for count in self.complete.counts],
-            "without_lockstep": {
-                **self.without.sums(), "silent_by_kind": self.without.silent_by_kind(),
-                "silent_where_checked": sum(c.silent for c in self.without.counts if c.checked),
-                "kinds": [count.report() for count in self.without.counts],
-            },
-            "seed": self.seed, "seconds": round(self.seconds, 1), "command": self.command,
-        }  # fmt: skip
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.report(), indent=1) + "\n")
-
-    def show(self) -> str:
-        parts = []
-        if self.complete.counts:
-            parts.append(f"Engines with all checks (lockstep)\n{self.complete.show()}")
-        if self.without.counts:
-            missed = ", ".join(
-                f"{name} ({n:,} silent)" for name, n in self.without.silent_by_kind().items()
-            )
-            parts.append(
-                f"Engines built without lockstep\n{self.without.show()}\n"
-                f"Nothing checks there: {missed}"
-            )
-        return "\n\n".join(parts)
 
 
 def run_all(tally: Tally, names: Sequence[str], injections: int, cycles: int, path: Path) -> None:

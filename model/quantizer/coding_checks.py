@@ -11,7 +11,7 @@ import math
 import zlib
 from typing import Any
 
-from model.files import parse_object
+from model.files import parse_header, parse_object
 from model.quantizer.coding_streams import CODERS, TABLES
 
 FORMAT = 1
@@ -45,13 +45,7 @@ def description_crc(description: dict[str, Any]) -> int:
 
 def check_header(data: bytes) -> dict[str, Any]:
     """Check everything that the header says; return the description of the layers."""
-    require(len(data) >= 8, f"{len(data)} bytes are no file of coded layers")
-    size = int.from_bytes(data[:8], "little")
-    require(
-        2 <= size <= min(LARGEST_HEADER, len(data) - 8),
-        f"the header's size, {size}, does not fit the file: damaged, or no safetensors file",
-    )
-    header = parse_object(data[8 : 8 + size], "the header", CodedError)
+    header, rest = parse_header(data, LARGEST_HEADER, "file of coded layers", CodedError)
     metadata = header.pop("__metadata__", None)
     require(
         isinstance(metadata, dict) and set(metadata) == {KEY} and isinstance(metadata[KEY], str),
@@ -69,7 +63,7 @@ def check_header(data: bytes) -> dict[str, Any]:
         _check_layer(n, layer)
         names.add(layer["name"])
     require(len(names) == len(description["layers"]), "two layers have the same name")
-    _check_tensors(header, description["layers"], len(data) - 8 - size)
+    _check_tensors(header, description["layers"], rest)
     return description
 
 
