@@ -70,7 +70,8 @@ def quantize(
     The cost is within a factor 1 + 1e-12 of the optimum, whatever offset or scale the row has,
     as long as float64 centroids can come that close. A row is solved in float64 with a bound on
     every rounding. What this leaves undecided is solved again with 106 bits, and rows that are
-    too narrow for these (clusters 1e-8 of the range) in rational numbers.
+    too narrow for these (clusters 1e-8 of the range) in rational numbers; with `zero` 106 bits
+    decide. `model.quantizer.certify` judges rows and weights; the options have tests of their own.
 
     Time is O(n log n) a row for the sort and some 15 passes over it; some 50 bytes a value are
     taken beside `values`, and for norm 1, `zero` and `lattice` 4 k more. Thread-safe.

@@ -1,7 +1,7 @@
 """Eight candidates at once: LLVM's vectors for the inner loops of `model.quantizer.program`.
 
-LLVM does not vectorize a search for the least and its place by itself (6 ns for eight candidates
-against 1.7 ns). These vectors of eight become whatever the processor has.
+LLVM does not vectorize a search for the least and its place by itself. These
+vectors of eight become whatever the processor has.
 
 numba's cache does not notice changes of this file: change program.py too (its time counts).
 """
