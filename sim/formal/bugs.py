@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sim.formal.door_bugs import DOOR_BUGS
 from sim.formal.proof import Bug
 
 _COBS = "gateware/link/cobs.py"
@@ -215,110 +216,6 @@ _LOADER: tuple[Bug, ...] = (
     ),
 )  # fmt: skip
 
-_FIFO = "amaranth/lib/fifo.py"
-_AXI = "gateware/axi.py"
-_UART = "gateware/uart.py"
-
-_DOORS: tuple[Bug, ...] = (
-    Bug(
-        "byte-overwritten", "fifo-8", "as_they_went_in", 10, _FIFO,
-        "inner_r_rdy & (~self.r_rdy | self.r_en)", "inner_r_rdy",
-    ),
-    Bug(
-        "always-room", "fifo-8", "never_more_than_fit", 14, _FIFO,
-        "self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(1)",
-    ),
-    Bug(
-        "room-for-one", "fifo-8", "room_after_a_byte_is_taken", 10, _FIFO,
-        "self.w_rdy.eq(inner_level != inner_depth)", "self.w_rdy.eq(inner_level == 0)",
-    ),
-    Bug(
-        "last-byte-held-back", "fifo-8", "a_byte_shows_a_cycle_later", 10, _FIFO,
-        "inner_r_rdy.eq(inner_level != 0)", "inner_r_rdy.eq(inner_level > 1)",
-    ),
-    Bug(
-        "answer-withdrawn", "axi-write", "b_stays", 10, _AXI,
-        "with m.If(answering & self.s_axi_bready):", "with m.If(answering):",
-    ),
-    Bug(
-        "data-taken-twice", "axi-write", "one_answer_a_write", 10, _AXI,
-        "self.s_axi_wready.eq(~has_data)", "self.s_axi_wready.eq(1)",
-    ),
-    Bug(
-        "mirror-of-tx", "axi-write", "nothing_sent_outside_the_map", 10, _AXI,
-        "mapped = address[2:] == TX_OFFSET // 4", "mapped = address[2:5] == TX_OFFSET // 4",
-    ),
-    Bug(
-        "same-byte-again", "axi-write", "strobed_bytes_lowest_first", 10, _AXI,
-        "m.d.sync += [data.eq(data[8:]), strobes.eq(strobes[1:])]",
-        "m.d.sync += [strobes.eq(strobes[1:])]",
-    ),
-    Bug(
-        "lowest-strobe-only", "axi-write", "okay_when_all_are_sent", 10, _AXI,
-        "with m.If(mapped & strobes.any()):", "with m.If(mapped & strobes[0]):",
-    ),
-    Bug(
-        "waits-for-a-strobe", "axi-write", "answer_in_time", 14, _AXI,
-        "with m.If(~strobes[0] | sent.w_rdy):", "with m.If(strobes[0] & sent.w_rdy):",
-    ),
-    Bug(
-        "read-data-withdrawn", "axi-read", "r_stays", 10, _AXI,
-        "with m.If(answering & self.s_axi_rready):", "with m.If(answering):",
-    ),
-    Bug(
-        "read-before-the-answer", "axi-read", "one_answer_a_read", 10, _AXI,
-        "self.s_axi_arready.eq(~answering)", "self.s_axi_arready.eq(1)",
-    ),
-    Bug(
-        "status-halves-swapped", "axi-read", "the_register_that_was_asked_for", 10, _AXI,
-        "Cat(waiting, space)", "Cat(space, waiting)",
-    ),
-    Bug(
-        "status-takes-a-byte", "axi-read", "a_byte_is_gone_only_if_read", 10, _AXI,
-        "                with m.Case(STATUS_OFFSET // 4):\n",
-        "                with m.Case(STATUS_OFFSET // 4):\n"
-        "                    m.d.comb += received.r_en.eq(1)\n",
-    ),
-    Bug(
-        "sent-byte-overwritten", "axi-read", "sent_bytes_stay", 12, _FIFO,
-        "inner_r_rdy & (~self.r_rdy | self.r_en)", "inner_r_rdy",
-    ),
-    Bug(
-        "highest-bit-first", "uart-tx-small", "line_shows_the_bit_of_its_time", 40, _UART,
-        "Cat(0, self.i.payload, 1)", "Cat(0, self.i.payload[::-1], 1)",
-    ),
-    Bug(
-        "stop-bit-cut", "uart-tx-small", "takes_a_byte_when_the_line_is_free", 85, _UART,
-        "ends = following[-1] & (left <= 1)", "ends = following[-1] & (left <= 2)",
-        first=70,
-    ),
-    Bug(
-        "bits-backwards", "uart-rx-small", "every_byte_once", 84, _UART,
-        "shift.eq(Cat(shift[1:], bit))", "shift.eq(Cat(bit, shift[:-1]))",
-        first=74,
-    ),
-    Bug(
-        "odd-bytes-lost", "uart-rx-small", "none_is_lost", 90, _UART,
-        "with m.If((left == 9) & bit):", "with m.If((left == 8) & bit):",
-        first=74,
-    ),
-    Bug(
-        "stop-bit-inverted", "uart-rx-small", "no_error_on_a_good_line", 84, _UART,
-        "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(~bit), self.error.eq(bit)",
-        first=74,
-    ),
-    Bug(
-        "start-without-edge", "uart-line-small", "never_stuck_on_a_high_line", 90, _UART,
-        'with m.State("IDLE"), m.If(~line):', 'with m.State("IDLE"):',
-        first=70,
-    ),
-    Bug(
-        "byte-of-a-break", "uart-line-small", "a_byte_or_an_error", 84, _UART,
-        "self.valid.eq(bit), self.error.eq(~bit)", "self.valid.eq(1), self.error.eq(~bit)",
-        first=70,
-    ),
-)  # fmt: skip
-
 _LANE = "gateware/lane.py"
 _SEQUENCER = "gateware/sequencer.py"
 
@@ -392,4 +289,4 @@ _DRAIN: tuple[Bug, ...] = (
     ),
 )  # fmt: skip
 
-BUGS = _LINK + _LOADER + _DOORS + _DRAIN
+BUGS = _LINK + _LOADER + DOOR_BUGS + _DRAIN

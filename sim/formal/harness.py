@@ -77,11 +77,11 @@ class Harness:
         origins = self._fragment([part for part in path.split(".") if part]).origins
         return origins[0]
 
-    def state(self, path: str = "") -> State:
-        """The FSM of the submodule at `path`."""
+    def state(self, path: str = "", fsm: str = "fsm") -> State:
+        """The FSM of the submodule at `path`, by its name if it has one."""
         fragment = self._fragment([part for part in path.split(".") if part])
-        (signal,) = _signals(fragment, "fsm_state")
-        return State(signal, fragment.find_generated("fsm").encoding)
+        (signal,) = _signals(fragment, f"{fsm}_state")
+        return State(signal, fragment.find_generated(fsm).encoding)
 
     def word(self, path: str, address: Any) -> Any:
         """The word that the memory at `path` holds at `address` now, through a read port of the

@@ -6,6 +6,8 @@ from sim.formal.bugs import BUGS
 from sim.formal.proof import Bug, Proof
 from sim.formal.proofs import (
     axi,
+    axi3,
+    axi3_burst,
     checker,
     cobs,
     drain,
@@ -18,7 +20,7 @@ from sim.formal.proofs import (
 
 PROOFS: tuple[Proof, ...] = (
     *cobs.PROOFS, *receiver.PROOFS, *checker.PROOFS, *responder.PROOFS, *loader.PROOFS,
-    *fifo.PROOFS, *axi.PROOFS, *uart.PROOFS, *drain.PROOFS,
+    *fifo.PROOFS, *axi.PROOFS, *axi3_burst.PROOFS, *axi3.PROOFS, *uart.PROOFS, *drain.PROOFS,
 )  # fmt: skip
 
 __all__ = ["BUGS", "PROOFS", "Bug", "Proof"]

@@ -102,11 +102,7 @@ def reading(**options: str | None) -> Harness:
     with m.If(ar):
         m.d.sync += owes.eq(1)
         m.d.sync += [expected.eq(0), response.eq(SLVERR)]
-        for offset, word in (
-            (MAGIC_OFFSET, Const(MAGIC, 32)),
-            (STATUS_OFFSET, Cat(_wide(received.level), _wide(DEPTH - sent.level))),
-            (RX_OFFSET, Mux(received.r_rdy, received.r_data | (1 << 31), 0)),
-        ):
+        for offset, word in read_registers(sent, received).items():
             with m.If(dut.s_axi_araddr[2:] == offset // 4):
                 m.d.sync += [expected.eq(word), response.eq(OKAY)]
     level_invariants(h, "sent", DEPTH)
@@ -120,6 +116,16 @@ def reading(**options: str | None) -> Harness:
     h.hold("sent_bytes_stay", dut.o.valid, dut.o.ready, dut.o.payload, given=False)
     h.cover("a_byte_read", owes & dut.s_axi_rdata[31] & (response == OKAY) & (expected != MAGIC))
     return h
+
+
+def read_registers(sent: Any, received: Any) -> dict[int, Any]:
+    """What a read in this cycle gives, by offset, of the registers that can be read; `sent` and
+    `received` are the door's FIFOs."""
+    return {
+        MAGIC_OFFSET: Const(MAGIC, 32),
+        STATUS_OFFSET: Cat(_wide(received.level), _wide(DEPTH - sent.level)),
+        RX_OFFSET: Mux(received.r_rdy, received.r_data | (1 << 31), 0),
+    }
 
 
 def _wide(value: Any) -> Any:
