@@ -186,6 +186,21 @@ FAULTS = (
         ("test_model_quantizer_options",),
     ),
     Fault(
+        "quantizer-heavy", "a point of half the weight is in a bin with others",
+        "model/quantizer/long.py", "if row.heavy[j] > least:", "if row.heavy[j] > least / HEAVY:",
+        ("test_model_quantizer_sums",),
+    ),
+    Fault(
+        "quantizer-sums", "what a block's additions lose is forgotten",
+        "model/quantizer/prefix.py", "total_lost + found[1]", "total_lost",
+        ("test_model_quantizer_sums",),
+    ),
+    Fault(
+        "quantizer-windows", "the search for breaks begins a cluster too late",
+        "model/quantizer/program.py", "early, limit = bounds[begin], limit",
+        "early, limit = bounds[begin + 1], limit", ("test_model_quantizer_sums",),
+    ),
+    Fault(
         "quantizer-zero", "clusters above 0 are not mirrored", "model/quantizer/careful.py",
         "mirrored = -points[m - positive : m][::-1]", "mirrored = -points[m - positive : m]",
         ("test_model_quantizer_options",),

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from model.quantizer.lanes import LANES, distances, sixteen_indices, squared_distances
 from model.quantizer.points import power_of_two
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,9 @@ def _mean(ordered: Floats, weights: Floats, a: int, b: int, scale: float) -> flo
                 part += (ordered[j] * scale - origin) * weights[j]
                 heavy += weights[j]
         else:
-            for j in range(start, stop):
+            middle = stop - (stop - start) % LANES
+            part = distances(ordered, start, middle, scale, origin)
+            for j in range(middle, stop):
                 part += ordered[j] * scale - origin
             heavy = float(stop - start)
         total += part
@@ -49,7 +52,9 @@ def _error(
                 distance = abs(ordered[j] * scale - center)
                 part += (distance * distance if norm == 2 else distance) * weights[j]
         elif norm == 2:
-            for j in range(start, stop):
+            middle = stop - (stop - start) % LANES
+            part = squared_distances(ordered, start, middle, scale, center)
+            for j in range(middle, stop):
                 distance = ordered[j] * scale - center
                 part += distance * distance
         else:
@@ -95,7 +100,9 @@ def _indices(
     Without a branch: which way a value goes cannot be foreseen.
     """
     if count <= 16:
-        for j in range(len(values)):
+        middle = len(values) - len(values) % LANES
+        sixteen_indices(values, middle, thresholds, indices)
+        for j in range(middle, len(values)):
             index = 8 * (values[j] >= thresholds[8])
             index += 4 * (values[j] >= thresholds[index + 4])
             index += 2 * (values[j] >= thresholds[index + 2])

@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from model.quantizer.entropy_program import solve_entropy
@@ -36,6 +33,7 @@ from model.quantizer.quantized import (
     rows_of,
     values_of,
 )
+from model.quantizer.threads import in_threads, slices, thread_count
 
 BINS = 4096
 COARSE_BINS = 256  # a search for a rate begins with so many: a good price in a fraction of the time
@@ -310,17 +308,14 @@ def _solve(
     indices = np.empty(rows.shape, np.uint8 if k <= 256 else np.uint16)
     figures = np.empty((count, 4))
 
-    def part(start: int, stop: int) -> None:
-        some = slice(start, stop)
+    def part(some: slice) -> None:
         solve_entropy(
             rows[some], ordered[some], importance[some], mu, bins, codebook[some],
             indices[some], k_eff[some], figures[some],
         )  # fmt: skip
 
-    threads = min(vars(config)["NUMBA_NUM_THREADS"], count)  # see `quantize`: asking starts them
-    edges = np.linspace(0, count, min(count, 4 * threads) + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda edge: part(*edge), pairwise(edges.tolist())))
+    threads = thread_count()
+    in_threads(part, slices(count, min(count, 4 * threads)), threads)
     cost, bits, objective, bound = figures.T.copy()
     return EntropyQuantized(
         codebook=codebook, indices=indices, cost=cost, k_eff=k_eff, mu=mu, bits=bits,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import fields, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import config
 from numpy.typing import ArrayLike, NDArray
 
 from model.quantizer.quantized import (
@@ -24,6 +22,7 @@ from model.quantizer.quantized import (
     values_of,
 )
 from model.quantizer.rows import Lattice, Task, solve_part
+from model.quantizer.threads import in_threads, slices, thread_count
 
 PART = 1 << 16  # values that are worth a thread of their own
 
@@ -145,12 +144,9 @@ def _in_parts(
     executor: Executor | None,
 ) -> Quantized:
     """The rows solved by an executor, or by threads, and put together."""
-    # Threads, not numba's parallel loops: those abort when two threads enter them at once.  To ask
-    # numba for its number of threads would start them, which sets PyTorch's number of threads too.
-    threads = int(vars(config)["NUMBA_NUM_THREADS"])
+    threads = thread_count()
     parts = min(len(rows), max(1, rows.size // PART), 4 * threads if executor is None else 64)
-    edges = np.linspace(0, len(rows), parts + 1).astype(int)
-    pieces = [slice(start, stop) for start, stop in pairwise(edges)]
+    pieces = slices(len(rows), parts)
 
     def given(piece: slice) -> tuple[Any, ...]:
         heavy = None if weights is None else weights[piece]
@@ -161,10 +157,7 @@ def _in_parts(
             future.result()
             for future in [executor.submit(solve_part, *given(piece)) for piece in pieces]
         ])
-    if parts == 1:
-        return solve_part(*given(pieces[0]))
-    with ThreadPoolExecutor(min(threads, parts)) as pool:
-        return _joined(list(pool.map(lambda piece: solve_part(*given(piece)), pieces)))
+    return _joined(in_threads(lambda piece: solve_part(*given(piece)), pieces, threads))
 
 
 def _joined(parts: list[Quantized]) -> Quantized:

@@ -46,7 +46,8 @@ class _Vectors:
     def store(self, array: Any, index: Any, value: Any) -> None:
         """Eight elements from `index` on."""
         place = self.b.bitcast(self.b.gep(array, [index]), value.type.as_pointer())
-        self.b.store(value, place).align = 8
+        bits = 64 if value.type.element == _F64 else value.type.element.width
+        self.b.store(value, place).align = bits // 8
 
     def same(self, value: Any) -> Any:
         """One scalar in all lanes."""
@@ -66,6 +67,33 @@ class _Vectors:
     def choose(self, better: Any, value: Any, variable: Any) -> None:
         """`value` into the lanes of `variable` where it is better."""
         self.b.store(self.b.select(better, value, self.b.load(variable)), variable)
+
+    def halves(self, value: Any) -> list[Any]:
+        """The lower and the upper lanes."""
+        width = value.type.count // 2
+        kind, parts = ir.VectorType(ir.IntType(32), width), []
+        for start in (0, width):
+            lanes = ir.Constant(kind, list(range(start, start + width)))
+            parts.append(self.b.shuffle_vector(value, value, lanes))
+        return parts
+
+    def reduced(self, value: Any, how: str) -> Any:
+        """The lanes as one: the least (<), the largest (>), or the sum (+), in halves."""
+        compare = self.b.fcmp_ordered if value.type.element == _F64 else self.b.icmp_signed
+        while value.type.count > 1:
+            low, high = self.halves(value)
+            if how == "+":
+                value = self.b.fadd(low, high)
+            else:
+                value = self.b.select(compare(how, low, high), low, high)
+        return self.b.extract_element(value, ir.IntType(32)(0))
+
+    def exact_sum(self, one: Any, other: Any) -> tuple[Any, Any]:
+        """The sum, and what it loses (Knuth)."""
+        total = self.b.fadd(one, other)
+        part = self.b.fsub(total, one)
+        rest = self.b.fsub(one, self.b.fsub(total, part))
+        return total, self.b.fadd(rest, self.b.fsub(other, part))
 
     def gain(self, gain: Any, distance: Any, spread: Any, weighted: bool) -> Any:
         """gain - distance^2 / weight, where `spread` is the weight or its inverse."""
@@ -126,26 +154,26 @@ def _eight_ends(weighted: bool) -> Any:
 
 
 def _eight_candidates(weighted: bool, span: bool) -> Any:
-    """An intrinsic about the candidates first..last of one end j, eight lanes side by side.
+    """An intrinsic about the candidates first..last of one end j, eight at once.
 
-    Lane by lane the least gain[i] - distance^2 / weight and its i; or, if `span`, the first and the
-    last i at which this is at most limit (into indices[0:8] and indices[8:16]).
+    The least gain[i] - distance^2 / weight and the first i that has it (0 if there is none below
+    inf); or, if `span`, the first and the last i at which this is at most limit (2^62 and -1 if
+    there is none).
     `spread` the inverse numbers from the largest to 1, of which that of j - i + gap is taken, or
     the weights.
     """
 
     def typing(
         typingctx: Any, gain: Any, sums: Any, spread: Any, gap: Any, j: Any, first: Any,
-        last: Any, limit: Any, least: Any, indices: Any,
+        last: Any, limit: Any,
     ) -> Any:  # fmt: skip
         one = types.int64
-        signature = types.void(
-            gain, sums, spread, one, one, one, one, types.float64, least, indices
-        )
+        result = types.Tuple((one if span else types.float64, one))
+        signature = result(gain, sums, spread, one, one, one, one, types.float64)
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             v = _Vectors(context, builder, signature.args, values)
-            gains, sums, spread, least, indices = map(v.array, (0, 1, 2, 8, 9))
+            gains, sums, spread = map(v.array, (0, 1, 2))
             gap, j, first, last, limit = values[3:8]
             length = context.make_array(signature.args[2])(context, builder, values[2]).nitems
             shift = builder.sub(builder.sub(length, _I64(1 + LANES)), builder.add(j, gap))
@@ -173,17 +201,114 @@ def _eight_candidates(weighted: bool, span: bool) -> Any:
                     better = builder.and_(better, inside)
                     v.choose(better, value, best)
                     v.choose(better, index, low)
-            if not span:
-                v.store(least, _I64(0), builder.load(best))
-            v.store(indices, _I64(0), builder.load(low))
-            v.store(indices, _I64(LANES), builder.load(high))
-            return context.get_dummy_value()
+            lowest, highest = builder.load(low), builder.load(high)
+            if span:
+                found = [v.reduced(lowest, "<"), v.reduced(highest, ">")]
+            else:
+                least = v.reduced(builder.load(best), "<")
+                ties = builder.fcmp_ordered("==", builder.load(best), v.same(least))
+                far = ir.Constant(_INTS, [_I64(2**62)] * LANES)
+                found = [least, v.reduced(builder.select(ties, lowest, far), "<")]
+            return context.make_tuple(builder, signature.return_type, found)
 
         return signature, generate
 
     return intrinsic(typing)
 
 
+def _eight_sums(power: int) -> Any:
+    """An intrinsic: the sum of (scale * values[j] - origin) ** power for j in first..last - 1.
+
+    last - first a multiple of LANES; each lane adds up its own.
+    """
+
+    def typing(
+        typingctx: Any, values: Any, first: Any, last: Any, scale: Any, origin: Any
+    ) -> Any:
+        one, real = types.int64, types.float64
+        signature = real(values, one, one, real, real)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            v = _Vectors(context, builder, signature.args, arguments)
+            values, (first, last, scale, origin) = v.array(0), arguments[1:]
+            total = v.variable(_FLOATS, 0.0)
+            with v.loop(first, builder.sub(last, _I64(1)), LANES) as j:
+                scaled = builder.fmul(v.load(values, j), v.same(scale))
+                part = builder.fsub(scaled, v.same(origin))
+                part = builder.fmul(part, part) if power == 2 else part
+                builder.store(builder.fadd(builder.load(total), part), total)
+            return v.reduced(builder.load(total), "+")
+
+        return signature, generate
+
+    return intrinsic(typing)
+
+
+def _sixteen_indices(
+    typingctx: Any, values: Any, last: Any, thresholds: Any, indices: Any
+) -> Any:
+    """How many of the ascending thresholds[1:16] are at most values[j], into indices[j], for j in
+    0..last - 1, a multiple of LANES; indices are bytes or pairs of bytes."""
+    signature = types.void(values, types.int64, thresholds, indices)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v = _Vectors(context, builder, signature.args, arguments)
+        values, thresholds, indices = map(v.array, (0, 2, 3))
+        bits = ir.VectorType(ir.IntType(signature.args[3].dtype.bitwidth), LANES)
+        limits = [v.element(thresholds, _I64(n)) for n in range(16)]
+        with v.loop(_I64(0), builder.sub(arguments[1], _I64(1)), LANES) as j:
+            value, index, left = v.load(values, j), ir.Constant(bits, None), limits
+            while len(left) > 1:  # the threshold in the middle of those that are left, by lanes
+                half = len(left) // 2
+                above = builder.fcmp_ordered(">=", value, left[half])
+                left = [
+                    builder.select(above, high, low)
+                    for low, high in zip(left[:half], left[half:], strict=True)
+                ]
+                step = ir.Constant(bits, [half] * LANES)
+                index = builder.or_(index, builder.select(above, step, ir.Constant(bits, None)))
+            v.store(indices, j, index)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _compensated_sums(
+    typingctx: Any, values: Any, first: Any, last: Any, scale: Any, origin: Any
+) -> Any:
+    """For d = scale * values[j] - origin, j in first..last - 1, a multiple of LANES: the sum of d,
+    what its additions lost (Knuth), the sum of d^2 and what its additions lost."""
+    one, real = types.int64, types.float64
+    signature = types.UniTuple(real, 4)(values, one, one, real, real)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        v = _Vectors(context, builder, signature.args, arguments)
+        values, (first, last, scale, origin) = v.array(0), arguments[1:]
+        totals = [v.variable(_FLOATS, 0.0) for _ in range(4)]
+        with v.loop(first, builder.sub(last, _I64(1)), LANES) as j:
+            scaled = builder.fmul(v.load(values, j), v.same(scale))
+            distance = builder.fsub(scaled, v.same(origin))
+            square = builder.fmul(distance, distance)
+            for total, lost, more in ((*totals[:2], distance), (*totals[2:], square)):
+                after, slip = v.exact_sum(builder.load(total), more)
+                builder.store(after, total)
+                builder.store(builder.fadd(builder.load(lost), slip), lost)
+        found = []
+        for total, lost in (totals[:2], totals[2:]):
+            value, off = builder.load(total), builder.load(lost)
+            while value.type.count > 1:
+                (low, high), (low_off, high_off) = v.halves(value), v.halves(off)
+                value, slip = v.exact_sum(low, high)
+                off = builder.fadd(builder.fadd(low_off, high_off), slip)
+            found += [builder.extract_element(x, ir.IntType(32)(0)) for x in (value, off)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return signature, generate
+
+
 ends, weighted_ends = _eight_ends(False), _eight_ends(True)
 candidates, weighted_candidates = _eight_candidates(False, False), _eight_candidates(True, False)
 span, weighted_span = _eight_candidates(False, True), _eight_candidates(True, True)
+distances, squared_distances = _eight_sums(1), _eight_sums(2)
+sixteen_indices: Any = intrinsic(_sixteen_indices)
+compensated_sums: Any = intrinsic(_compensated_sums)

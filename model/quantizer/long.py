@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from model.quantizer.lanes import LANES, weighted_ends
 from model.quantizer.near import decidable, decide, mean_of
 from model.quantizer.points import is_plain, merge, power_of_two
+from model.quantizer.prefix import BLOCK, Row, gather, long_row, sums
 from model.quantizer.program import (
     LIGHT,
     PAD,
@@ -35,7 +36,6 @@ from model.quantizer.program import (
     best_break,
     break_span,
     rounding_error,
-    tabulate,
 )
 
 Floats = NDArray[np.float64]
@@ -44,27 +44,30 @@ Ints = NDArray[np.int64]
 FEWEST = 1 << 15  # points for which this is worth it
 PER_CLUSTER = 128  # points of the first grid
 PER_WINDOW = 512
-PER_WIDE_WINDOW = 4096  # if what is moved first would be more than WIDE of the least cost
+PER_WIDE_WINDOW = 2048  # if what is moved first would be more than WIDE of the least cost
 WIDE = 1e-3
-ROUNDS = 40
-LLOYD = 200  # iterations at most
+HEAVY = 2.0**-12  # of all weights: more than a bin of a grid has of a density
+LLOYD = 30  # iterations at most
 DOUBTS = 64.0  # errors of a break that seems the best: its own, and one for each halving
 
 
 @njit(cache=True, nogil=True)
-def _first_grid(points: Floats, table: Floats, n: int, size: int) -> Ints:
+def _first_grid(row: Row, size: int, marks: Ints) -> Ints:
     """About `size` places that share width**(2/3) * weight**(1/3) evenly, as best clusters do.
 
     Half of them; the other half share the number of points.
     """
-    coarse = min(n, 4 * size)
+    n = len(row.points)
+    coarse = min(n // BLOCK, 2 * size)
+    ends = np.array([n // BLOCK * b // coarse * BLOCK for b in range(coarse + 1)])
+    ends[coarse] = n
+    weights = gather(row, ends, 0)[WEIGHT]
     share = np.zeros(coarse + 1)
     for b in range(coarse):
-        low, high = n * b // coarse, n * (b + 1) // coarse
-        width = points[min(high, n - 1)] - points[low]
-        weight = table[WEIGHT, high] - table[WEIGHT, low]
+        width = row.points[min(ends[b + 1], n - 1)] - row.points[ends[b]]
+        weight = weights[b + 1] - weights[b]
         share[b + 1] = share[b] + (width * width * weight) ** (1.0 / 3.0)
-    places, count, last = np.empty(size + 2, np.int64), 0, -1
+    places, count = np.empty(size + 2 + 2 * len(marks), np.int64), 0
     b = 0
     half = size // 2
     for step in range(2 * half):
@@ -75,34 +78,21 @@ def _first_grid(points: Floats, table: Floats, n: int, size: int) -> Ints:
             while b < coarse - 1 and share[b + 1] <= goal:
                 b += 1
             part = (goal - share[b]) / max(share[b + 1] - share[b], 1e-300)
-            low, high = n * b // coarse, n * (b + 1) // coarse
-            place = low + int(min(part, 1.0) * (high - low))
-        places[count], count = min(max(place, 0), n - 1), count + 1
+            place = ends[b] + int(min(part, 1.0) * (ends[b + 1] - ends[b]))
+        places[count], count = min(place, n - 1) // BLOCK * BLOCK, count + 1
     places[count], count = 0, count + 1
-    places[:count].sort()
-    kept = 0
-    for j in range(count):
-        if places[j] != last:
-            last = places[j]
-            places[kept], kept = last, kept + 1
-    places[kept] = n
-    return places[: kept + 1]
-
-
-@njit(cache=True, nogil=True)
-def _gather(table: Floats, places: Ints) -> Floats:
-    """The table at these places, with room for vectors."""
-    gathered = np.zeros((3, len(places) + PAD))
-    for j in range(len(places)):
-        for row in range(3):
-            gathered[row, j] = table[row, places[j]]
-    return gathered
+    for place in np.concatenate((marks, marks + 1)):
+        if place < n:
+            places[count], count = place, count + 1
+    count = _ascending(places[:count])
+    places[count] = n
+    return places[: count + 1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _layer(
     at: Floats, places: Ints, first: int, last: int, i_first: int, i_last: int,
-    gain: Floats, cost: Floats, origin: Ints, least: Floats, indices: Ints,
+    gain: Floats, cost: Floats, origin: Ints,
 ) -> None:  # fmt: skip
     """The least gain[i] + error between i and j + squares[j], and its i, for j in first..last.
 
@@ -113,7 +103,7 @@ def _layer(
     for j in (first, last):
         high = _below(places, i_first, i_last, places[j])
         value, origin[j] = best_break(
-            gain, sums, weight, True, 0, j, i_first, high, least, indices
+            gain, sums, weight, True, 0, j, i_first, high,
         )
         cost[j], origin[j] = value + squares[j], max(origin[j], i_first)
     step = LANES
@@ -124,7 +114,7 @@ def _layer(
             low = origin[j - step]
             high = _below(places, low, origin[min(j + step, last)], places[j])
             value, origin[j] = best_break(
-                gain, sums, weight, True, 0, j, low, high, least, indices
+                gain, sums, weight, True, 0, j, low, high,
             )
             cost[j], origin[j] = value + squares[j], max(origin[j], low)
         step //= 2
@@ -136,7 +126,6 @@ def _layer(
         for end in range(j + 1, min(j + LANES, last)):
             value, origin[end] = best_break(
                 gain, sums, weight, True, 0, end, low, _below(places, low, high, places[end]),
-                least, indices,
             )  # fmt: skip
             cost[end], origin[end] = value + squares[end], max(origin[end], low)
 
@@ -163,7 +152,6 @@ def _program(
     size = at.shape[1]
     cost[:], gain[:] = np.inf, np.inf
     origin = np.zeros(size, np.int64)
-    least, indices = np.empty(LANES), np.empty(2 * LANES, np.int64)
     for cluster in range(1, k + 1):
         start, stop = begin[cluster], begin[cluster + 1] - 1 - skip
         if cluster == 1:
@@ -173,8 +161,7 @@ def _program(
         else:
             before = begin[cluster - 1]
             _layer(
-                at, places, start, stop, before + skip, start - 1, gain, cost, origin, least,
-                indices,
+                at, places, start, stop, before + skip, start - 1, gain, cost, origin,
             )  # fmt: skip
             if skip:
                 _join_bins(cost, origin, places, start, stop, before)
@@ -212,7 +199,6 @@ def _shrink(
 ) -> None:  # fmt: skip
     """Which places (k + 1,) low..high of each break `doubt` leaves, from the last to the first."""
     k = len(begin) - 2
-    indices = np.empty(2 * LANES, np.int64)
     low[k] = high[k] = begin[k]
     for cluster in range(k - 1, 0, -1):
         start, stop = begin[cluster] + skip, begin[cluster + 1] - 1
@@ -221,7 +207,7 @@ def _shrink(
             limit = cost[j] + doubt - at[SQUARES, j]
             until = _below(places, start, stop, places[j])
             first, last = break_span(
-                gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit, indices
+                gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit
             )
             for other in range(until + 1, stop + 1) if skip else range(0):
                 if places[other - 1] > places[j]:
@@ -236,20 +222,19 @@ def _shrink(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _lloyd(
-    table: Floats, points: Floats, n: int, scale: float, bounds: Ints
-) -> float:
-    """Improve a partition until it stays; its error, computed from the table."""
-    k, center = len(bounds) - 1, points[n // 2] * scale
+def _lloyd(row: Row, bounds: Ints) -> float:
+    """Improve a partition until it stays; its error, computed from the sums."""
+    k, n = len(bounds) - 1, len(row.points)
     means = np.empty(k)
     error = math.inf
     for _ in range(LLOYD):
-        total = table[SQUARES, n]
+        at = gather(row, bounds, 0)
+        total = at[SQUARES, k]
         for c in range(k):
-            weight = table[WEIGHT, bounds[c + 1]] - table[WEIGHT, bounds[c]]
+            weight = at[WEIGHT, c + 1] - at[WEIGHT, c]
             if not weight > 0.0:
                 return error
-            moment = table[SUM, bounds[c + 1]] - table[SUM, bounds[c]]
+            moment = at[SUM, c + 1] - at[SUM, c]
             means[c] = moment / weight
             total -= moment * means[c]
         if not total < error:
@@ -260,7 +245,7 @@ def _lloyd(
             low, high = 0, n
             while low < high:
                 j = (low + high) // 2
-                if points[j] * scale - center < middle:
+                if row.points[j] * row.scale - row.center < middle:
                     low = j + 1
                 else:
                     high = j
@@ -269,19 +254,56 @@ def _lloyd(
 
 
 @njit(cache=True, nogil=True)
-def _window_grid(first: Ints, last: Ints, n: int, most: int, skip: int, begin: Ints) -> Ints:
-    """Up to `most` places first..last of each break, then n; begin (k + 2,) is written.
+def _heavy_places(row: Row) -> Ints:
+    """Places of points that weigh more than HEAVY of all: breaks beside them are not moved."""
+    marks, count = np.empty(int(1.0 / HEAVY) + 1, np.int64), 0
+    least = row.heavy.sum() * HEAVY
+    for j in range(len(row.heavy)):
+        if row.heavy[j] > least:
+            marks[count], count = j, count + 1
+    return marks[:count]
 
-    With skip each window and n have one place more, where the last bin ends.
+
+@njit(cache=True, nogil=True)
+def _ascending(places: Ints) -> int:
+    """Sort, leave each once; how many there are."""
+    places.sort()
+    kept, last = 0, -1
+    for place in places:
+        if place != last:
+            last = place
+            places[kept], kept = place, kept + 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _window_grid(
+    first: Ints, last: Ints, n: int, most: int, skip: int, marks: Ints, begin: Ints
+) -> Ints:
+    """Some `most` places first..last of each break, then n; begin (k + 2,) is written.
+
+    Marks and what follows them are places too. With skip each window and n have one place more,
+    where the last bin ends.
     """
     k = len(first) - 1
-    places, count = np.empty((k - 1) * (most + skip) + 1 + skip, np.int64), 0
+    places, count = np.empty((k - 1) * (most + 2 * len(marks) + skip) + 1 + skip, np.int64), 0
     for cluster in range(1, k):
-        begin[cluster] = count
+        begin[cluster] = start = count
         size = last[cluster] - first[cluster] + 1
         steps = min(size, most)
-        for step in range(steps + skip):
-            places[count], count = first[cluster] + size * step // steps, count + 1
+        wide = size / steps
+        for step in range(steps):
+            place = first[cluster] + int(step * wide)
+            if step and size >= steps * BLOCK:
+                place -= place % BLOCK  # where the sums are known
+            places[count], count = place, count + 1
+        if steps < size and len(marks) > 0:
+            for place in np.concatenate((marks, marks + 1)):
+                if first[cluster] <= place <= last[cluster]:
+                    places[count], count = place, count + 1
+            count = start + _ascending(places[start:count])
+        if skip:
+            places[count], count = last[cluster] + 1, count + 1
     begin[k], places[count] = count, n
     places[count + skip] = n
     begin[k + 1] = count + 1 + skip
@@ -289,57 +311,61 @@ def _window_grid(first: Ints, last: Ints, n: int, most: int, skip: int, begin: I
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _moved(
-    table: Floats, points: Floats, scale: float, places: Ints, begin: Ints, first: Ints, last: Ints
-) -> float:
+def _moved(row: Row, at: Floats, places: Ints, begin: Ints, first: Ints, last: Ints) -> float:
     """What moving the breaks of a best partition down to their grid costs at most."""
     k, total = len(first) - 1, 0.0
     for cluster in range(1, k):
         bin_ = 0.0
         for j in range(begin[cluster], begin[cluster + 1]):
-            end = places[j + 1] - 1 if j + 1 < begin[cluster + 1] else last[cluster]
-            width = (points[end] - points[places[j]]) * scale
-            bin_ = max(bin_, width * (table[WEIGHT, end] - table[WEIGHT, places[j]]))
+            if j + 1 < begin[cluster + 1]:
+                end = places[j + 1] - 1
+                weight = at[WEIGHT, j + 1] - (row.heavy[end] if len(row.heavy) else 1.0)
+            else:
+                end = last[cluster]
+                weight = sums(row, end)[WEIGHT]
+            width = (row.points[end] - row.points[places[j]]) * row.scale
+            bin_ = max(bin_, width * (weight - at[WEIGHT, j]))
         if bin_ > 0.0:
-            above = _mean(table, points, scale, last[cluster], last[cluster + 1], 1)
-            below = _mean(table, points, scale, first[cluster - 1], first[cluster], 0)
+            above = _mean(row, last[cluster], last[cluster + 1], 1)
+            below = _mean(row, first[cluster - 1], first[cluster], 0)
             total += 2.0 * (above - below) * bin_
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean(table: Floats, points: Floats, scale: float, a: int, b: int, above: int) -> float:
+def _mean(row: Row, a: int, b: int, above: int) -> float:
     """The mean of the points a..b-1 from the center; if there is none, a bound for it."""
-    weight = table[WEIGHT, b] - table[WEIGHT, a]
+    before, after = sums(row, a), sums(row, b)
+    weight = after[WEIGHT] - before[WEIGHT]
     if b > a and weight > 0.0:
-        return (table[SUM, b] - table[SUM, a]) / weight
-    n = table.shape[1] - 1 - PAD
-    place = min(max(a, b), n - 1) if above else min(a, b)
-    return (points[place] - points[n // 2]) * scale
+        return (after[SUM] - before[SUM]) / weight
+    place = min(max(a, b), len(row.points) - 1) if above else min(a, b)
+    return row.points[place] * row.scale - row.center
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _first_windows(
-    table: Floats, points: Floats, n: int, scale: float, slack: float, trial: Ints,
-    first: Ints, last: Ints,
-) -> float:  # fmt: skip
+    row: Row, marks: Ints, slack: float, trial: Ints, first: Ints, last: Ints
+) -> float:
     """Windows from the first grid; an upper bound of the least cost."""
-    k = len(first) - 1
-    grid = _first_grid(points, table, n, PER_CLUSTER * k)
+    k, n = len(first) - 1, len(row.points)
+    grid = _first_grid(row, PER_CLUSTER * k, marks)
     few = len(grid) - 1
     begin = np.arange(-1, k + 1) * (few + 1)
     begin[k + 1] = begin[k] + 2
     places = np.empty(begin[k + 1], np.int64)
+    at, at_grid = np.zeros((3, begin[k + 1] + PAD)), gather(row, grid, 0)
     for cluster in range(1, k):
         places[begin[cluster] : begin[cluster + 1]] = grid
+        at[:, begin[cluster] : begin[cluster + 1]] = at_grid
     places[begin[k] :] = n
-    at = _gather(table, places)
+    for j in range(begin[k], begin[k + 1]):
+        at[:, j] = at_grid[:, few]
     cost, gain = np.empty((2, at.shape[1]))
     path, low, high = np.zeros((3, k + 1), np.int64)
-    upper = _lloyd(table, points, n, scale, trial)
     lowest = _program(at, places, begin, 1, path, cost, gain)
-    trial[1:] = places[path[1:]]
-    upper = min(upper, _lloyd(table, points, n, scale, trial))
+    trial[0], trial[1:] = 0, places[path[1:]]
+    upper = _lloyd(row, trial)
     _shrink(at, places, begin, 1, max(upper - lowest, 0.0) + slack, cost, gain, low, high)
     for cluster in range(1, k):
         first[cluster] = max(places[low[cluster]], cluster)
@@ -350,13 +376,26 @@ def _first_windows(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _error_of(row: Row, light: float) -> float:
+    """How far a candidate's value may be off; `light` as for `rounding_error`."""
+    n = len(row.points)
+    weight, total, squares = sums(row, n)
+    # Sums of sorted values are largest at the end, or where the values change their sign.
+    largest = max(abs(sums(row, n // 2)[SUM]), abs(total))
+    low, high = row.points[0] * row.scale, row.points[n - 1] * row.scale
+    reach = max(abs(low - row.center), abs(high - row.center))
+    return rounding_error(weight, squares, reach, largest, light)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_long(
     ordered: Floats, weights: Floats, k: int, bounds: Ints, first: Ints, last: Ints
 ) -> float:
     """One long sorted row, as `model.quantizer.program.solve_rows` does it; -1: not done.
 
-    ordered (n,), weights (n,) or (0,), k from 2; bounds, first, last (k + 1,) are written. Takes 50
-    bytes a value. Not done where there are too few distinct values, or weights too far apart.
+    ordered (n,), weights (n,) or (0,), k from 2; bounds, first, last (k + 1,) are written. Takes
+    little where all values differ and count 1, else 24 bytes a value. Not done where there are too
+    few distinct values, or weights too far apart.
     Where windows stay that `decide` can take, it has, and they are closed: how far off it may be
     is returned.
     """
@@ -371,26 +410,27 @@ def solve_long(
         light, mass = heavy[:m].min(), heavy[:m].sum()
     if m < max(FEWEST, PER_CLUSTER * k) or not light > LIGHT * mass:
         return -1.0
-    table = np.empty((3, m + 1 + PAD))
-    scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
-    reach, largest = tabulate(points, heavy, m, len(weights) == 0, scale, table)
-    error = rounding_error(table, m, reach, largest, light if len(weights) else 0.0)
-    slack = DOUBTS * (k + 2.0) * error
+    row = long_row(points, heavy, m, power_of_two(max(abs(points[0]), abs(points[m - 1]))))
+    marks = _heavy_places(row)
+    slack = DOUBTS * (k + 2.0) * _error_of(row, light if len(weights) else 0.0)
     trial = np.array([m * c // k for c in range(k + 1)])
-    upper = _first_windows(table, points, m, scale, slack, trial, first, last)
+    upper = _first_windows(row, marks, slack, trial, first, last)
     begin = np.zeros(k + 2, np.int64)
     path, low, high = np.zeros((3, k + 1), np.int64)
-    for attempt in range(ROUNDS):
-        places = _window_grid(first, last, m, PER_WINDOW, 0, begin)
-        moved = _moved(table, points, scale, places, begin, first, last)
-        skip = int(attempt == 0 and moved > WIDE * upper)
+    most, begun = PER_WINDOW, False
+    while most < m // 4:
+        before = (last - first).sum()
+        places = _window_grid(first, last, m, most, 0, marks, begin)
+        at = gather(row, places, PAD)
+        moved = _moved(row, at, places, begin, first, last)
+        skip = int(not begun and moved > WIDE * upper)
         if skip:
-            places = _window_grid(first, last, m, PER_WIDE_WINDOW, 1, begin)
-        at = _gather(table, places)
+            places = _window_grid(first, last, m, PER_WIDE_WINDOW, 1, marks, begin)
+            at = gather(row, places, PAD)
         cost, gain = np.empty((2, at.shape[1]))
         lowest = _program(at, places, begin, skip, path, cost, gain)
         trial[0], trial[1:] = 0, places[path[1:]]
-        upper = min(upper, _lloyd(table, points, m, scale, trial.copy()))
+        upper = min(upper, _lloyd(row, trial.copy()))
         doubt = slack
         if moved > 0.0:
             doubt += max(upper - lowest, 0.0) + (0.0 if skip else moved)
@@ -401,36 +441,40 @@ def solve_long(
                 last[cluster] = max(places[beyond] - 1, places[low[cluster]])
             first[cluster] = places[low[cluster]]
         if moved == 0.0:
-            for c in range(1, k):
-                bounds[c] = trial[c] if plain else ends_at[trial[c]]
-            bounds[0], bounds[k] = 0, n
             off = 0.0
             if (first != last).any() and decidable(k, first, last):
-                off = _close(table, points, heavy, scale, k, reach, first, last, trial)
-                for c in range(1, k):
-                    bounds[c] = trial[c] if plain else ends_at[trial[c]]
+                off = _close(row, k, first, last, trial)
+            bounds[0], bounds[k] = 0, n
+            for c in range(1, k):
+                bounds[c] = trial[c] if plain else ends_at[trial[c]]
             return off
+        if not skip and 2 * (last - first).sum() > before:
+            most *= 2
+        begun = True
     return -1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _close(
-    table: Floats, points: Floats, heavy: Floats, scale: float, k: int, reach: float,
-    first: Ints, last: Ints, found: Ints,
-) -> float:  # fmt: skip
-    """Decide what is left, with means of cores from the table; how far off this may be."""
-    n = table.shape[1] - 1 - PAD
+def _close(row: Row, k: int, first: Ints, last: Ints, found: Ints) -> float:
+    """Decide what is left, with means of cores from the sums; how far off this may be."""
+    n = len(row.points)
     weights, means = np.empty((2, k))
-    lightest = table[WEIGHT, n]
+    mass = sums(row, n)[WEIGHT]
+    lightest = mass
     for c in range(k):
-        if 4 * k * (first[c + 1] - last[c]) < n:  # few points of many: the table is too coarse
-            weights[c], means[c] = mean_of(points, heavy, scale, last[c], first[c + 1])
+        if 4 * k * (first[c + 1] - last[c]) < n:  # few points of many: the sums are too coarse
+            weights[c], means[c] = mean_of(
+                row.points, row.heavy, row.scale, last[c], first[c + 1]
+            )
             continue
-        weights[c] = table[WEIGHT, first[c + 1]] - table[WEIGHT, last[c]]
-        means[c] = (table[SUM, first[c + 1]] - table[SUM, last[c]]) / weights[c]
-        means[c] += points[n // 2] * scale
+        before, after = sums(row, last[c]), sums(row, first[c + 1])
+        weights[c] = after[WEIGHT] - before[WEIGHT]
+        means[c] = (after[SUM] - before[SUM]) / weights[c] + row.center
         lightest = min(lightest, weights[c])
-    mean_error = 8.0 * UNIT * reach * table[WEIGHT, n] / lightest
-    off = decide(points, heavy, scale, k, first, last, weights, means, mean_error, found)
+    reach = max(abs(row.points[0]), abs(row.points[n - 1])) * row.scale
+    mean_error = 16.0 * UNIT * reach * mass / lightest
+    off = decide(
+        row.points, row.heavy, row.scale, k, first, last, weights, means, mean_error, found
+    )
     first[:], last[:] = found, found
-    return off / scale**2
+    return off / row.scale**2

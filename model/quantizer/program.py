@@ -36,6 +36,7 @@ PAD = 2 * LANES  # vectors are read and written beyond the last value
 BLOCK = 32  # ends that are solved together
 COARSE = 8  # points for one where a price is looked for
 TRIES = 60
+NEAR = 4  # clusters between two partitions: the slope between them is a price for one of these
 RAISES = 4  # of a price that does: the higher it is, the longer are the blocks
 UNIT = 2.0**-53  # the largest relative error of one rounding
 LIGHT = 2.0**-40  # of all weights together: the difference of two sums has too few digits below
@@ -50,37 +51,29 @@ UP, DOWN = 0, 1
 @njit(cache=True, nogil=True, error_model="numpy")
 def best_break(
     gain: Floats, sums: Floats, spread: Floats, weighted: bool, gap: int, j: int, first: int,
-    last: int, least: Floats, indices: Ints,
+    last: int,
 ) -> tuple[float, int]:  # fmt: skip
     """The least of first..last as the break before j, and where it is."""
     if weighted:
-        weighted_candidates(gain, sums, spread, gap, j, first, last, 0.0, least, indices)
-    else:
-        candidates(gain, sums, spread, gap, j, first, last, 0.0, least, indices)
-    value, index = least[0], indices[0]
-    for lane in range(1, LANES):
-        if least[lane] < value:
-            value, index = least[lane], indices[lane]
-    return value, index
+        return weighted_candidates(gain, sums, spread, gap, j, first, last, 0.0)
+    return candidates(gain, sums, spread, gap, j, first, last, 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def break_span(
     gain: Floats, sums: Floats, spread: Floats, weighted: bool, gap: int, j: int, first: int,
-    last: int, limit: float, indices: Ints,
+    last: int, limit: float,
 ) -> tuple[int, int]:  # fmt: skip
     """The first and the last break of first..last before j whose value is at most `limit`."""
     if weighted:
-        weighted_span(gain, sums, spread, gap, j, first, last, limit, gain, indices)
-    else:
-        span(gain, sums, spread, gap, j, first, last, limit, gain, indices)
-    return indices[:LANES].min(), indices[LANES:].max()
+        return weighted_span(gain, sums, spread, gap, j, first, last, limit)
+    return span(gain, sums, spread, gap, j, first, last, limit)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shortest(
     table: Floats, inverse: Floats, weighted: bool, n: int, price: float, error: float,
-    cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+    cost: Floats, gain: Floats, origin: Ints,
 ) -> None:  # fmt: skip
     """The least cost of the points before each end 1..n at a price per cluster, and its break.
 
@@ -104,7 +97,7 @@ def _shortest(
         while reach < start and cost[reach] <= enough:
             reach += 1  # candidates beyond cost more than the one at `first`
         value, index = best_break(
-            gain, sums, across, weighted, 0, stop, first, reach, least, indices
+            gain, sums, across, weighted, 0, stop, first, reach,
         )
         if stop > start + 1 and cost[start] + price < value + squares[stop] + 4.0 * error:
             length = (stop - start) // 2
@@ -115,8 +108,7 @@ def _shortest(
             for j in range(start + step, stop, 2 * step):
                 low = origin[j - step] if j - step > start else first
                 value, origin[j] = best_break(
-                    gain, sums, across, weighted, 0, j, low, origin[min(j + step, stop)], least,
-                    indices,
+                    gain, sums, across, weighted, 0, j, low, origin[min(j + step, stop)],
                 )  # fmt: skip
                 cost[j], gain[j] = value + squares[j], value + price
             step //= 2
@@ -131,7 +123,7 @@ def _shortest(
         # What is worse here by more than the error is worse at all later ends.
         limit = cost[stop] - squares[stop] + 2.0 * error
         first, _ = break_span(
-            gain, sums, across, weighted, 0, stop, first, origin[stop], limit, indices
+            gain, sums, across, weighted, 0, stop, first, origin[stop], limit
         )
         start, length = stop, min(2 * length, BLOCK)
 
@@ -154,7 +146,7 @@ def _follow(origin: Ints, n: int, bounds: Ints) -> int:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _search(
     table: Floats, inverse: Floats, weighted: bool, n: int, k: int, price: float, error: float,
-    tries: int, cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+    tries: int, cost: Floats, gain: Floats, origin: Ints,
     bounds: Ints, more: Ints, fewer: Ints,
 ) -> tuple[bool, float]:  # fmt: skip
     """A price at which `bounds` are those of the best k clusters: (found, price).
@@ -167,16 +159,16 @@ def _search(
     """
     low_price, high_price, power = 0.0, math.inf, 3.0
     low_count, high_count, low_cost, high_cost = 0, 0, 0.0, 0.0
+    on_slope = False
     for attempt in range(tries):
         _shortest(
-            table, inverse, weighted, n, price, error, cost, gain, origin, least, indices
+            table, inverse, weighted, n, price, error, cost, gain, origin,
         )
         count = _follow(origin, n, bounds)
         if count == k:
             return True, price
         squared = cost[n] - price * count
-        on_slope = attempt > 7 and attempt % 2 == 1
-        if on_slope and low_price < high_price and (count in (low_count, high_count)):
+        if on_slope and count in (low_count, high_count):
             crossed = _cross(more, low_count, fewer, high_count, k, bounds)
             return crossed, price
         if count > k:
@@ -185,10 +177,13 @@ def _search(
         else:
             high_price, high_count, high_cost = price, count, squared
             fewer[: count + 1] = bounds[: count + 1]
+        on_slope = low_count > 0 and high_count > 0 and (
+            low_count - high_count <= NEAR or (attempt > 6 and attempt % 2 == 0)
+        )
         if low_count == 0 or high_count == 0:
             price *= (count / k) ** power
             power *= 1.5
-        elif attempt > 6 and attempt % 2 == 0:
+        elif on_slope:
             price = (high_cost - low_cost) / (low_count - high_count)
         else:
             share = math.log(low_count / (k + 0.1)) / math.log(low_count / high_count)
@@ -218,21 +213,26 @@ def _cross(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _error_of(table: Floats, a: int, b: int) -> float:
+    """The error of the cluster of the points a..b-1."""
+    distance = table[SUM, b] - table[SUM, a]
+    over = table[WEIGHT, b] - table[WEIGHT, a]
+    return table[SQUARES, b] - table[SQUARES, a] - distance * distance / over
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _excess(table: Floats, n: int, k: int, price: float, cost: Floats, bounds: Ints) -> float:
     """By how much the clusters of `bounds` miss the bound that the price gives."""
     squared = 0.0
     for cluster in range(k):
-        a, b = bounds[cluster], bounds[cluster + 1]
-        distance = table[SUM, b] - table[SUM, a]
-        squared += table[SQUARES, b] - table[SQUARES, a]
-        squared -= distance * distance / (table[WEIGHT, b] - table[WEIGHT, a])
+        squared += _error_of(table, bounds[cluster], bounds[cluster + 1])
     return max(squared - (cost[n] - price * k), 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _windows(
-    table: Floats, inverse: Floats, weighted: bool, n: int, k: int, doubt: float,
-    cost: Floats, gain: Floats, indices: Ints, first: Ints, last: Ints,
+    table: Floats, inverse: Floats, weighted: bool, n: int, k: int, doubt: float, error: float,
+    cost: Floats, gain: Floats, bounds: Ints, first: Ints, last: Ints,
 ) -> None:  # fmt: skip
     """Between which points every best partition into k clusters has its breaks.
 
@@ -240,16 +240,26 @@ def _windows(
     breaks is worse than the best one. No break of a best partition is worse by more than `doubt`.
     From the last to the first: the breaks that this leaves, of the first and of the last possible
     end of their cluster; those of the ends between lie between (the error is Monge).
+
+    A break that is too bad even without a price rules out all before it: a cluster that begins
+    earlier costs no less than its two parts, and cost[] rises by no more than one part and a price.
     """
     across = table[WEIGHT] if weighted else inverse[DOWN]
     for cluster in range(k - 1, 0, -1):
         j, until = first[cluster + 1], last[cluster + 1]
-        limit = cost[j] + doubt - table[SQUARES, j]
-        low, high = break_span(gain, table[SUM], across, weighted, 0, j, 0, j - 1, limit, indices)
+        limit = cost[j] + doubt
+        begin = cluster - 1
+        while begin > 0:
+            early = bounds[begin]
+            if early < j and cost[early] + _error_of(table, early, j) > limit + 8.0 * error:
+                break
+            begin -= 1
+        early, limit = bounds[begin], limit - table[SQUARES, j]
+        low, high = break_span(gain, table[SUM], across, weighted, 0, j, early, j - 1, limit)
         if until > j:
             limit = cost[until] + doubt - table[SQUARES, until]
             _, high = break_span(
-                gain, table[SUM], across, weighted, 0, until, 0, until - 1, limit, indices
+                gain, table[SUM], across, weighted, 0, until, early, until - 1, limit
             )
         if low > high:  # nothing was found: nothing is known
             low, high = cluster, n - k + cluster
@@ -303,7 +313,7 @@ def tabulate(
 
 @njit(cache=True, nogil=True)
 def rounding_error(
-    table: Floats, n: int, reach: float, largest: float, light: float
+    mass: float, squares: float, reach: float, largest: float, light: float
 ) -> float:
     """How far a candidate's value may be off: each entry of the table is rounded once.
 
@@ -311,8 +321,7 @@ def rounding_error(
     of the weights make of its square; the squares of these errors count where a weight is small.
     `light` is the smallest weight, or 0 where weights are whole numbers.
     """
-    mass = table[WEIGHT, n]
-    units = 8.0 * reach * largest + 24.0 * table[SQUARES, n]
+    units = 8.0 * reach * largest + 24.0 * squares
     if light > 0.0:
         units += 8.0 * reach**2 * mass + 16.0 * UNIT * (largest**2 + (reach * mass) ** 2) / light
     return UNIT * units
@@ -346,7 +355,7 @@ def inverses(n: int) -> Floats:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _first_price(
     table: Floats, inverse: Floats, weighted: bool, n: int, k: int, error: float,
-    cost: Floats, gain: Floats, origin: Ints, least: Floats, indices: Ints,
+    cost: Floats, gain: Floats, origin: Ints,
     bounds: Ints, more: Ints, fewer: Ints,
 ) -> float:  # fmt: skip
     """A price near the one looked for, from coarser and coarser tables."""
@@ -359,12 +368,11 @@ def _first_price(
         coarse = _coarse(table, n, stride, weighted)
         done, price = _search(
             coarse, inverse, weighted, few, k, price, error, 12,
-            cost, gain, origin, least, indices, bounds, more, fewer,
+            cost, gain, origin, bounds, more, fewer,
         )  # fmt: skip
         for _ in range(RAISES if done else 0):  # where clusters are apart, prices span decades
             _shortest(
-                coarse, inverse, weighted, few, 3.0 * price, error, cost, gain, origin, least,
-                indices,
+                coarse, inverse, weighted, few, 3.0 * price, error, cost, gain, origin,
             )  # fmt: skip
             if _follow(origin, few, bounds) != k:
                 break
@@ -391,7 +399,6 @@ def solve_rows(
     cost, gain = np.empty((2, n + 1 + PAD))
     origin = np.empty(n + 1 + PAD, np.int64)
     found, more, fewer = np.empty((3, n + 1), np.int64)
-    least, indices = np.empty(LANES), np.empty(2 * LANES, np.int64)
     for row in range(len(ordered)):
         plain = is_plain(ordered[row], weights[row])
         m = n if plain else merge(ordered[row], weights[row], merged, heavy, ends_at)
@@ -410,16 +417,19 @@ def solve_rows(
                 points, heavy[: 0 if plain else m], m, weights.shape[1] == 0, scale, table
             )
             light = heavy[:m].min() if weights.shape[1] > 0 else 1.0
-            error = rounding_error(table, m, reach, largest, light if weights.shape[1] > 0 else 0.0)
+            error = rounding_error(
+                table[WEIGHT, m], table[SQUARES, m], reach, largest,
+                light if weights.shape[1] > 0 else 0.0,
+            )  # fmt: skip
             price = prices[row]
             if not 0.0 < price < math.inf:
                 price = _first_price(
-                    table, inverse, weighted, m, clusters, error, cost, gain, origin, least,
-                    indices, found, more, fewer,
+                    table, inverse, weighted, m, clusters, error, cost, gain, origin, found, more,
+                    fewer,
                 )  # fmt: skip
             done, price = _search(
                 table, inverse, weighted, m, clusters, price, error, TRIES, cost, gain, origin,
-                least, indices, found, more, fewer,
+                found, more, fewer,
             )  # fmt: skip
             for cluster in range(1, clusters):
                 first[row, cluster], last[row, cluster] = cluster, m - clusters + cluster
@@ -431,7 +441,7 @@ def solve_rows(
                 doubt = _excess(table, m, clusters, price, cost, found)
                 doubt += DOUBTS * (clusters + 2.0) * error
                 _windows(
-                    table, inverse, weighted, m, clusters, doubt, cost, gain, indices,
+                    table, inverse, weighted, m, clusters, doubt, error, cost, gain, found,
                     first[row], last[row],
                 )  # fmt: skip
             else:
