@@ -7,8 +7,9 @@ bound. Where a best partition can have its breaks after this are the first windo
 Then grids of PER_WINDOW points in each window. The breaks of a best partition, moved down to the
 grid, cost at most ``2 * (distance of the two means) * (width of the bin) * (weight of the bin)``
 more each: the points moved lie within a bin of the middle between the means. So breaks of which
-the program on the grid says more are excluded. Windows shrink tenfold, until their grid is
-every point and the program exact.
+the program on the grid says more are excluded. A point that weighs much (pruned weights are all 0)
+is a place of the grids, and so is the next: it is in no bin with others. Windows shrink to a half
+or less each time, or their grids become finer, until a grid is every point and the program exact.
 
 numba's cache does not notice changes of `model.quantizer.program`, which this takes functions
 from: change this file too.
@@ -102,9 +103,7 @@ def _layer(
     sums, squares, weight = at[SUM], at[SQUARES], at[WEIGHT]
     for j in (first, last):
         high = _below(places, i_first, i_last, places[j])
-        value, origin[j] = best_break(
-            gain, sums, weight, True, 0, j, i_first, high,
-        )
+        value, origin[j] = best_break(gain, sums, weight, True, 0, j, i_first, high)
         cost[j], origin[j] = value + squares[j], max(origin[j], i_first)
     step = LANES
     while 2 * step < last - first:
@@ -113,9 +112,7 @@ def _layer(
         for j in range(first + step, last, 2 * step):
             low = origin[j - step]
             high = _below(places, low, origin[min(j + step, last)], places[j])
-            value, origin[j] = best_break(
-                gain, sums, weight, True, 0, j, low, high,
-            )
+            value, origin[j] = best_break(gain, sums, weight, True, 0, j, low, high)
             cost[j], origin[j] = value + squares[j], max(origin[j], low)
         step //= 2
     for j in range(first, last - 1, LANES):
@@ -160,9 +157,7 @@ def _program(
                 cost[j] = at[SQUARES, j] - (total * total / weight if weight > 0.0 else 0.0)
         else:
             before = begin[cluster - 1]
-            _layer(
-                at, places, start, stop, before + skip, start - 1, gain, cost, origin,
-            )  # fmt: skip
+            _layer(at, places, start, stop, before + skip, start - 1, gain, cost, origin)
             if skip:
                 _join_bins(cost, origin, places, start, stop, before)
         for j in range(start, stop + 1):
@@ -206,9 +201,7 @@ def _shrink(
             j = low[cluster + 1] if side == 0 else high[cluster + 1]
             limit = cost[j] + doubt - at[SQUARES, j]
             until = _below(places, start, stop, places[j])
-            first, last = break_span(
-                gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit
-            )
+            first, last = break_span(gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit)
             for other in range(until + 1, stop + 1) if skip else range(0):
                 if places[other - 1] > places[j]:
                     break
@@ -463,9 +456,7 @@ def _close(row: Row, k: int, first: Ints, last: Ints, found: Ints) -> float:
     lightest = mass
     for c in range(k):
         if 4 * k * (first[c + 1] - last[c]) < n:  # few points of many: the sums are too coarse
-            weights[c], means[c] = mean_of(
-                row.points, row.heavy, row.scale, last[c], first[c + 1]
-            )
+            weights[c], means[c] = mean_of(row.points, row.heavy, row.scale, last[c], first[c + 1])
             continue
         before, after = sums(row, last[c]), sums(row, first[c + 1])
         weights[c] = after[WEIGHT] - before[WEIGHT]

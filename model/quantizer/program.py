@@ -36,6 +36,9 @@ PAD = 2 * LANES  # vectors are read and written beyond the last value
 BLOCK = 32  # ends that are solved together
 COARSE = 8  # points for one where a price is looked for
 TRIES = 60
+# Powers of the number of clusters by which a price moves first: on coarse tables, from their price
+# on, and from that of a row which has moved a little.
+COARSELY, FINELY, BARELY = 3.0, 2.0, 1.0
 NEAR = 4  # clusters between two partitions: the slope between them is a price for one of these
 RAISES = 4  # of a price that does: the higher it is, the longer are the blocks
 UNIT = 2.0**-53  # the largest relative error of one rounding
@@ -96,9 +99,7 @@ def _shortest(
         reach = max(reach, first)
         while reach < start and cost[reach] <= enough:
             reach += 1  # candidates beyond cost more than the one at `first`
-        value, index = best_break(
-            gain, sums, across, weighted, 0, stop, first, reach,
-        )
+        value, index = best_break(gain, sums, across, weighted, 0, stop, first, reach)
         if stop > start + 1 and cost[start] + price < value + squares[stop] + 4.0 * error:
             length = (stop - start) // 2
             continue
@@ -115,16 +116,12 @@ def _shortest(
         for j in range(start, stop - 1, LANES):
             low, high = origin[j] if j > start else first, origin[min(j + LANES, stop)]
             if weighted:
-                weighted_ends(
-                    gain, sums, squares, along, 0, price, j + 1, low, high, cost, origin
-                )
+                weighted_ends(gain, sums, squares, along, 0, price, j + 1, low, high, cost, origin)
             else:
                 ends(gain, sums, squares, along, 0, price, j + 1, low, high, cost, origin)
         # What is worse here by more than the error is worse at all later ends.
         limit = cost[stop] - squares[stop] + 2.0 * error
-        first, _ = break_span(
-            gain, sums, across, weighted, 0, stop, first, origin[stop], limit
-        )
+        first, _ = break_span(gain, sums, across, weighted, 0, stop, first, origin[stop], limit)
         start, length = stop, min(2 * length, BLOCK)
 
 
@@ -146,24 +143,23 @@ def _follow(origin: Ints, n: int, bounds: Ints) -> int:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _search(
     table: Floats, inverse: Floats, weighted: bool, n: int, k: int, price: float, error: float,
-    tries: int, cost: Floats, gain: Floats, origin: Ints,
+    power: float, tries: int, cost: Floats, gain: Floats, origin: Ints,
     bounds: Ints, more: Ints, fewer: Ints,
 ) -> tuple[bool, float]:  # fmt: skip
     """A price at which `bounds` are those of the best k clusters: (found, price).
 
-    The price falls like a power of the number of clusters, the third for a density. Once there is
-    one partition with more and one with fewer clusters, the slope between the two is tried every
-    other time: if nothing is better there, all numbers of clusters between cost the same
-    (equal values, regular grids), and no price ends with exactly k. Then the two paths cross,
-    and one half of each makes k clusters.
+    The price falls like a power of the number of clusters, the third for a density; `power` is the
+    first that is tried. Once there is one partition with more and one with fewer clusters, and not
+    many numbers between the two, or else every other time, the slope between them is tried: if
+    nothing is better there, all numbers of clusters between cost the same (equal values, regular
+    grids), and no price ends with exactly k. Then the two paths cross, and one half of each makes
+    k clusters.
     """
-    low_price, high_price, power = 0.0, math.inf, 3.0
+    low_price, high_price = 0.0, math.inf
     low_count, high_count, low_cost, high_cost = 0, 0, 0.0, 0.0
     on_slope = False
     for attempt in range(tries):
-        _shortest(
-            table, inverse, weighted, n, price, error, cost, gain, origin,
-        )
+        _shortest(table, inverse, weighted, n, price, error, cost, gain, origin)
         count = _follow(origin, n, bounds)
         if count == k:
             return True, price
@@ -367,13 +363,11 @@ def _first_price(
         few = n // stride
         coarse = _coarse(table, n, stride, weighted)
         done, price = _search(
-            coarse, inverse, weighted, few, k, price, error, 12,
+            coarse, inverse, weighted, few, k, price, error, COARSELY, 12,
             cost, gain, origin, bounds, more, fewer,
         )  # fmt: skip
         for _ in range(RAISES if done else 0):  # where clusters are apart, prices span decades
-            _shortest(
-                coarse, inverse, weighted, few, 3.0 * price, error, cost, gain, origin,
-            )  # fmt: skip
+            _shortest(coarse, inverse, weighted, few, 3.0 * price, error, cost, gain, origin)
             if _follow(origin, few, bounds) != k:
                 break
             price *= 3.0
@@ -421,15 +415,16 @@ def solve_rows(
                 table[WEIGHT, m], table[SQUARES, m], reach, largest,
                 light if weights.shape[1] > 0 else 0.0,
             )  # fmt: skip
-            price = prices[row]
+            price, power = prices[row], BARELY
             if not 0.0 < price < math.inf:
                 price = _first_price(
                     table, inverse, weighted, m, clusters, error, cost, gain, origin, found, more,
                     fewer,
                 )  # fmt: skip
+                power = FINELY
             done, price = _search(
-                table, inverse, weighted, m, clusters, price, error, TRIES, cost, gain, origin,
-                found, more, fewer,
+                table, inverse, weighted, m, clusters, price, error, power, TRIES, cost, gain,
+                origin, found, more, fewer,
             )  # fmt: skip
             for cluster in range(1, clusters):
                 first[row, cluster], last[row, cluster] = cluster, m - clusters + cluster
