@@ -191,6 +191,16 @@ FAULTS = (
         ("test_model_quantizer_sums",),
     ),
     Fault(
+        "quantizer-join", "no two breaks may be at one place of a grid",
+        "model/quantizer/long.py", "            if join:\n", "            if join and skip:\n",
+        ("test_model_quantizer_sums",),
+    ),
+    Fault(
+        "quantizer-bins", "a break's bin may not reach into that of the one before",
+        "model/quantizer/long.py", "return places[j + 1] - 1 if skip else places[j]",
+        "return places[j]", ("test_model_quantizer_sums",),
+    ),
+    Fault(
         "quantizer-sums", "what a block's additions lose is forgotten",
         "model/quantizer/prefix.py", "total_lost + found[1]", "total_lost",
         ("test_model_quantizer_sums",),

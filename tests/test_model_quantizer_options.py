@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.quantizer import rows as quantizer_rows
 from model.quantizer.algorithm1 import algorithm1
-from model.quantizer.certify import judge_breaking, judge_random, judge_wide, main
+from model.quantizer.certify import judge_breaking, judge_long, judge_random, judge_wide, main
 from model.quantizer.exact import quantize
 from model.quantizer.quantized import EmptyError, Quantized, ShapeError
 from model.quantizer.rational import solve_rational
@@ -274,7 +274,7 @@ def test_long_vectors_equal_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     given_ = quantizer_rows._Sorted(values[None], None if weights is None else weights[None])
     assert quantizer_rows._Solution(given_, quantizer_rows.Task(k))._long(off)
     long = quantize(values, k, weights=weights)
-    monkeypatch.setattr(quantizer_rows, "FEWEST", len(values) + 1)
+    monkeypatch.setattr(quantizer_rows, "MOST_LONG", 1)
     by_price = quantize(values, k, weights=weights)
     np.testing.assert_array_equal(long.indices, by_price.indices)
     np.testing.assert_array_equal(long.codebook, by_price.codebook)
@@ -320,6 +320,7 @@ def test_the_judge_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(entry["reported"] for entry in found.values()) <= 1e-9
     assert max(judge_breaking(SEED).values()) <= 1e-12
     assert judge_wide(SEED, 150, 1) <= 1e-12
+    assert judge_long(SEED, 2)[1] <= 1e-12
     assert main(["--rows", "9", "--seed", str(SEED)]) == 0
     assert f"seed {SEED}" in capsys.readouterr().out
 
@@ -331,6 +332,7 @@ def test_the_judge_notices_a_partition_that_is_not_best(monkeypatch: pytest.Monk
     monkeypatch.setattr("model.quantizer.certify.quantize", worse)
     found = judge_random(9, SEED)
     assert max(entry["excess"] for entry in found.values()) > 1e-3
+    assert judge_long(SEED, 1)[1] > 1e-3
     monkeypatch.setattr("model.quantizer.certify.judge_breaking", lambda seed: {})
     monkeypatch.setattr("model.quantizer.certify.judge_wide", lambda seed: 0.0)
     assert main(["--rows", "9", "--seed", str(SEED), "--json"]) == 1

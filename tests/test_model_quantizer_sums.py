@@ -7,6 +7,7 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
+from model.quantizer.certify import cost_of, monge_breaks
 from model.quantizer.exact import quantize
 from model.quantizer.lanes import (
     compensated_sums,
@@ -14,9 +15,17 @@ from model.quantizer.lanes import (
     sixteen_indices,
     squared_distances,
 )
-from model.quantizer.long import _heavy_places, _window_grid, solve_long
+from model.quantizer.long import (
+    _heavy_places,
+    _moved,
+    _narrow,
+    _program,
+    _shrink,
+    _window_grid,
+    solve_long,
+)
 from model.quantizer.prefix import BLOCK, gather, long_row, sums
-from model.quantizer.program import solve_rows
+from model.quantizer.program import PAD, solve_rows
 from model.quantizer.quantized import NonFiniteError
 
 SEED = 5
@@ -195,6 +204,46 @@ def test_points_of_much_weight_are_places_of_the_grids() -> None:
     assert marks.tolist() == [7, 30_000]
     begin = np.zeros(4, np.int64)
     first, last = np.array([0, 5, 50_000]), np.array([0, 40_000, 50_000])
-    grid = _window_grid(first, last, 50_000, 100, 0, marks, begin)
+    grid = _window_grid(row, first, last, 100, 0, marks, begin)
     assert {5, 7, 8, 30_000, 30_001, 50_000} <= set(grid.tolist())
     assert (np.diff(grid) > 0).all() and begin[1:].tolist() == [0, len(grid) - 1, len(grid)]
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("kind", ["normal", "far", "groups"])
+def test_windows_narrow_around_the_best_breaks(kind: str, skip: int) -> None:
+    """One step from any windows and grids that hold them; many a grid has one place for two."""
+    random = np.random.default_rng([SEED, skip, len(kind)])
+    narrower = 0
+    for _ in range(600):
+        n, k = int(random.integers(9, 60)), int(random.integers(2, 8))
+        points = random.normal(size=n)
+        if kind == "far":
+            points[:6] *= 10.0 ** random.integers(1, 6, 6)
+        if kind == "groups":
+            points = random.integers(0, 6, n) + 1e-3 * points
+        points.sort()
+        best = monge_breaks(points, k)
+        least = float(cost_of(points[None], np.repeat(np.arange(k), np.diff(best))[None])[0])
+        first, last = best.copy(), best.copy()
+        for c in range(1, k):
+            first[c] = max(random.integers(c, best[c] + 1), first[c - 1])
+        for c in range(k - 1, 0, -1):
+            last[c] = min(random.integers(best[c], n - k + c + 1), last[c + 1])
+        row = long_row(points, np.empty(0), n, 1.0)
+        begin, path, low, high = np.zeros((4, k + 2), np.int64)
+        most, before = int(random.integers(2, 12)), int((last - first).sum())
+        places = _window_grid(row, first, last, most, skip, np.empty(0, np.int64), begin)
+        at = gather(row, places, PAD)
+        moved = 0.0 if skip else _moved(row, at, places, begin, first, last)
+        join = bool(skip) or moved > 0.0
+        cost, gain = np.empty((2, at.shape[1]))
+        lowest = _program(at, places, begin, skip, join, path, cost, gain)
+        slack = 1e-12 * float((points**2).sum())
+        assert lowest - moved <= least + slack
+        doubt = max(least - lowest, 0.0) + moved + slack
+        _shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
+        _narrow(places, begin, low, high, first, last)
+        assert (first <= best).all() and (best <= last).all(), (points, k, best, first, last)
+        narrower += int((last - first).sum()) < before
+    assert narrower > 100

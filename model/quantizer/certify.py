@@ -4,6 +4,7 @@
 
 `least_costs` is the paper's program in O(n^2 k), Eqs. (5) and (6), in long double, with Welford's
 update for a cluster's error: no prefix sums, no order of breaks, no price, nothing subtracted.
+For vectors too long for it `monge_breaks` finds partitions by halving, O(n k log n).
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from model.quantizer.algorithm1 import algorithm1
 from model.quantizer.exact import quantize
+from model.quantizer.long import fewest
 
 Long = np.longdouble
 LIMIT = 1e-12  # largest excess, relative to the least cost
 SUSPICIOUS = 1e-13  # a difference that rounding in long double may have made
 TOGETHER = 1000  # rows at once, some 0.2 GB
+LONG_SHARE = 1000  # a long vector of every family for so many rows
 
 
 def least_costs(
@@ -239,6 +243,69 @@ def judge_wide(seed: int, n: int = 1000, count: int = 3) -> float:
     return worst
 
 
+@njit(cache=True)
+def monge_breaks(ordered: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Breaks (k + 1,) of a best partition of sorted values, to the rounding of float64 sums.
+
+    The best break before an end never decreases with the end: that of the middle one halves the
+    work for those on either side.
+    """
+    n = len(ordered)
+    total, square = np.zeros(n + 1), np.zeros(n + 1)
+    for j in range(n):
+        away = ordered[j] - ordered[n // 2]
+        total[j + 1], square[j + 1] = total[j] + away, square[j] + away * away
+    cost, origin = np.full((k + 1, n + 1), np.inf), np.zeros((k + 1, n + 1), np.int64)
+    cost[0, 0] = 0.0
+    todo = np.empty((64, 4), np.int64)
+    for clusters in range(1, k + 1):
+        todo[0], depth = np.array([clusters, n, clusters - 1, n - 1]), 1
+        while depth:
+            depth -= 1
+            first, last, low, high = todo[depth]
+            if first > last:
+                continue
+            end = (first + last) // 2
+            for begin in range(low, min(high, end - 1) + 1):
+                moment = total[end] - total[begin]
+                error = square[end] - square[begin] - moment * moment / (end - begin)
+                if cost[clusters - 1, begin] + error < cost[clusters, end]:
+                    cost[clusters, end] = cost[clusters - 1, begin] + error
+                    origin[clusters, end] = begin
+            best = origin[clusters, end]
+            todo[depth] = np.array([first, end - 1, low, best])
+            todo[depth + 1] = np.array([end + 1, last, best, high])
+            depth += 2
+    breaks = np.full(k + 1, n)
+    for clusters in range(k, 0, -1):
+        breaks[clusters - 1] = origin[clusters, breaks[clusters]]
+    return breaks
+
+
+LONG_FAMILIES = FAMILIES | {
+    "few far ones": lambda random, shape: random.normal(size=shape) * np.where(
+        random.random(shape) < 4 / shape[1], 10.0 ** random.integers(2, 9, shape), 1.0
+    ),
+}  # fmt: skip
+
+
+def judge_long(seed: int, count: int) -> tuple[int, float]:
+    """Vectors so long that they are solved by windows, `count` of every family: how many, and the
+    largest relative excess over the partitions of `monge_breaks`, costs in long double."""
+    random, worst, done = np.random.default_rng(seed), 0.0, 0
+    for family in LONG_FAMILIES.values():
+        for _ in range(count):
+            k = int(random.integers(2, 6))
+            n = int(fewest(k) * random.uniform(1.0, 2.0))
+            values = np.sort(family(random, (1, n)), axis=1)
+            labels = np.repeat(np.arange(k), np.diff(monge_breaks(values[0], k)))
+            least = cost_of(values, labels[None])[0]
+            cost = cost_of(values, quantize(values, k).indices)[0]
+            worst = max(worst, float(cost / least - 1 if least > 0 else cost))
+            done += 1
+    return done, worst
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; 1 if any row is more than `LIMIT` above its least cost."""
     parser = argparse.ArgumentParser(prog="python -m model.quantizer.certify")
@@ -257,6 +324,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         random, breaking = judge_random(given.rows, given.seed, tell), judge_breaking(given.seed)
         breaking["27 rows of 1,000, K = 16"] = judge_wide(given.seed)
+        vectors, excess = judge_long(given.seed, max(given.rows // LONG_SHARE, 1))
+        breaking[f"{vectors:,} vectors over 8,192"] = excess
     except KeyboardInterrupt:
         print("interrupted: nothing is said about the rows", file=sys.stderr)
         return 130

@@ -4,12 +4,13 @@ First a grid of some points: a program that leaves out the points between the tw
 around a break cannot exceed the least cost, and Lloyd's iteration from its breaks gives an upper
 bound. Where a best partition can have its breaks after this are the first windows.
 
-Then grids of PER_WINDOW points in each window. The breaks of a best partition, moved down to the
+Then grids of some points in each window. The breaks of a best partition, moved down to the
 grid, cost at most ``2 * (distance of the two means) * (width of the bin) * (weight of the bin)``
 more each: the points moved lie within a bin of the middle between the means. So breaks of which
 the program on the grid says more are excluded. A point that weighs much (pruned weights are all 0)
 is a place of the grids, and so is the next: it is in no bin with others. Windows shrink to a half
-or less each time, or their grids become finer, until a grid is every point and the program exact.
+or less each time, or their grids get twice the points, until a grid is every point and the program
+exact.
 
 numba's cache does not notice changes of `model.quantizer.program`, which this takes functions
 from: change this file too.
@@ -42,10 +43,13 @@ from model.quantizer.program import (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FEWEST = 1 << 15  # points for which this is worth it
-PER_CLUSTER = 128  # points of the first grid
-PER_WINDOW = 512
-PER_WIDE_WINDOW = 2048  # if what is moved first would be more than WIDE of the least cost
+# Different values from which on this is quicker than the other program, which takes some
+# values**2 / k: this one takes k**3 for its grids, and with many breaks, over which slack adds up,
+# the windows of few values do not become narrow.
+FEWEST, PER_BREAKS, PER_CUBE = 1 << 13, 1600, 16
+# Places of the grids for each of k, as slack adds up over all breaks: of the first one a cluster,
+# of a window, and of the first windows if what is moved would be more than WIDE of the least cost.
+PER_CLUSTER, PER_WINDOW, PER_WIDE_WINDOW = 8, 32, 64
 WIDE = 1e-3
 HEAVY = 2.0**-12  # of all weights: more than a bin of a grid has of a density
 LLOYD = 30  # iterations at most
@@ -53,41 +57,9 @@ DOUBTS = 64.0  # errors of a break that seems the best: its own, and one for eac
 
 
 @njit(cache=True, nogil=True)
-def _first_grid(row: Row, size: int, marks: Ints) -> Ints:
-    """About `size` places that share width**(2/3) * weight**(1/3) evenly, as best clusters do.
-
-    Half of them; the other half share the number of points.
-    """
-    n = len(row.points)
-    coarse = min(n // BLOCK, 2 * size)
-    ends = np.array([n // BLOCK * b // coarse * BLOCK for b in range(coarse + 1)])
-    ends[coarse] = n
-    weights = gather(row, ends, 0)[WEIGHT]
-    share = np.zeros(coarse + 1)
-    for b in range(coarse):
-        width = row.points[min(ends[b + 1], n - 1)] - row.points[ends[b]]
-        weight = weights[b + 1] - weights[b]
-        share[b + 1] = share[b] + (width * width * weight) ** (1.0 / 3.0)
-    places, count = np.empty(size + 2 + 2 * len(marks), np.int64), 0
-    b = 0
-    half = size // 2
-    for step in range(2 * half):
-        if step % 2:
-            place = n * (step // 2) // half
-        else:
-            goal = share[coarse] * (step // 2) / half
-            while b < coarse - 1 and share[b + 1] <= goal:
-                b += 1
-            part = (goal - share[b]) / max(share[b + 1] - share[b], 1e-300)
-            place = ends[b] + int(min(part, 1.0) * (ends[b + 1] - ends[b]))
-        places[count], count = min(place, n - 1) // BLOCK * BLOCK, count + 1
-    places[count], count = 0, count + 1
-    for place in np.concatenate((marks, marks + 1)):
-        if place < n:
-            places[count], count = place, count + 1
-    count = _ascending(places[:count])
-    places[count] = n
-    return places[: count + 1]
+def fewest(k: int) -> int:
+    """Different values from which on k clusters are solved here."""
+    return max(FEWEST, int(PER_BREAKS * k**1.5), PER_CUBE * k**3)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -137,13 +109,15 @@ def _below(places: Ints, low: int, high: int, place: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _program(
-    at: Floats, places: Ints, begin: Ints, skip: int, path: Ints, cost: Floats, gain: Floats
-) -> float:
+    at: Floats, places: Ints, begin: Ints, skip: int, join: bool, path: Ints, cost: Floats,
+    gain: Floats,
+) -> float:  # fmt: skip
     """The least cost with breaks c at the places begin[c] .. begin[c + 1] - 1 - skip.
 
-    skip 0: clusters begin at a break. skip 1: a break is in the bin that begins at its place, the
-    points of the bin count for neither side, and two breaks may be in one bin or in adjacent ones:
-    a lower bound. `path` (k + 1,) is written; cost of each break, gain of each beginning.
+    skip 0: clusters begin at a break. skip 1: a break is in the bin that begins at its place, and
+    the points of the bin count for neither side: a lower bound. `join`: two breaks may be at one
+    place, in one bin or in adjacent ones. `path` (k + 1,) is written; cost of each break, gain of
+    each beginning.
     """
     k = len(begin) - 2
     size = at.shape[1]
@@ -158,8 +132,8 @@ def _program(
         else:
             before = begin[cluster - 1]
             _layer(at, places, start, stop, before + skip, start - 1, gain, cost, origin)
-            if skip:
-                _join_bins(cost, origin, places, start, stop, before)
+            if join:
+                _join(cost, origin, places, start, stop, before, skip)
         for j in range(start, stop + 1):
             gain[j + skip] = cost[j] - at[SQUARES, j + skip]
     lowest, j = cost[begin[k]], begin[k]
@@ -170,27 +144,31 @@ def _program(
 
 
 @njit(cache=True, nogil=True)
-def _join_bins(
-    cost: Floats, origin: Ints, places: Ints, start: int, stop: int, before: int
+def _join(
+    cost: Floats, origin: Ints, places: Ints, start: int, stop: int, before: int, skip: int
 ) -> None:
-    """Two breaks in one bin, or in adjacent ones: nothing counts between them."""
-    other = before
+    """Two breaks with nothing between them: at one place; skip 1: in bins that meet."""
+    low = before
     for j in range(start, stop + 1):
-        while other < start - 1 and places[other + 1] < places[j]:
-            other += 1
-        while other < start - 1 and places[other] <= places[j]:
-            if cost[other] < cost[j]:
-                cost[j], origin[j] = cost[other], other + 1
-            if places[other + 1] > places[j] or other + 1 >= start - 1:
+        while low < start - 1 - skip and places[low + skip] < places[j]:
+            low += 1
+        for other in range(low, start - skip):
+            if places[other] > _reach(places, j, skip):
                 break
-            other += 1
-        other = max(other - 1, before)
+            if places[other + skip] >= places[j] and cost[other] < cost[j]:
+                cost[j], origin[j] = cost[other], other + skip
+
+
+@njit(cache=True, nogil=True)
+def _reach(places: Ints, j: int, skip: int) -> int:
+    """Up to where the break before that at j can be."""
+    return places[j + 1] - 1 if skip else places[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shrink(
-    at: Floats, places: Ints, begin: Ints, skip: int, doubt: float, cost: Floats, gain: Floats,
-    low: Ints, high: Ints,
+    at: Floats, places: Ints, begin: Ints, skip: int, join: bool, doubt: float, cost: Floats,
+    gain: Floats, low: Ints, high: Ints,
 ) -> None:  # fmt: skip
     """Which places (k + 1,) low..high of each break `doubt` leaves, from the last to the first."""
     k = len(begin) - 2
@@ -202,10 +180,10 @@ def _shrink(
             limit = cost[j] + doubt - at[SQUARES, j]
             until = _below(places, start, stop, places[j])
             first, last = break_span(gain, at[SUM], at[WEIGHT], True, 0, j, start, until, limit)
-            for other in range(until + 1, stop + 1) if skip else range(0):
-                if places[other - 1] > places[j]:
+            for other in range(until + 1, stop + 1) if join else range(0):
+                if places[other - skip] > _reach(places, j, skip):
                     break
-                if cost[other - 1] <= cost[j] + doubt:
+                if cost[other - skip] <= cost[j] + doubt:
                     first, last = min(first, other), max(last, other)
             if first > last:
                 first, last = start, stop
@@ -214,10 +192,24 @@ def _shrink(
             high[cluster] = max(last - skip, low[cluster])
 
 
+@njit(cache=True, nogil=True)
+def _narrow(places: Ints, begin: Ints, low: Ints, high: Ints, first: Ints, last: Ints) -> None:
+    """Windows from the places that are left: up to before the place after the last one."""
+    for cluster in range(1, len(first) - 1):
+        beyond = high[cluster] + 1
+        if beyond < begin[cluster + 1]:
+            last[cluster] = max(places[beyond] - 1, places[low[cluster]])
+        first[cluster] = places[low[cluster]]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lloyd(row: Row, bounds: Ints) -> float:
     """Improve a partition until it stays; its error, computed from the sums."""
     k, n = len(bounds) - 1, len(row.points)
+    for c in range(1, k):
+        bounds[c] = max(bounds[c], bounds[c - 1] + 1)
+    for c in range(k - 1, 0, -1):
+        bounds[c] = min(bounds[c], bounds[c + 1] - 1)
     means = np.empty(k)
     error = math.inf
     for _ in range(LLOYD):
@@ -269,32 +261,63 @@ def _ascending(places: Ints) -> int:
     return kept
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spread(
+    row: Row, first: int, last: int, most: int, power: float, marks: Ints, places: Ints
+) -> int:
+    """About `most` ascending places first..last, and `marks` with what follows them: how many.
+
+    Half of them share the number of points evenly, half the width of so many points to `power`.
+    """
+    size = last - first + 1
+    parts = max(min(size, most) // 2, 1)
+    wide = size / parts
+    share = np.empty(parts + 1)
+    share[0] = 0.0
+    for part in range(parts):
+        low, high = first + int(part * wide), min(first + int((part + 1) * wide), last)
+        width = row.points[high] - row.points[low]
+        share[part + 1] = share[part] + (math.sqrt(width) if power == 0.5 else width**power)
+    each, count, before = share[parts] / parts, 0, -1
+    for part in range(parts):
+        low, high = first + int(part * wide), first + int((part + 1) * wide)
+        more = int(share[part + 1] / each) - int(share[part] / each) if each > 0.0 else 0
+        steps = min(1 + more, high - low)
+        step = (high - low) / steps
+        for inner in range(steps):
+            place = low + int(inner * step)
+            if step >= BLOCK and before >= 0:
+                place -= place % BLOCK  # where the sums are known
+            if place > before:
+                places[count], count, before = place, count + 1, place
+    if len(marks):
+        for place in np.concatenate((marks, marks + 1)):
+            if first <= place <= last:
+                places[count], count = place, count + 1
+        count = _ascending(places[:count])
+    return count
+
+
 @njit(cache=True, nogil=True)
 def _window_grid(
-    first: Ints, last: Ints, n: int, most: int, skip: int, marks: Ints, begin: Ints
+    row: Row, first: Ints, last: Ints, most: int, skip: int, marks: Ints, begin: Ints
 ) -> Ints:
-    """Some `most` places first..last of each break, then n; begin (k + 2,) is written.
+    """About `most` places first..last of each break, then n; begin (k + 2,) is written.
 
-    Marks and what follows them are places too. With skip each window and n have one place more,
-    where the last bin ends.
+    What a moved break costs at most is a bin's width times its weight. With skip each window and n
+    have one place more, where the last bin ends.
     """
-    k = len(first) - 1
+    k, n = len(first) - 1, len(row.points)
     places, count = np.empty((k - 1) * (most + 2 * len(marks) + skip) + 1 + skip, np.int64), 0
     for cluster in range(1, k):
-        begin[cluster] = start = count
-        size = last[cluster] - first[cluster] + 1
-        steps = min(size, most)
-        wide = size / steps
-        for step in range(steps):
-            place = first[cluster] + int(step * wide)
-            if step and size >= steps * BLOCK:
-                place -= place % BLOCK  # where the sums are known
-            places[count], count = place, count + 1
-        if steps < size and len(marks) > 0:
-            for place in np.concatenate((marks, marks + 1)):
-                if first[cluster] <= place <= last[cluster]:
-                    places[count], count = place, count + 1
-            count = start + _ascending(places[start:count])
+        begin[cluster] = count
+        if last[cluster] - first[cluster] < most:
+            for place in range(first[cluster], last[cluster] + 1):
+                places[count], count = place, count + 1
+        else:
+            count += _spread(
+                row, first[cluster], last[cluster], most, 0.5, marks, places[count:]
+            )
         if skip:
             places[count], count = last[cluster] + 1, count + 1
     begin[k], places[count] = count, n
@@ -342,8 +365,12 @@ def _first_windows(
 ) -> float:
     """Windows from the first grid; an upper bound of the least cost."""
     k, n = len(first) - 1, len(row.points)
-    grid = _first_grid(row, PER_CLUSTER * k, marks)
-    few = len(grid) - 1
+    most = PER_CLUSTER * k * k
+    grid = np.empty(most + 2 * len(marks) + 1, np.int64)
+    # Best clusters share width**(2/3) * weight**(1/3) evenly.
+    few = _spread(row, 0, n - 1, most, 2.0 / 3.0, marks, grid)
+    grid[few] = n
+    grid = grid[: few + 1]
     begin = np.arange(-1, k + 1) * (few + 1)
     begin[k + 1] = begin[k] + 2
     places = np.empty(begin[k + 1], np.int64)
@@ -356,10 +383,10 @@ def _first_windows(
         at[:, j] = at_grid[:, few]
     cost, gain = np.empty((2, at.shape[1]))
     path, low, high = np.zeros((3, k + 1), np.int64)
-    lowest = _program(at, places, begin, 1, path, cost, gain)
+    lowest = _program(at, places, begin, 1, True, path, cost, gain)
     trial[0], trial[1:] = 0, places[path[1:]]
     upper = _lloyd(row, trial)
-    _shrink(at, places, begin, 1, max(upper - lowest, 0.0) + slack, cost, gain, low, high)
+    _shrink(at, places, begin, 1, True, max(upper - lowest, 0.0) + slack, cost, gain, low, high)
     for cluster in range(1, k):
         first[cluster] = max(places[low[cluster]], cluster)
         last[cluster] = min(places[high[cluster] + 1] - 1, n - k + cluster)
@@ -396,12 +423,12 @@ def solve_long(
     plain, m = is_plain(ordered, weights), n
     points, heavy, ends_at = ordered, np.empty(0), np.empty(0, np.int64)
     if not plain:
-        points, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+        points, heavy, ends_at = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
         m = merge(ordered, weights, points, heavy, ends_at)
     light, mass = 1.0, float(n)
     if len(weights):
         light, mass = heavy[:m].min(), heavy[:m].sum()
-    if m < max(FEWEST, PER_CLUSTER * k) or not light > LIGHT * mass:
+    if m < fewest(k) or not light > LIGHT * mass:
         return -1.0
     row = long_row(points, heavy, m, power_of_two(max(abs(points[0]), abs(points[m - 1]))))
     marks = _heavy_places(row)
@@ -410,29 +437,26 @@ def solve_long(
     upper = _first_windows(row, marks, slack, trial, first, last)
     begin = np.zeros(k + 2, np.int64)
     path, low, high = np.zeros((3, k + 1), np.int64)
-    most, begun = PER_WINDOW, False
-    while most < m // 4:
+    most, begun = PER_WINDOW * k, False
+    while most * k < 2 * m:
         before = (last - first).sum()
-        places = _window_grid(first, last, m, most, 0, marks, begin)
+        places = _window_grid(row, first, last, most, 0, marks, begin)
         at = gather(row, places, PAD)
         moved = _moved(row, at, places, begin, first, last)
         skip = int(not begun and moved > WIDE * upper)
         if skip:
-            places = _window_grid(first, last, m, PER_WIDE_WINDOW, 1, marks, begin)
+            places = _window_grid(row, first, last, PER_WIDE_WINDOW * k, 1, marks, begin)
             at = gather(row, places, PAD)
         cost, gain = np.empty((2, at.shape[1]))
-        lowest = _program(at, places, begin, skip, path, cost, gain)
+        join = moved > 0.0  # else every point is a place, and the best clusters have some each
+        lowest = _program(at, places, begin, skip, join, path, cost, gain)
         trial[0], trial[1:] = 0, places[path[1:]]
         upper = min(upper, _lloyd(row, trial.copy()))
         doubt = slack
         if moved > 0.0:
             doubt += max(upper - lowest, 0.0) + (0.0 if skip else moved)
-        _shrink(at, places, begin, skip, doubt, cost, gain, low, high)
-        for cluster in range(1, k):
-            beyond = high[cluster] + 1
-            if beyond < begin[cluster + 1]:
-                last[cluster] = max(places[beyond] - 1, places[low[cluster]])
-            first[cluster] = places[low[cluster]]
+        _shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
+        _narrow(places, begin, low, high, first, last)
         if moved == 0.0:
             off = 0.0
             if (first != last).any() and decidable(k, first, last):

@@ -119,7 +119,7 @@ def solve_near(
     Arguments as for `model.quantizer.careful.solve_careful`.
     """
     n = ordered.shape[1]
-    points, heavy, ends = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
+    points, heavy, ends = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
     found = np.zeros(first.shape[1], np.int64)
     cores, means = np.empty((2, first.shape[1]))
     for row in range(len(ordered)):

@@ -31,7 +31,7 @@ def merge(ordered: Floats, weights: Floats, points: Floats, heavy: Floats, ends:
 
     `weights` may be empty: then every value counts 1. Returns how many distinct values there are.
     """
-    count = 0
+    ends[0] = count = 0
     for j in range(len(ordered)):
         weight = weights[j] if len(weights) else 1.0
         if weight > 0.0:

@@ -388,8 +388,8 @@ def solve_rows(
     breaks of every best partition lie between these points, counted as `merge` counts.
     """
     n = ordered.shape[1]
-    merged, heavy, ends_at = np.empty(n), np.empty(n), np.zeros(n + 1, np.int64)
-    table, inverse = np.zeros((3, n + 1 + PAD)), inverses(n)
+    merged, heavy, ends_at = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
+    table, inverse = np.empty((3, n + 1 + PAD)), np.empty((2, 0))
     cost, gain = np.empty((2, n + 1 + PAD))
     origin = np.empty(n + 1 + PAD, np.int64)
     found, more, fewer = np.empty((3, n + 1), np.int64)
@@ -398,6 +398,8 @@ def solve_rows(
         m = n if plain else merge(ordered[row], weights[row], merged, heavy, ends_at)
         points = ordered[row] if plain else merged
         clusters = min(k, m)
+        if plain and inverse.shape[1] == 0:
+            inverse = inverses(n)
         k_eff[row] = clusters
         if clusters == m or clusters == 1:
             found[0], found[clusters] = 0, m

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.quantizer.assign import finish_rows
 from model.quantizer.careful import LATTICE, solve_careful, solve_zero
-from model.quantizer.long import FEWEST, solve_long
+from model.quantizer.long import fewest, solve_long
 from model.quantizer.near import solve_near
 from model.quantizer.points import merge
 from model.quantizer.program import solve_rows
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
 LARGEST_BITS = 32
-MOST_LONG = 64  # clusters by windows: the first ones are k times 256 k points
+MOST_LONG = 64  # clusters by windows: the first grids are k times 8 k k points
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Solution:
     def fast(self, prices: Floats) -> Quantized:
         """With a price per centroid, or by windows; then what that leaves undecided."""
         found, off = prices.copy(), np.zeros(len(prices))
-        if self.given.rows.shape[1] < FEWEST or not self._long(off):
+        if not self._long(off):
             solve_rows(
                 self.given.ordered, self.given.weights, self.task.k, found, self.bounds,
                 self.k_eff, self.first, self.last,
@@ -179,12 +179,13 @@ class _Solution:
 
     def _long(self, off: Floats) -> bool:
         """Row by row, by windows; False where a row does not suit."""
-        if not 2 <= self.task.k <= MOST_LONG:
+        k = self.task.k
+        if not 2 <= k <= MOST_LONG or self.given.rows.shape[1] < fewest(k):
             return False
-        self.k_eff[:] = self.task.k
+        self.k_eff[:] = k
         for row in range(len(off)):
             off[row] = solve_long(
-                self.given.ordered[row], self.given.weights[row], self.task.k, self.bounds[row],
+                self.given.ordered[row], self.given.weights[row], k, self.bounds[row],
                 self.first[row], self.last[row],
             )  # fmt: skip
             if off[row] < 0:
