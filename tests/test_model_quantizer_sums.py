@@ -204,7 +204,7 @@ def test_points_of_much_weight_are_places_of_the_grids() -> None:
     assert marks.tolist() == [7, 30_000]
     begin = np.zeros(4, np.int64)
     first, last = np.array([0, 5, 50_000]), np.array([0, 40_000, 50_000])
-    grid = _window_grid(row, first, last, 100, 0, marks, begin)
+    grid = _window_grid(row, first, last, 100, 0.5, 0, marks, begin)
     assert {5, 7, 8, 30_000, 30_001, 50_000} <= set(grid.tolist())
     assert (np.diff(grid) > 0).all() and begin[1:].tolist() == [0, len(grid) - 1, len(grid)]
 
@@ -232,8 +232,9 @@ def test_windows_narrow_around_the_best_breaks(kind: str, skip: int) -> None:
             last[c] = min(random.integers(best[c], n - k + c + 1), last[c + 1])
         row = long_row(points, np.empty(0), n, 1.0)
         begin, path, low, high = np.zeros((4, k + 2), np.int64)
-        most, before = int(random.integers(2, 12)), int((last - first).sum())
-        places = _window_grid(row, first, last, most, skip, np.empty(0, np.int64), begin)
+        most, power = int(random.integers(2, 12)), float(random.choice([0.0, 0.5]))
+        before = int((last - first).sum())
+        places = _window_grid(row, first, last, most, power, skip, np.empty(0, np.int64), begin)
         at = gather(row, places, PAD)
         moved = 0.0 if skip else _moved(row, at, places, begin, first, last)
         join = bool(skip) or moved > 0.0

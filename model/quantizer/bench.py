@@ -204,7 +204,7 @@ _MEMORY = """
 import resource, sys, numpy as np
 from model.quantizer.exact import quantize
 n = int(sys.argv[1])
-quantize(np.random.default_rng(0).normal(size=100_000), 16)
+quantize(np.random.default_rng(0).normal(size=200_000), 16)  # solved by windows too
 x = np.random.default_rng(0).normal(size=n)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 quantize(x, 16)
@@ -222,7 +222,7 @@ def _process(*arguments: str) -> str:
 def footprint() -> dict[str, float]:
     """Bytes a value for a long vector; seconds of a second process, and of the import alone."""
     _process(_START)
-    _process(_MEMORY, "100000")  # compiling takes memory too, once
+    _process(_MEMORY, "200000")  # compiling takes memory too, once
     bare = statistics.median(_seconds(lambda: _process("import numpy")) for _ in range(5))
     whole = statistics.median(_seconds(lambda: _process(_START)) for _ in range(5))
     imports = statistics.median(

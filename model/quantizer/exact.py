@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from model.quantizer.quantized import (
     INDEX_LIMIT,
     EmptyError,
+    NonFiniteError,
     Quantized,
     ShapeError,
     check_axis,
@@ -72,7 +73,7 @@ def quantize(
     too narrow for these (clusters 1e-8 of the range) in rational numbers; with `zero` 106 bits
     decide. `model.quantizer.certify` judges rows and weights; the options have tests of their own.
 
-    Time is O(n log n) a row for the sort and some 15 passes over it; some 50 bytes a value are
+    Time is O(n log n) a row for the sort and some 15 passes over it; some 10 bytes a value are
     taken beside `values`, and for norm 1, `zero` and `lattice` 4 k more. Thread-safe.
 
     Raises `NonFiniteError`, `EmptyError`, `ShapeError`, `CodebookSizeError` (all ValueErrors).
@@ -82,12 +83,16 @@ def quantize(
             values, k, norm, axis=axis, weights=weights, zero=zero, symmetric=symmetric,
             lattice=lattice, curve=curve, start=start, executor=executor, k_limit=k_limit,
         )  # fmt: skip
-    array = check_values(values)
+    array = check_values(values, finite=False)
     axes = check_axis(axis, array.ndim)
     task = Task(check_k(k, k_limit), norm, zero, symmetric, lattice, curve)
     rows = rows_of(array, axes)
     heavy = None if weights is None else _weights(weights, array.shape, axes)
-    solved = _in_parts(rows, heavy, task, _prices(start, len(rows)), executor)
+    try:
+        solved = _in_parts(rows, heavy, task, _prices(start, len(rows)), executor)
+    except NonFiniteError:
+        check_values(array)  # says where
+        raise
     others = [a for a in range(-array.ndim, 0) if a not in axes]
     batch = tuple(array.shape[a] for a in others)
     return _shaped(solved, batch, array.shape, axes)

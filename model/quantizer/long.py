@@ -49,7 +49,7 @@ Ints = NDArray[np.int64]
 FEWEST, PER_BREAKS, PER_CUBE = 1 << 13, 1600, 16
 # Places of the grids for each of k, as slack adds up over all breaks: of the first one a cluster,
 # of a window, and of the first windows if what is moved would be more than WIDE of the least cost.
-PER_CLUSTER, PER_WINDOW, PER_WIDE_WINDOW = 8, 32, 64
+PER_CLUSTER, PER_WINDOW, PER_WIDE_WINDOW = 8, 40, 96
 WIDE = 1e-3
 HEAVY = 2.0**-12  # of all weights: more than a bin of a grid has of a density
 LLOYD = 30  # iterations at most
@@ -267,18 +267,19 @@ def _spread(
 ) -> int:
     """About `most` ascending places first..last, and `marks` with what follows them: how many.
 
-    Half of them share the number of points evenly, half the width of so many points to `power`.
+    Half of them share the number of points evenly, half the width of so many points to `power`;
+    if this is 0, all share the number of points.
     """
     size = last - first + 1
-    parts = max(min(size, most) // 2, 1)
+    parts = max(min(size, most) // (2 if power > 0.0 else 1), 1)
     wide = size / parts
     share = np.empty(parts + 1)
     share[0] = 0.0
-    for part in range(parts):
+    for part in range(parts if power > 0.0 else 0):
         low, high = first + int(part * wide), min(first + int((part + 1) * wide), last)
         width = row.points[high] - row.points[low]
         share[part + 1] = share[part] + (math.sqrt(width) if power == 0.5 else width**power)
-    each, count, before = share[parts] / parts, 0, -1
+    each, count, before = share[parts] / parts if power > 0.0 else 0.0, 0, -1
     for part in range(parts):
         low, high = first + int(part * wide), first + int((part + 1) * wide)
         more = int(share[part + 1] / each) - int(share[part] / each) if each > 0.0 else 0
@@ -300,11 +301,12 @@ def _spread(
 
 @njit(cache=True, nogil=True)
 def _window_grid(
-    row: Row, first: Ints, last: Ints, most: int, skip: int, marks: Ints, begin: Ints
+    row: Row, first: Ints, last: Ints, most: int, power: float, skip: int, marks: Ints, begin: Ints
 ) -> Ints:
     """About `most` places first..last of each break, then n; begin (k + 2,) is written.
 
-    What a moved break costs at most is a bin's width times its weight. With skip each window and n
+    What a moved break costs at most is a bin's width times its weight: `power` 0.5 makes this even
+    within a window, 0 is quicker where widths differ little. With skip each window and n
     have one place more, where the last bin ends.
     """
     k, n = len(first) - 1, len(row.points)
@@ -316,7 +318,7 @@ def _window_grid(
                 places[count], count = place, count + 1
         else:
             count += _spread(
-                row, first[cluster], last[cluster], most, 0.5, marks, places[count:]
+                row, first[cluster], last[cluster], most, power, marks, places[count:]
             )
         if skip:
             places[count], count = last[cluster] + 1, count + 1
@@ -437,15 +439,15 @@ def solve_long(
     upper = _first_windows(row, marks, slack, trial, first, last)
     begin = np.zeros(k + 2, np.int64)
     path, low, high = np.zeros((3, k + 1), np.int64)
-    most, begun = PER_WINDOW * k, False
+    most, power, begun = PER_WINDOW * k, 0.0, False
     while most * k < 2 * m:
         before = (last - first).sum()
-        places = _window_grid(row, first, last, most, 0, marks, begin)
+        places = _window_grid(row, first, last, most, power, 0, marks, begin)
         at = gather(row, places, PAD)
         moved = _moved(row, at, places, begin, first, last)
         skip = int(not begun and moved > WIDE * upper)
         if skip:
-            places = _window_grid(row, first, last, PER_WIDE_WINDOW * k, 1, marks, begin)
+            places = _window_grid(row, first, last, PER_WIDE_WINDOW * k, power, 1, marks, begin)
             at = gather(row, places, PAD)
         cost, gain = np.empty((2, at.shape[1]))
         join = moved > 0.0  # else every point is a place, and the best clusters have some each
@@ -466,7 +468,7 @@ def solve_long(
                 bounds[c] = trial[c] if plain else ends_at[trial[c]]
             return off
         if not skip and 2 * (last - first).sum() > before:
-            most *= 2
+            most, power = 2 * most, 0.5
         begun = True
     return -1.0
 

@@ -141,8 +141,11 @@ def check_axis(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return tuple(negative)
 
 
-def check_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
-    """Any real array as float64; raises a `QuantizeError` for others and for NaN or infinities."""
+def check_values(
+    values: ArrayLike, what: str = "values", *, finite: bool = True
+) -> NDArray[np.float64]:
+    """Any real array as float64; raises a `QuantizeError` for others and for NaN or infinities
+    (with `finite` False these are left to who sorts the values and finds them at the ends)."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -154,10 +157,8 @@ def check_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]
     if array.size == 0:
         raise EmptyError(f"{what} must hold at least one value, not shape {array.shape!r}")
     checked = np.asarray(array, dtype=np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = bool(np.isfinite(checked.sum()))  # a third of the time, but large values overflow
-    if not finite and not (finite_ones := np.isfinite(checked)).all():
-        place = tuple(int(i) for i in np.argwhere(~finite_ones)[0])
+    if finite and not (known := np.isfinite(checked)).all():
+        place = tuple(int(i) for i in np.argwhere(~known)[0])
         where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"{list(place)}"
         raise NonFiniteError(f"{what} must be finite, not {checked[place]} at {where}")
     return checked

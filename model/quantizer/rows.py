@@ -13,7 +13,7 @@ from model.quantizer.long import fewest, solve_long
 from model.quantizer.near import solve_near
 from model.quantizer.points import merge
 from model.quantizer.program import solve_rows
-from model.quantizer.quantized import CodebookSizeError, Quantized
+from model.quantizer.quantized import CodebookSizeError, NonFiniteError, Quantized
 from model.quantizer.rational import solve_rational
 
 Floats = NDArray[np.float64]
@@ -127,15 +127,22 @@ def _mirrored(rows: Floats, weights: Floats | None, task: Task) -> Quantized:
 
 
 class _Sorted:
-    """Rows in ascending order with their weights, these scaled."""
+    """Rows in ascending order with their weights, these scaled.
+
+    NaN and infinities, which sort to the ends, raise `NonFiniteError`.
+    """
 
     def __init__(self, rows: Floats, weights: Floats | None) -> None:
         self.rows, self.units = rows, np.ones(len(rows))
         if weights is None:
             self.ordered, self.weights = np.sort(rows, axis=1), np.empty((len(rows), 0))
+        else:
+            order = np.argsort(rows, axis=1, kind="stable")
+            self.ordered = np.take_along_axis(rows, order, axis=1)
+        if not np.isfinite(self.ordered[:, [0, -1]]).all():
+            raise NonFiniteError("values must be finite")
+        if weights is None:
             return
-        order = np.argsort(rows, axis=1, kind="stable")
-        self.ordered = np.take_along_axis(rows, order, axis=1)
         # A power of two near the largest: sums of weights neither over- nor underflow.
         exponents = np.clip(np.frexp(weights.max(axis=1))[1], -1000, 1000)
         self.units = np.ldexp(1.0, exponents)
