@@ -135,6 +135,8 @@ def test_large_values_are_finite_and_infinite_ones_are_not() -> None:
     """Their sum overflows, which alone says nothing."""
     large = np.array([1.7e308, 1.6e308, 1.5e308, -1.7e308] * 5)
     assert quantize(large, 4).k_eff == 4
+    long = np.random.default_rng(SEED).uniform(-1.7, 1.7, 20_000)
+    np.testing.assert_array_equal(quantize(long * 2.0**1023, 4).indices, quantize(long, 4).indices)
     for bad in ([np.inf, -np.inf], [np.nan, 1.0], [1.7e308, 1.7e308, np.inf]):
         with pytest.raises(NonFiniteError):
             quantize(np.array(bad), 2)

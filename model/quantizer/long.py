@@ -277,7 +277,7 @@ def _spread(
     share[0] = 0.0
     for part in range(parts if power > 0.0 else 0):
         low, high = first + int(part * wide), min(first + int((part + 1) * wide), last)
-        width = row.points[high] - row.points[low]
+        width = row.points[high] * row.scale - row.points[low] * row.scale
         share[part + 1] = share[part] + (math.sqrt(width) if power == 0.5 else width**power)
     each, count, before = share[parts] / parts if power > 0.0 else 0.0, 0, -1
     for part in range(parts):
@@ -341,7 +341,7 @@ def _moved(row: Row, at: Floats, places: Ints, begin: Ints, first: Ints, last: I
             else:
                 end = last[cluster]
                 weight = sums(row, end)[WEIGHT]
-            width = (row.points[end] - row.points[places[j]]) * row.scale
+            width = row.points[end] * row.scale - row.points[places[j]] * row.scale
             bin_ = max(bin_, width * (weight - at[WEIGHT, j]))
         if bin_ > 0.0:
             above = _mean(row, last[cluster], last[cluster + 1], 1)
