@@ -1,7 +1,7 @@
 """A sorted row as the program takes it: distinct values of positive weight, well scaled.
 
 numba's cache does not notice changes of this file where its functions were taken from here:
-change program.py, careful.py and assign.py too.
+change program.py, long.py, near.py, careful.py and assign.py too.
 """
 
 from __future__ import annotations
