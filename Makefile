@@ -72,40 +72,40 @@ setup-synthesis: | $(BIN)/python
 	@$(INSTALL) '.[synthesis]'
 
 sim: $(READY)
-	@$(BIN)/python -m sim $(SIM_OPTIONS)
+	@$(BIN)/python -m dpnet.sim $(SIM_OPTIONS)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 arrays: $(READY)
-	@$(BIN)/python -m sim.arrays $(NAMES) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m dpnet.sim.measure.arrays $(NAMES) $(if $(SEED),--seed $(SEED))
 
 baselines: $(READY)
-	@$(BIN)/python -m sim.baselines $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m dpnet.sim.measure.baselines $(if $(SEED),--seed $(SEED))
 
 faults: $(READY)
-	@$(BIN)/python -m sim.faults $(NAMES) $(if $(SEED),--seed $(SEED)) \
+	@$(BIN)/python -m dpnet.sim.measure.faults $(NAMES) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(INJECTIONS),--injections $(INJECTIONS)) $(if $(CYCLES),--cycles $(CYCLES))
 
 resources: $(READY)
-	@$(BIN)/python -m boards.resources $(NAMES) $(if $(filter-out 0,$(MODULES)),--modules)
+	@$(BIN)/python -m dpnet.boards.resources $(NAMES) $(if $(filter-out 0,$(MODULES)),--modules)
 
 fmax: $(READY)
-	@$(BIN)/python -m boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BIN)/python -m dpnet.boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
 
 bench-quantizer: $(READY)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt ckwrap jenkspy kmeans1d
-	@$(BIN)/python -m model.quantizer.bench $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m dpnet.model.quantizer.judges.bench $(if $(SEED),--seed $(SEED))
 
 certify-quantizer: $(READY)
-	@$(BIN)/python -m model.quantizer.certify $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+	@$(BIN)/python -m dpnet.model.quantizer.judges.certify $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 formal: $(READY)
-	@$(BIN)/python -m sim.formal $(NAMES)
+	@$(BIN)/python -m dpnet.sim.formal $(NAMES)
 
 soak: $(READY)
-	@$(BIN)/python -m sim.soak $(if $(SEED),--seed $(SEED)) $(if $(FRAMES),--frames $(FRAMES)) \
+	@$(BIN)/python -m dpnet.sim.soak $(if $(SEED),--seed $(SEED)) $(if $(FRAMES),--frames $(FRAMES)) \
 	  $(if $(UART_FRAMES),--uart-frames $(UART_FRAMES)) $(if $(LOADS),--loads $(LOADS))
 
 doctor: $(READY)
@@ -115,7 +115,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 
 types: $(READY)
-	@$(BIN)/mypy model host sim
+	@$(BIN)/mypy dpnet/model dpnet/host dpnet/sim
 
 check: lint types test
 
@@ -123,7 +123,7 @@ test-the-tests: $(READY)
 	@$(BIN)/python tests/plant_faults.py
 
 bitstream: $(READY)
-	@$(BIN)/python -m boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
+	@$(BIN)/python -m dpnet.boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
 
 clean:
 	rm -rf build

@@ -1,6 +1,6 @@
 """Xilinx .bit files: what their header says, and the .bin that Linux' FPGA manager takes.
 
-    python -m boards.bitfile dpnet.bit [--part xc7z045ffg900] [--out dpnet.bin]
+python -m dpnet.boards.bitfile dpnet.bit [--part xc7z045ffg900] [--out dpnet.bin]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boards.command import run
+from dpnet.boards.command import run
 
 _PREAMBLE = bytes.fromhex("0009 0ff00ff00ff00ff000 0001")
 _TEXTS = {"a": "design", "b": "part", "c": "date", "d": "time"}
@@ -90,9 +90,10 @@ def write_bin(bit: Path, out: Path, part: str) -> BitFile:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0, or 2 for a file that is not right."""
     parser = argparse.ArgumentParser(
-        prog="python -m boards.bitfile", description=__doc__,
+        prog="python -m dpnet.boards.bitfile",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("bit", type=Path, metavar="FILE.bit")
     parser.add_argument("--part", default="xc7z045ffg900", help="what it must be for (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE.bin", help="default: FILE.bin")

@@ -1,6 +1,7 @@
 """`make bitstream`: an engine for a board, from sizes to a bitstream.
 
-    python -m boards.bitstream BOARD [--toolchain T] [--door D] [--mhz F] [--baud N] [--seed 1]
+    python -m dpnet.boards.bitstream BOARD [--toolchain T] [--door D] [--mhz F] [--baud N] [--seed
+    1]
                                [--stages N --columns N --segments N …] [--json]
 
 Writes build/BOARD/.  Exit codes: 0 there is a bitstream whose timing is met; 2 wrong usage; 3 a
@@ -19,11 +20,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from boards.board import Board, BuildOptions, Built, board_names, find_board
-from boards.build import build_root, write_json
-from boards.command import result_path, run
-from boards.tool import ToolError
-from model.engine import EDGES, MULTIPLIERS, EngineParameters
+from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
+from dpnet.boards.build import build_root, write_json
+from dpnet.boards.command import result_path, run
+from dpnet.boards.tool import ToolError
+from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
 
 SUMMARY = "build.json"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")
@@ -33,9 +34,10 @@ CHOICES = {"edges": EDGES, "storage": ("block", "distributed"), "multiplier": MU
 def argument_parser() -> argparse.ArgumentParser:
     """BOARD, the build's options, and one option for every size of an engine."""
     parser = argparse.ArgumentParser(
-        prog="python -m boards.bitstream", description=__doc__,
+        prog="python -m dpnet.boards.bitstream",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("board", metavar="BOARD", help=f"of {', '.join(board_names())}")
     parser.add_argument("--toolchain", help="default: the board's first one that is installed")
     parser.add_argument("--door", help="the host's way in; default: the board's usual one")
@@ -59,8 +61,9 @@ def build(
     """(what was built, its folder): files are named relative to the folder, which has all of them
     or, if this raises, no bitstream at all."""
     for kind, value, known in (
-        ("toolchain", toolchain, board.toolchains), ("door", options.door, board.doors),
-    ):  # fmt: skip
+        ("toolchain", toolchain, board.toolchains),
+        ("door", options.door, board.doors),
+    ):
         if value is not None and value not in known:
             raise ValueError(f"{kind} of {board.name} must be {' or '.join(known)}, not {value!r}")
     folder = build_root() / board.name
@@ -95,12 +98,20 @@ def _clear(folder: Path) -> None:
 def summary(board: Board, engine: EngineParameters, options: BuildOptions, built: Built) -> Any:
     """What build.json says."""
     return {
-        "command": f"make bitstream BOARD={board.name}", "board": board.name, "title": board.title,
+        "command": f"make bitstream BOARD={board.name}",
+        "board": board.name,
+        "title": board.title,
         "bitstream": str(built.bitstream) if built.bitstream else None,
-        "files": [str(path) for path in built.files], "clock_hz": built.clock_hz, "mhz": built.mhz,
-        "used": dict(built.used), "available": dict(built.available), "notes": list(built.notes),
-        "missing": built.missing, "options": asdict(options), "engine": asdict(engine),
-    }  # fmt: skip
+        "files": [str(path) for path in built.files],
+        "clock_hz": built.clock_hz,
+        "mhz": built.mhz,
+        "used": dict(built.used),
+        "available": dict(built.available),
+        "notes": list(built.notes),
+        "missing": built.missing,
+        "options": asdict(options),
+        "engine": asdict(engine),
+    }
 
 
 def report(built: Built, folder: str) -> str:
@@ -128,8 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = replace(board.engine, **chosen)
         print(
             f"{board.title}: {engine.stages} × {engine.columns} × {engine.segments} lanes "
-            "(stages × columns × segments)", file=sys.stderr,
-        )  # fmt: skip
+            "(stages × columns × segments)",
+            file=sys.stderr,
+        )
         built, folder = build(board, engine=engine, toolchain=toolchain, options=options)
         document = summary(board, engine, options, built)
         write_json(folder / SUMMARY, document)

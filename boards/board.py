@@ -1,4 +1,4 @@
-"""What a board is to `python -m boards.bitstream`, and how the boards are found."""
+"""What a board is to `python -m dpnet.boards.bitstream`, and how the boards are found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from model.engine import EngineParameters
+from dpnet.model.engine.parameters import EngineParameters
 
 FOLDER = Path(__file__).resolve().parent
 """Board NAME is NAME/board.py in here, with `BOARD`; hyphens of a name are underscores there."""
@@ -77,9 +77,13 @@ class Board(Protocol):
     engine: EngineParameters
 
     def build(
-        self, *, engine: EngineParameters, toolchain: str | None, folder: Path,
+        self,
+        *,
+        engine: EngineParameters,
+        toolchain: str | None,
+        folder: Path,
         options: BuildOptions,
-    ) -> Built:  # fmt: skip
+    ) -> Built:
         """Build in `folder`, which is there, empty and handed over only if this returns.
 
         `toolchain` is one of `toolchains`, or None: the first one that is installed.  Scripts that
@@ -98,7 +102,7 @@ def find_board(name: str) -> Board:
     """The board of this name; raises `ValueError` if there is none."""
     if name.replace("_", "-") not in board_names():
         raise ValueError(f"BOARD must be one of {', '.join(board_names())}, not {name!r}")
-    module = importlib.import_module(f"boards.{name.replace('-', '_')}.board")
+    module = importlib.import_module(f"dpnet.boards.{name.replace('-', '_')}.board")
     board = getattr(module, "BOARD", None)
     if not isinstance(board, Board):
         raise TypeError(f"BOARD of {module.__name__} must be a Board, not {board!r}")

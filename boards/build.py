@@ -1,5 +1,4 @@
-"""Where boards' results go: one folder, files written whole or not at all, results kept by content.
-"""
+"""Where boards' results go: one folder, files written whole or not at all, kept by content."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.build_root import build_root
+from dpnet.model.build_root import build_root
 
 
 def synthesis_folder() -> Path:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from amaranth.lib import wiring
 
-from boards.build import build_root
-from boards.tool import ToolError
+from dpnet.boards.build import build_root
+from dpnet.boards.tool import ToolError
 
 
 class Candidate(NamedTuple):

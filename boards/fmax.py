@@ -1,6 +1,6 @@
 """`make fmax`: the clock that engines reach on an ECP5, placed and routed by nextpnr.
 
-    python -m boards.fmax [NAME…] [--seed 1] [--seeds 1] [--target 100] [--json]
+    python -m dpnet.boards.fmax [NAME…] [--seed 1] [--seeds 1] [--target 100] [--json]
 
 Writes build/fmax.json.  Exit codes: 0; 2 wrong usage; 3 a tool is missing or failed; 130
 interrupted (run again: it goes on).
@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from boards.build import build_root, write_json
-from boards.command import Candidate, chosen, parser, progress, result_path, run
-from boards.ecp5 import DEVICE, SCRIPT, Timing, find_nextpnr, measure
-from boards.shim import PinShim
-from boards.yosys import find_yosys
-from gateware.core import ArrayCore
-from gateware.emit import emit
-from model.configurations import ECP5
+from dpnet.boards.build import build_root, write_json
+from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
+from dpnet.boards.ecp5 import DEVICE, SCRIPT, Timing, find_nextpnr, measure
+from dpnet.boards.shim import PinShim
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.configurations import ECP5
 
 TOP = "shim"
 TARGET_MHZ = 100.0
+
 
 def candidates(names: Sequence[str] = ()) -> list[tuple[Candidate, str]]:
     """(compute core, its activations) of the named engines (default: all)."""
@@ -78,15 +79,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments_parser = parser("python -m boards.fmax", __doc__, ECP5)
+    arguments_parser = parser("python -m dpnet.boards.fmax", __doc__, ECP5)
     for name, kind, value, meaning in (
         ("--seed", int, 1, "first seed of the placement"),
         ("--seeds", int, 1, "how many seeds"),
         ("--target", float, TARGET_MHZ, "clock that is asked for, MHz"),
     ):
-        arguments_parser.add_argument(
-            name, type=kind, default=value, help=f"{meaning} ({value:g})"
-        )
+        arguments_parser.add_argument(name, type=kind, default=value, help=f"{meaning} ({value:g})")
     options = arguments_parser.parse_args(arguments)
 
     def work() -> None:
@@ -99,9 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds = range(options.seed, options.seed + options.seeds)
         rows = measure_all(measured, seeds=seeds, target=options.target)
         report = {
-            "command": "make fmax", "tools": [str(tool) for tool in tools],
-            "script": SCRIPT.format(top=TOP), "device": DEVICE, "rows": rows,
-        }  # fmt: skip
+            "command": "make fmax",
+            "tools": [str(tool) for tool in tools],
+            "script": SCRIPT.format(top=TOP),
+            "device": DEVICE,
+            "rows": rows,
+        }
         write_json(build_root() / "fmax.json", report)
         print(json.dumps(report, indent=2) if options.json else table(rows))
         print(f"wrote {result_path('fmax.json')}", file=sys.stderr)
@@ -112,15 +114,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _row(name: str, lanes: int, kind: str, timings: Sequence[Timing]) -> dict[str, Any]:
     best = max(timings, key=lambda timing: timing.mhz)
     return {
-        "name": name, "activation": kind, "lanes": lanes, "mhz": best.mhz, "seed": best.seed,
-        "median": statistics.median(timing.mhz for timing in timings), "target": best.target,
-        "met": best.met, "seeds": [{"seed": t.seed, "mhz": t.mhz} for t in timings], **best.used,
+        "name": name,
+        "activation": kind,
+        "lanes": lanes,
+        "mhz": best.mhz,
+        "seed": best.seed,
+        "median": statistics.median(timing.mhz for timing in timings),
+        "target": best.target,
+        "met": best.met,
+        "seeds": [{"seed": t.seed, "mhz": t.mhz} for t in timings],
+        **best.used,
         "critical": {
             **asdict(best.critical),
             "source": best.critical.source.removeprefix("component."),
             "target": best.critical.target.removeprefix("component."),
         },
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`make resources`: what engines take of the XC7Z045, synthesized by Yosys.
 
-    python -m boards.resources [NAME…] [--json] [--modules]
+    python -m dpnet.boards.resources [NAME…] [--json] [--modules]
 
 Writes build/resources.json.  Exit codes: 0; 2 wrong usage; 3 no Yosys, or it failed; 130
 interrupted (run again: it goes on).
@@ -16,10 +16,10 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from boards.build import build_root, write_json
-from boards.command import Candidate, chosen, parser, progress, result_path, run
-from boards.tool import Tool
-from boards.xc7 import (
+from dpnet.boards.build import build_root, write_json
+from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
+from dpnet.boards.tool import Tool
+from dpnet.boards.xc7 import (
     KINDS,
     LIMITS,
     SCRIPT,
@@ -31,14 +31,14 @@ from boards.xc7 import (
     share,
     synthesize_netlist,
 )
-from boards.yosys import find_yosys
-from gateware.core import ArrayCore
-from gateware.dense import DenseCore
-from gateware.emit import emit
-from gateware.interleaved import InterleavedMultiplyAdd
-from gateware.multiply_add import MultiplyAdd
-from model.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
-from model.engine import EngineParameters
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
+from dpnet.gateware.baselines.dense import DenseCore
+from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
+from dpnet.model.engine.parameters import EngineParameters
 
 TOP = "engine"
 
@@ -95,9 +95,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"{row[kind]:,} {row['share'][kind]:4.0%}" for kind in KINDS]
         lines.append(
-            f"{row['name']:<20}{row['lanes']:>6}" + "".join(f"{cell:>16}" for cell in cells)
-            + f"  {row['binds']}" + ("" if row["fits"] else ": does not fit")
-        )  # fmt: skip
+            f"{row['name']:<20}{row['lanes']:>6}"
+            + "".join(f"{cell:>16}" for cell in cells)
+            + f"  {row['binds']}"
+            + ("" if row["fits"] else ": does not fit")
+        )
     limits = ", ".join(f"{kind} {float(limit):.0%}" for kind, limit in LIMITS.items())
     return "\n".join([*lines, f"of the XC7Z045; a design may take at most {limits}"])
 
@@ -116,7 +118,7 @@ def module_table(row: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments_parser = parser("python -m boards.resources", __doc__, ENGINES)
+    arguments_parser = parser("python -m dpnet.boards.resources", __doc__, ENGINES)
     arguments_parser.add_argument(
         "--modules", action="store_true", help="show what each module takes"
     )
@@ -143,9 +145,14 @@ def _row(name: str, lanes: int, netlist: Netlist) -> dict[str, Any]:
         {"module": use.module, "count": use.count, **_sizes(use.own)} for use in netlist.uses
     ]
     return {
-        "name": name, "lanes": lanes, **_sizes(total), "share": share(total),
-        "binds": binding(total), "fits": fits(total), "modules": modules,
-    }  # fmt: skip
+        "name": name,
+        "lanes": lanes,
+        **_sizes(total),
+        "share": share(total),
+        "binds": binding(total),
+        "fits": fits(total),
+        "modules": modules,
+    }
 
 
 def _sizes(resources: Resources) -> dict[str, int]:

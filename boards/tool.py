@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from boards.build import synthesis_folder
+from dpnet.boards.build import synthesis_folder
 
 CURE = "run make setup-synthesis, or pip install 'dpnet[synthesis]'"
 
@@ -44,10 +44,15 @@ class Tool:
         /tmp.  Raises `ToolError` with the tool's own error; an interrupt stops the tool too.
         """
         done = subprocess.run(
-            [*self.command, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            [*self.command, *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
             check=False,
-        )  # fmt: skip
+        )
         if done.returncode:
             log = synthesis_folder() / f"failed-{self.name.lower()}.log"
             log.write_text(done.stdout)
@@ -114,9 +119,13 @@ class Source:
 def _output(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False,
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
     except OSError:
         return ""
     return done.stdout + done.stderr

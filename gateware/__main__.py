@@ -1,24 +1,25 @@
 """Write the Verilog of an engine, for a flow of your own.
 
-    python -m gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
+python -m dpnet.gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from gateware.emit import emit
-from gateware.top import DOORS, Top
-from model.engine import EDGES, EngineParameters
+from dpnet.gateware.emit import emit
+from dpnet.gateware.top import DOORS, Top
+from dpnet.model.engine.parameters import EDGES, EngineParameters
 
 
 def main(arguments=None):
     """The command; 0, or 2 for wrong sizes or a file that cannot be written."""
     default = EngineParameters()
     parser = argparse.ArgumentParser(
-        prog="python -m gateware", description=__doc__,
+        prog="python -m dpnet.gateware",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--door", choices=DOORS, default="axi", help="front door (axi)")
     choices = {"edges": EDGES, "storage": ("block", "distributed")}
     for name, value in vars(default).items():
@@ -29,9 +30,12 @@ def main(arguments=None):
             )
             continue
         parser.add_argument(
-            option, type=type(value), choices=choices.get(name), default=value,
+            option,
+            type=type(value),
+            choices=choices.get(name),
+            default=value,
             help=f"{name} ({value})",
-        )  # fmt: skip
+        )
     parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = vars(parser.parse_args(arguments))

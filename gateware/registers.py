@@ -12,14 +12,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from model.regions import REGION_SHIFT, Region
+from dpnet.model.engine.regions import REGION_SHIFT, Region
 
 __all__ = [
-    "BY_NAME", "CRC_BYTES", "FIRST", "GATEWARE", "HEADER_BYTES", "HISTORY", "IDENTITY", "MAGIC",
-    "MAX_PAYLOAD", "MAX_RANGES", "MAX_VECTORS", "REGION_SHIFT", "REGISTERS", "RESPONSE",
-    "RUN_ERRORS", "STREAM", "VERSION", "Field", "Kind", "Operation", "Region", "Register", "State",
+    "BY_NAME",
+    "CRC_BYTES",
+    "FIRST",
+    "GATEWARE",
+    "HEADER_BYTES",
+    "HISTORY",
+    "IDENTITY",
+    "MAGIC",
+    "MAX_PAYLOAD",
+    "MAX_RANGES",
+    "MAX_VECTORS",
+    "REGION_SHIFT",
+    "REGISTERS",
+    "RESPONSE",
+    "RUN_ERRORS",
+    "STREAM",
+    "VERSION",
+    "Field",
+    "Kind",
+    "Operation",
+    "Region",
+    "Register",
+    "State",
     "Status",
-]  # fmt: skip
+]
 
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
@@ -155,16 +175,21 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("PACKED", "constant", "1: indices of fewer bits lie packed", ()),
     ("BOOT_NONCE", "read", "differs from one reset to the next; 0 only before the first frame", ()),
     ("EPOCH", "read", "epoch of the image; 0 after reset", ()),
-    ("STATUS", "read", "what the engine is doing", (
-        Field("state", 0, 2, "0 empty, 1 loading, 2 valid"),
-        Field("busy", 2, 1, "a run is on"),
-        Field("image", 3, 1, "the image changed in the stores and is not valid any more"),
-        Field("nonfinite", 8, 1, "last run: a NaN or infinity in a vector"),
-        Field("range", 9, 1, "last run: an activation or a requantizer input beyond its width"),
-        Field("sigma", 10, 1, "last run: a bucket sum that differs from the sum of the inputs"),
-        Field("overflow", 11, 1, "last run: an fp32 result overflowed to infinity"),
-        Field("parity", 12, 1, "last run, or results read since: a stored word changed"),
-    )),
+    (
+        "STATUS",
+        "read",
+        "what the engine is doing",
+        (
+            Field("state", 0, 2, "0 empty, 1 loading, 2 valid"),
+            Field("busy", 2, 1, "a run is on"),
+            Field("image", 3, 1, "the image changed in the stores and is not valid any more"),
+            Field("nonfinite", 8, 1, "last run: a NaN or infinity in a vector"),
+            Field("range", 9, 1, "last run: an activation or a requantizer input beyond its width"),
+            Field("sigma", 10, 1, "last run: a bucket sum that differs from the sum of the inputs"),
+            Field("overflow", 11, 1, "last run: an fp32 result overflowed to infinity"),
+            Field("parity", 12, 1, "last run, or results read since: a stored word changed"),
+        ),
+    ),
     ("IMAGE_CRC", "read", "CRC-32 of the words of the valid image", ()),
     ("IMAGE_WORDS", "read", "words of the valid image", ()),
     ("RUN", "read", "number of the last run that was started", ()),
@@ -182,15 +207,25 @@ _TABLE: tuple[tuple[str, str, str, tuple[Field, ...]], ...] = (
     ("OVERFLOW", "read", "cycles with this error since reset; stops at 65535", ()),
     ("PARITY", "read", "cycles with this error since reset; stops at 65535", ()),
     ("VECTORS", "write", "1 to 256: vectors of the next runs of a single layer; 1 after reset", ()),
-    ("RELEASE", "write", "streamed tiles of the last run that are in the stores; 0 at its start", (
-        Field("run", 0, 16, "number of the run; STALE if not equal to RUN"),
-        Field("tiles", 16, 16, "tiles since the start; fewer than before change nothing"),
-    )),
-    ("START", "start", "run layers first to last, once for each new run number", (
-        Field("run", 0, 16, "number of the run; one equal to RUN starts nothing"),
-        Field("first", 16, 8, "first layer"),
-        Field("last", 24, 8, "last layer"),
-    )),
+    (
+        "RELEASE",
+        "write",
+        "streamed tiles of the last run that are in the stores; 0 at its start",
+        (
+            Field("run", 0, 16, "number of the run; STALE if not equal to RUN"),
+            Field("tiles", 16, 16, "tiles since the start; fewer than before change nothing"),
+        ),
+    ),
+    (
+        "START",
+        "start",
+        "run layers first to last, once for each new run number",
+        (
+            Field("run", 0, 16, "number of the run; one equal to RUN starts nothing"),
+            Field("first", 16, 8, "first layer"),
+            Field("last", 24, 8, "last layer"),
+        ),
+    ),
 )
 
 REGISTERS = tuple(

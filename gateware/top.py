@@ -4,15 +4,15 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.axi import AxiLiteDoor
-from gateware.baseline import BaselineCore
-from gateware.core import ArrayCore
-from gateware.emit import place
-from gateware.link.endpoint import Endpoint
-from gateware.registers import Kind
-from gateware.uart import UartDoor
-from model.baseline import BaselineParameters, InterleavedParameters
-from model.engine import EDGES, EngineParameters
+from dpnet.gateware.baselines.paper import BaselineCore
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.doors.axi import AxiLiteDoor
+from dpnet.gateware.doors.uart import UartDoor
+from dpnet.gateware.emit import place
+from dpnet.gateware.link.endpoint import Endpoint
+from dpnet.gateware.registers import Kind
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.parameters import EDGES, EngineParameters
 
 DOORS = ("bytes", "uart", "axi")
 
@@ -23,36 +23,61 @@ def identity(params):
         is_interleaved = isinstance(params, InterleavedParameters)
         return {
             "KIND": Kind.INTERLEAVED if is_interleaved else Kind.BASELINE,
-            "STAGES": 1, "COLUMNS": 1, "SEGMENTS": 1, "INDEX_BITS": 0, "ENTRY_BITS": 32,
-            "ACTIVATION_BITS": 32, "ACCUMULATOR_BITS": 32,
-            "INDEX_DEPTH": params.weights, "SLOTS": params.rows, "RESULT_SLOTS": params.rows,
-            "VECTOR_WORDS": params.columns, "MAX_COLUMNS": params.columns,
-            "LAYERS": params.layers, "SLOT_CYCLES": 0, "BANK": 1, "ROW_BEATS": 1,
-            "EDGES": EDGES.index("fp32"), "PACKED": 0,
-        }  # fmt: skip
+            "STAGES": 1,
+            "COLUMNS": 1,
+            "SEGMENTS": 1,
+            "INDEX_BITS": 0,
+            "ENTRY_BITS": 32,
+            "ACTIVATION_BITS": 32,
+            "ACCUMULATOR_BITS": 32,
+            "INDEX_DEPTH": params.weights,
+            "SLOTS": params.rows,
+            "RESULT_SLOTS": params.rows,
+            "VECTOR_WORDS": params.columns,
+            "MAX_COLUMNS": params.columns,
+            "LAYERS": params.layers,
+            "SLOT_CYCLES": 0,
+            "BANK": 1,
+            "ROW_BEATS": 1,
+            "EDGES": EDGES.index("fp32"),
+            "PACKED": 0,
+        }
     names = (
-        "stages", "columns", "segments", "index_bits", "entry_bits", "activation_bits",
-        "accumulator_bits", "index_depth", "slots", "result_slots", "vector_words", "max_columns",
-        "layers", "slot_cycles", "bank", "row_beats",
-    )  # fmt: skip
+        "stages",
+        "columns",
+        "segments",
+        "index_bits",
+        "entry_bits",
+        "activation_bits",
+        "accumulator_bits",
+        "index_depth",
+        "slots",
+        "result_slots",
+        "vector_words",
+        "max_columns",
+        "layers",
+        "slot_cycles",
+        "bank",
+        "row_beats",
+    )
     return {
-        "KIND": Kind.ARRAY, **{name.upper(): getattr(params, name) for name in names},
-        "EDGES": EDGES.index(params.edges), "PACKED": int(params.packed),
-    }  # fmt: skip
+        "KIND": Kind.ARRAY,
+        **{name.upper(): getattr(params, name) for name in names},
+        "EDGES": EDGES.index(params.edges),
+        "PACKED": int(params.packed),
+    }
 
 
 class Top(wiring.Component):
     """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
 
     `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of
-    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `gateware.axi`).  With `status` there
-    are outputs for lamps: `busy`, a run is under way; `failed`, one of its errors came, until the
-    next run starts; `lost`, the line lost or damaged a byte (only a UART knows).
+    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `dpnet.gateware.doors.axi`).  With
+    `status` there are outputs for lamps: `busy`, a run is under way; `failed`, one of its errors
+    came, until the next run starts; `lost`, the line lost or damaged a byte (only a UART knows).
     """
 
-    def __init__(
-        self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000, status=False
-    ):
+    def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000, status=False):
         if not isinstance(params, EngineParameters | BaselineParameters):
             raise TypeError(
                 f"params must be EngineParameters or BaselineParameters, not {params!r}"

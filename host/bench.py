@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from host.driver import Driver, Progress
-from host.phases import Phases, TimedDriver
-from host.report import table
-from host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
-from model.baseline import BaselineParameters, InterleavedParameters
-from model.engine import EngineParameters
-from model.golden.bound import error_bound
-from model.golden.fp32 import SequentialFp32
-from model.golden.network import fp32_layer
-from model.image import Image, ImageLayer
+from dpnet.host.driver import Driver, Progress
+from dpnet.host.phases import Phases, TimedDriver
+from dpnet.host.report import table
+from dpnet.host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.golden.bound import error_bound
+from dpnet.model.golden.fp32 import SequentialFp32
+from dpnet.model.golden.network import fp32_layer
+from dpnet.model.image import Image, ImageLayer
 
 PAPER_MS = {
     (1000, 1024): (61.5, 11.9),
@@ -104,9 +104,7 @@ def bench_layer(
     session.load(progress)
     y, cycles = session.run_layer(0, x, progress)
     golden = _golden(layer, x, engine)
-    row = _row(
-        layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0)
-    )
+    row = _row(layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0))
     row = replace(row, **asdict(driver.phases))
     if session.streamed:
         report = session.report
@@ -131,12 +129,12 @@ def _back_to_back(
     found, cycles = session.run_batch(0, vectors)
     golden = np.stack([_golden(layer, vector, engine) for vector in vectors])
     return replace(
-        row, interval_cycles=(cycles - row.cycles) / (count - 1),
-        predicted_interval=engine.interval_cycles(
-            layer.rows, layer.columns, layer.k, fp32_in=True
-        ),
-        compared=row.compared + found.size, mismatches=row.mismatches + _differing(found, golden),
-    )  # fmt: skip
+        row,
+        interval_cycles=(cycles - row.cycles) / (count - 1),
+        predicted_interval=engine.interval_cycles(layer.rows, layer.columns, layer.k, fp32_in=True),
+        compared=row.compared + found.size,
+        mismatches=row.mismatches + _differing(found, golden),
+    )
 
 
 def _differing(found: NDArray[np.float32], golden: NDArray[np.float32]) -> int:
@@ -163,33 +161,56 @@ def _row(
         name, lanes = "lane" if engine.lanes == 1 else "array", engine.lanes
         assert layer.codebook is not None
         bound = error_bound(
-            layer.codebook, layer.indices, x,
-            bits=engine.activation_bits, entry_bits=engine.entry_bits,
-        )  # fmt: skip
+            layer.codebook,
+            layer.indices,
+            x,
+            bits=engine.activation_bits,
+            entry_bits=engine.entry_bits,
+        )
         within = bool((np.abs(error) <= bound).all())
     paper = PAPER_MS.get((layer.rows, layer.columns))
     return BenchRow(
-        name=layer.name, rows=layer.rows, columns=layer.columns, bits=(layer.k - 1).bit_length(),
-        engine=name, lanes=lanes, cycles=cycles, predicted_cycles=predicted,
-        interval_cycles=None, predicted_interval=None, ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
+        name=layer.name,
+        rows=layer.rows,
+        columns=layer.columns,
+        bits=(layer.k - 1).bit_length(),
+        engine=name,
+        lanes=lanes,
+        cycles=cycles,
+        predicted_cycles=predicted,
+        interval_cycles=None,
+        predicted_interval=None,
+        ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
         paper_ms=None if paper is None or interleaved else paper[name != "paper-baseline"],
-        compared=y.size, mismatches=_differing(y, golden),
-        max_error=float(np.abs(error).max()), rms_error=float(np.sqrt((error**2).mean())),
+        compared=y.size,
+        mismatches=_differing(y, golden),
+        max_error=float(np.abs(error).max()),
+        rms_error=float(np.sqrt((error**2).mean())),
         max_error_fp32=float(np.abs(sequential).max()),
-        rms_error_fp32=float(np.sqrt((sequential**2).mean())), within_bound=within,
-    )  # fmt: skip
+        rms_error_fp32=float(np.sqrt((sequential**2).mean())),
+        within_bound=within,
+    )
 
 
 def bench_table(rows: list[BenchRow]) -> str:
     """The rows as a table for the terminal, speed-ups over the first baseline of the same
     matrix."""
     head = (
-        "matrix", "engine", "lanes", "cycles", "next vector", "ms @ 100 MHz", "speed-up",
-        "paper ms", "differ", "max error", "fp32's", "rms error", "fp32's",
-    )  # fmt: skip
-    slow = {
-        (r.rows, r.columns): r.cycles for r in reversed(rows) if r.engine.endswith("baseline")
-    }
+        "matrix",
+        "engine",
+        "lanes",
+        "cycles",
+        "next vector",
+        "ms @ 100 MHz",
+        "speed-up",
+        "paper ms",
+        "differ",
+        "max error",
+        "fp32's",
+        "rms error",
+        "fp32's",
+    )
+    slow = {(r.rows, r.columns): r.cycles for r in reversed(rows) if r.engine.endswith("baseline")}
 
     def speed_up(row: BenchRow) -> str:
         base = slow.get((row.rows, row.columns))
@@ -200,17 +221,28 @@ def bench_table(rows: list[BenchRow]) -> str:
         return (cells if row.sent_bytes else ("–", "–")) if streamed else ()
 
     streamed = any(row.sent_bytes for row in rows)
-    return table((*head, *(("stalled", "bytes sent") if streamed else ())), [
-        (
-            f"{r.name} {r.rows} × {r.columns}", r.engine, r.lanes, f"{r.cycles:,}",
-            "–" if r.interval_cycles is None else f"{r.interval_cycles:,.0f}",
-            f"{r.ms_at_100_mhz:.4f}", speed_up(r),
-            "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", r.mismatches,
-            f"{r.max_error:.2e}", f"{r.max_error_fp32:.2e}", f"{r.rms_error:.2e}",
-            f"{r.rms_error_fp32:.2e}", *streaming(r),
-        )
-        for r in rows
-    ])  # fmt: skip
+    return table(
+        (*head, *(("stalled", "bytes sent") if streamed else ())),
+        [
+            (
+                f"{r.name} {r.rows} × {r.columns}",
+                r.engine,
+                r.lanes,
+                f"{r.cycles:,}",
+                "–" if r.interval_cycles is None else f"{r.interval_cycles:,.0f}",
+                f"{r.ms_at_100_mhz:.4f}",
+                speed_up(r),
+                "–" if r.paper_ms is None else f"{r.paper_ms:.2f}",
+                r.mismatches,
+                f"{r.max_error:.2e}",
+                f"{r.max_error_fp32:.2e}",
+                f"{r.rms_error:.2e}",
+                f"{r.rms_error_fp32:.2e}",
+                *streaming(r),
+            )
+            for r in rows
+        ],
+    )
 
 
 SIMULATED = ("sim://", "sim-axi://")
@@ -221,21 +253,40 @@ def phase_table(rows: list[BenchRow], ports: list[str]) -> str:
     """What load, vector, run and read-back took over each row's port, in milliseconds of its clock;
     `chip ms`: of the run, what the engine computed, by its own count at 100 MHz."""
     head = (
-        "engine", "load bytes", "load ms", "MB/s", "vector ms", "run ms", "chip ms", "paper ms",
-        "read-back ms", "all but load ms", "time", "port",
-    )  # fmt: skip
+        "engine",
+        "load bytes",
+        "load ms",
+        "MB/s",
+        "vector ms",
+        "run ms",
+        "chip ms",
+        "paper ms",
+        "read-back ms",
+        "all but load ms",
+        "time",
+        "port",
+    )
 
     def ms(seconds: float) -> str:
         return f"{1000 * seconds:,.3f}"
 
-    return table(head, [
-        (
-            r.engine, f"{r.load_bytes:,}", ms(r.load_s),
-            f"{r.load_bytes / r.load_s / 1e6:.3f}" if r.load_s else "–", ms(r.vector_s),
-            ms(r.run_s), f"{r.ms_at_100_mhz:,.3f}",
-            "–" if r.paper_ms is None else f"{r.paper_ms:.2f}", ms(r.back_s),
-            ms(r.vector_s + r.run_s + r.back_s),
-            "simulated" if port.startswith(SIMULATED) else "real", port,
-        )
-        for r, port in zip(rows, ports, strict=True)
-    ])  # fmt: skip
+    return table(
+        head,
+        [
+            (
+                r.engine,
+                f"{r.load_bytes:,}",
+                ms(r.load_s),
+                f"{r.load_bytes / r.load_s / 1e6:.3f}" if r.load_s else "–",
+                ms(r.vector_s),
+                ms(r.run_s),
+                f"{r.ms_at_100_mhz:,.3f}",
+                "–" if r.paper_ms is None else f"{r.paper_ms:.2f}",
+                ms(r.back_s),
+                ms(r.vector_s + r.run_s + r.back_s),
+                "simulated" if port.startswith(SIMULATED) else "real",
+                port,
+            )
+            for r, port in zip(rows, ports, strict=True)
+        ],
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from host.commands import (
+from dpnet.host.commands import (
     BUG,
     CLOSED,
     DIFFERENT,
@@ -23,11 +23,11 @@ from host.commands import (
     DifferenceError,
     InputError,
 )
-from host.errors import LinkError
-from host.session import CapacityError
-from model.compile import CompileError
-from model.image import ImageError
-from model.quantizer.quantized import QuantizeError
+from dpnet.host.errors import LinkError
+from dpnet.host.session import CapacityError
+from dpnet.model.compile import CompileError
+from dpnet.model.image import ImageError
+from dpnet.model.quantizer.quantized import QuantizeError
 
 COMMANDS = {
     "train": "train a network on the digits with DP-Net and compile it to an image",
@@ -73,27 +73,32 @@ def _run(argv: list[str]) -> int:
     arguments = _arguments(argv)
     if isinstance(arguments, int):
         return arguments
-    code: int = importlib.import_module(f"host.commands.{arguments.command}").run(arguments)
+    code: int = importlib.import_module(f"dpnet.host.commands.{arguments.command}").run(arguments)
     return code
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace | int:
     """The arguments, or the exit code after --help."""
     parser = _Parser(
-        prog="dpnet", description="Networks of shared weights on an FPGA without multipliers.",
-        epilog=f"{EXIT_CODES}\n\n{EXAMPLE}", allow_abbrev=False,
+        prog="dpnet",
+        description="Networks of shared weights on an FPGA without multipliers.",
+        epilog=f"{EXIT_CODES}\n\n{EXAMPLE}",
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--version", action="version", version=f"dpnet {version('dpnet')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False,
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         # PyTorch takes seconds to import: only what this call needs.
         if name in argv:
-            module = importlib.import_module(f"host.commands.{name}")
+            module = importlib.import_module(f"dpnet.host.commands.{name}")
             command.epilog = f"{EXIT_CODES}\n\nexample:\n{module.EXAMPLE}"
             command.add_argument(
                 "--json", action="store_true", help="print one JSON document instead of text"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import (
+from dpnet.gateware.registers import (
     BY_NAME,
     IDENTITY,
     MAGIC,
@@ -22,10 +22,10 @@ from gateware.registers import (
     State,
     Status,
 )
-from host.errors import DeadlineError, EngineError, ProtocolError
-from host.link import Link
-from host.request import Request
-from host.segments import LoadImage, Progress, Reporter, Segment, Words, as_words, pieces
+from dpnet.host.errors import DeadlineError, EngineError, ProtocolError
+from dpnet.host.link import Link
+from dpnet.host.link.request import Request
+from dpnet.host.segments import LoadImage, Progress, Reporter, Segment, Words, as_words, pieces
 
 _REPAIRS = 3
 _SLOWEST_WORDS_PER_S = 5_000
@@ -43,7 +43,7 @@ _RUN_MEANINGS = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What an engine is: its registers of `gateware.registers.IDENTITY`, and its versions."""
+    """What an engine is: its registers of `dpnet.gateware.registers.IDENTITY`, and its versions."""
 
     protocol: int
     gateware: int
@@ -79,8 +79,8 @@ assert {field.name.upper() for field in fields(Identity)} == {"PROTOCOL", "GATEW
 @dataclass(frozen=True)
 class RunReport:
     """A finished run: cycles counted by the engine, from the start to the last result, and the
-    names of its errors (of `gateware.registers.RUN_ERRORS`).  `stalled` of the cycles passed
-    waiting for tiles, of which `sent_bytes` were sent (`host.stream`)."""
+    names of its errors (of `dpnet.gateware.registers.RUN_ERRORS`).  `stalled` of the cycles passed
+    waiting for tiles, of which `sent_bytes` were sent (`dpnet.host.stream`)."""
 
     cycles: int
     errors: tuple[str, ...] = ()
@@ -90,9 +90,11 @@ class RunReport:
     def __add__(self, other: RunReport) -> RunReport:
         """Both runs together."""
         return RunReport(
-            self.cycles + other.cycles, self.errors + other.errors, self.stalled + other.stalled,
+            self.cycles + other.cycles,
+            self.errors + other.errors,
+            self.stalled + other.stalled,
             self.sent_bytes + other.sent_bytes,
-        )  # fmt: skip
+        )
 
 
 class Driver:
@@ -182,9 +184,7 @@ class Driver:
         """`count` words from `address`."""
         return np.frombuffer(self.link.read(address, 4 * count), "<u4").astype(np.uint32)
 
-    def run(
-        self, first: int, last: int, timeout_s: float = 10.0, *, vectors: int = 1
-    ) -> RunReport:
+    def run(self, first: int, last: int, timeout_s: float = 10.0, *, vectors: int = 1) -> RunReport:
         """Run layers `first` to `last` and wait for the end; a single layer may take `vectors` (1
         to 256) back to back.
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from gateware.registers import Operation
-from host.driver import Driver, RunReport
-from host.segments import LoadImage, Progress, Segment, Words
+from dpnet.gateware.registers import Operation
+from dpnet.host.driver import Driver, RunReport
+from dpnet.host.segments import LoadImage, Progress, Segment, Words
 
 Result = TypeVar("Result")
 

@@ -10,12 +10,19 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from host.errors import LinkError
-from host.segments import Segment
-from model.engine import EngineParameters, ceil_div
-from model.image import Image, ImageLayer
-from model.layout import Descriptor, Region, codebook_store, index_rows, index_store, row_store
-from model.tiles import tile_words
+from dpnet.host.errors import LinkError
+from dpnet.host.segments import Segment
+from dpnet.model.engine.layout import (
+    Descriptor,
+    Region,
+    codebook_store,
+    index_rows,
+    index_store,
+    row_store,
+)
+from dpnet.model.engine.parameters import EngineParameters, ceil_div
+from dpnet.model.engine.tiles import tile_words
+from dpnet.model.image import Image, ImageLayer
 
 Integers = NDArray[np.int64]
 
@@ -67,7 +74,7 @@ class _Home:
 
 @dataclass(frozen=True)
 class _Weights:
-    """See `model.tiles.Weights`."""
+    """See `dpnet.model.engine.tiles.Weights`."""
 
     indices: NDArray[np.uint8]
     entries: Integers
@@ -94,12 +101,24 @@ def place_layers(image: Image, engine: EngineParameters) -> list[Placement]:
         out_row = row + vector_rows
         chained = not layer.is_fp32 and number < len(image.layers) - 1
         descriptor = Descriptor(
-            beats=engine.beats(layer.columns), tiles=home.tiles, rows=layer.rows, k=layer.k,
-            index_row=home.index_row, slot=home.slot, result_slot=result_slot, in_row=row,
-            out_row=out_row if chained else 0, out_bits=layer.out_bits, vector_rows=vector_rows,
-            index_bits=engine.index_bits_of(layer.k), stream=home.stream, fp32_in=layer.is_fp32,
-            fp32_out=layer.is_fp32, relu=layer.relu, forward=chained,
-        )  # fmt: skip
+            beats=engine.beats(layer.columns),
+            tiles=home.tiles,
+            rows=layer.rows,
+            k=layer.k,
+            index_row=home.index_row,
+            slot=home.slot,
+            result_slot=result_slot,
+            in_row=row,
+            out_row=out_row if chained else 0,
+            out_bits=layer.out_bits,
+            vector_rows=vector_rows,
+            index_bits=engine.index_bits_of(layer.k),
+            stream=home.stream,
+            fp32_in=layer.is_fp32,
+            fp32_out=layer.is_fp32,
+            relu=layer.relu,
+            forward=chained,
+        )
         placements.append(Placement(layer, descriptor))
         results = result_slot + engine.tiles(layer.rows) * engine.stages
         _check(layer, "result slots", results, engine.result_slots)
@@ -124,9 +143,10 @@ def _homes(image: Image, engine: EngineParameters) -> list[_Home]:
     for number, size in enumerate(sizes):
         if number in streamed:
             ring = min(
-                size.tiles, (engine.index_depth - ring_row) // size.index_rows,
+                size.tiles,
+                (engine.index_depth - ring_row) // size.index_rows,
                 (engine.slots - ring_slot) // engine.stages,
-            )  # fmt: skip
+            )
             homes.append(_Home(ring_row, ring_slot, ring, size.tiles))
         else:
             homes.append(_Home(index_row, slot, size.tiles, 0))
@@ -251,8 +271,10 @@ def _weights(layer: ImageLayer, engine: EngineParameters) -> _Weights:
         )
     zeros = np.zeros(layer.rows, np.int64)
     return _Weights(
-        indices=layer.indices, entries=entries,
+        indices=layer.indices,
+        entries=entries,
         bias=zeros if layer.bias is None else layer.bias,
         multiplier=zeros if layer.multiplier is None else layer.multiplier,
-        shift=zeros if layer.shift is None else layer.shift, exponent=exponent,
-    )  # fmt: skip
+        shift=zeros if layer.shift is None else layer.shift,
+        exponent=exponent,
+    )

@@ -27,9 +27,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    right = [
-        n > 0 and all(_is_figure(row[n]) for row in cells) for n in range(len(head))
-    ]  # fmt: skip
+    right = [n > 0 and all(_is_figure(row[n]) for row in cells) for n in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
         parts = [

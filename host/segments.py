@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import MAX_PAYLOAD, MAX_RANGES, REGION_SHIFT, Region
+from dpnet.gateware.registers import MAX_PAYLOAD, MAX_RANGES, REGION_SHIFT, Region
 
 Words = NDArray[np.uint32]
 Segment = tuple[int, Words]
@@ -54,7 +54,7 @@ class LoadImage:
         """The image in parts of at most `CHUNK_WORDS` words."""
         for address, words in self.segments:
             for start in range(0, len(words), CHUNK_WORDS):
-                yield address + 4 * start, words[start:start + CHUNK_WORDS]
+                yield address + 4 * start, words[start : start + CHUNK_WORDS]
 
 
 def joined(segments: Sequence[Segment]) -> list[Segment]:
@@ -93,7 +93,7 @@ def pieces(segments: Sequence[Segment]) -> Iterator[tuple[int, bytes]]:
     for address, words in segments:
         data = words.tobytes()
         for start in range(0, len(data), MAX_PAYLOAD):
-            yield address + start, data[start:start + MAX_PAYLOAD]
+            yield address + start, data[start : start + MAX_PAYLOAD]
 
 
 class Reporter:

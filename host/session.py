@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import BY_NAME, MAX_VECTORS, Kind
-from host.driver import Driver, Identity, Progress, RunReport
-from host.errors import EngineError, ProtocolError
-from host.link import AHEAD_BYTES, Link
-from host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
-from host.segments import LoadImage
-from host.stream import run_streamed, settle
-from host.transport import open_transport
-from model.baseline import BaselineParameters, InterleavedParameters
-from model.engine import EDGES, EngineParameters
-from model.image import Image, ImageError, ImageLayer
-from model.layout import (
+from dpnet.gateware.registers import BY_NAME, MAX_VECTORS, Kind
+from dpnet.host.driver import Driver, Identity, Progress, RunReport
+from dpnet.host.errors import EngineError, ProtocolError
+from dpnet.host.link import AHEAD_BYTES, Link
+from dpnet.host.link.transport import open_transport
+from dpnet.host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
+from dpnet.host.segments import LoadImage
+from dpnet.host.stream import run_streamed, settle
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.layout import (
     Descriptor,
     Region,
     result_bytes,
@@ -29,12 +27,22 @@ from model.layout import (
     vector_row_bytes,
     vector_store,
 )
-from model.tiles import streamed_cycles
+from dpnet.model.engine.parameters import EDGES, EngineParameters
+from dpnet.model.engine.tiles import streamed_cycles
+from dpnet.model.image import Image, ImageError, ImageLayer
 
 __all__ = [
-    "BASELINES", "CLOCK_HZ", "BaselineSession", "CapacityError", "Parameters", "Session", "connect",
-    "parameters", "place_layers", "segments",
-]  # fmt: skip
+    "BASELINES",
+    "CLOCK_HZ",
+    "BaselineSession",
+    "CapacityError",
+    "Parameters",
+    "Session",
+    "connect",
+    "parameters",
+    "place_layers",
+    "segments",
+]
 
 CLOCK_HZ = 100_000_000
 
@@ -52,9 +60,11 @@ def parameters(identity: Identity) -> Parameters:
     `ProtocolError` if there is no such engine."""
     if identity.kind in BASELINES:
         return BASELINES[identity.kind](
-            weights=identity.index_depth, columns=identity.max_columns, rows=identity.slots,
+            weights=identity.index_depth,
+            columns=identity.max_columns,
+            rows=identity.slots,
             layers=identity.layers,
-        )  # fmt: skip
+        )
     known = {field.name for field in fields(EngineParameters)}
     sizes = {name: value for name, value in vars(identity).items() if name in known}
     if identity.edges < len(EDGES):
@@ -123,9 +133,14 @@ class Session:
                 total += streamed_cycles(self.engine, descriptor, layer.columns)
                 continue
             total += self.engine.layer_cycles(
-                layer.rows, layer.columns, layer.k, fp32_in=descriptor.fp32_in,
-                fp32_out=descriptor.fp32_out, forward=descriptor.forward, vectors=vectors,
-            )  # fmt: skip
+                layer.rows,
+                layer.columns,
+                layer.k,
+                fp32_in=descriptor.fp32_in,
+                fp32_out=descriptor.fp32_out,
+                forward=descriptor.forward,
+                vectors=vectors,
+            )
         return total * (vectors if alone else 1)
 
     def most_vectors(self, number: int) -> int:
@@ -254,9 +269,9 @@ class Session:
         pitch = placement.tiles * self.engine.stages * slot_words(self.engine)
         count = (vectors - 1) * pitch + result_bytes(self.engine, rows) // 4
         words = self.driver.read_words(address, count)
-        return np.stack([
-            results(self.engine, words[n * pitch : (n + 1) * pitch], rows) for n in range(vectors)
-        ])  # fmt: skip
+        return np.stack(
+            [results(self.engine, words[n * pitch : (n + 1) * pitch], rows) for n in range(vectors)]
+        )
 
 
 class BaselineSession:

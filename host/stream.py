@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
-from gateware.registers import BY_NAME, STREAM, Operation, State
-from host.driver import Driver, RunReport, register_word
-from host.errors import DeadlineError, EngineError, LinkError
-from host.request import Request
-from host.segments import Progress, Segment, pieces
+from dpnet.gateware.registers import BY_NAME, STREAM, Operation, State
+from dpnet.host.driver import Driver, RunReport, register_word
+from dpnet.host.errors import DeadlineError, EngineError, LinkError
+from dpnet.host.link.request import Request
+from dpnet.host.segments import Progress, Segment, pieces
 
 _EVERYTHING = 0xFFFF
 _LOOKS, _LOOK_REPLIES = 5, 8

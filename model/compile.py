@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.golden.align import align_codebook
-from model.golden.requantize import Requantize
-from model.image import Image, ImageLayer
-from model.quantizer.quantized import Quantized
+from dpnet.model.golden.align import align_codebook
+from dpnet.model.golden.requantize import Requantize
+from dpnet.model.image import Image, ImageLayer
+from dpnet.model.quantizer.quantized import Quantized
 
 Floats = NDArray[np.floating[Any]]
 
@@ -58,8 +58,11 @@ def compile_integer(
             *align_codebook(layer.quantized.codebook, entry_bits),
             np.asarray(layer.bias, np.float64) / scale,
         )
-        dense = np.take_along_axis(np.ldexp(entries.astype(np.float64), exponent[:, None]),
-                                   layer.quantized.indices.astype(np.intp), 1)  # fmt: skip
+        dense = np.take_along_axis(
+            np.ldexp(entries.astype(np.float64), exponent[:, None]),
+            layer.quantized.indices.astype(np.intp),
+            1,
+        )
         values = values @ dense.T + layer.bias
         if layer.relu:
             values = np.maximum(values, 0)
@@ -69,9 +72,12 @@ def compile_integer(
         )
         scale = next_scale
     return Image(
-        layers=tuple(compiled), input_scale=input_scale, input_bits=activation_bits,
-        output_scale=scale, about=about or {},
-    )  # fmt: skip
+        layers=tuple(compiled),
+        input_scale=input_scale,
+        input_bits=activation_bits,
+        output_scale=scale,
+        about=about or {},
+    )
 
 
 def compile_fp32(
@@ -81,11 +87,14 @@ def compile_fp32(
     """An image of matrices for fp32 vectors: name -> (quantized rows, the weight's own shape)."""
     layers = tuple(
         ImageLayer(
-            name=name, shape=shape, indices=rows.indices, k=rows.k,
+            name=name,
+            shape=shape,
+            indices=rows.indices,
+            k=rows.k,
             codebook=rows.codebook.astype(np.float32),
         )
         for name, (rows, shape) in quantized.items()
-    )  # fmt: skip
+    )
     return Image(layers=layers, about=about or {})
 
 
@@ -132,10 +141,18 @@ def _integer_layer(
     multiplier, shift = _fixed_point(layer.name, unit / next_scale)
     rows, columns = layer.quantized.indices.shape
     return ImageLayer(
-        name=layer.name, shape=(rows, columns), indices=layer.quantized.indices,
-        k=layer.quantized.k, entries=entries, exponent=exponent, bias=bias.astype(np.int64),
-        multiplier=multiplier, shift=shift, relu=layer.relu, out_bits=out_bits,
-    )  # fmt: skip
+        name=layer.name,
+        shape=(rows, columns),
+        indices=layer.quantized.indices,
+        k=layer.quantized.k,
+        entries=entries,
+        exponent=exponent,
+        bias=bias.astype(np.int64),
+        multiplier=multiplier,
+        shift=shift,
+        relu=layer.relu,
+        out_bits=out_bits,
+    )
 
 
 def _fixed_point(name: str, factor: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

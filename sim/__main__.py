@@ -1,6 +1,7 @@
 """`make sim`: the whole chain on real input, from training to counted cycles.
 
-    python -m sim [--stages 8] [--columns 16] [--segments 2] [--seed 0] [--waves] [--weights FILE]
+    python -m dpnet.sim [--stages 8] [--columns 16] [--segments 2] [--seed 0] [--waves] [--weights
+    FILE]
 
 Exit codes: 0 everything equals golden; 1 something differs; 2 wrong usage or file; 3 no simulator
 or a board failed; 130 interrupted (run again: it goes on).
@@ -20,16 +21,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from host.bench import VECTORS, BenchRow, bench_table
-from host.commands import InputError
-from host.driver import Driver
-from host.errors import LinkError
-from host.link import Link
-from model.engine import EngineParameters
-from model.networks.digits import digits
-from sim.bench import build_root
-from sim.board import BOARDS, Parameters, SimTransport, build_board, check_size
-from sim.chain import (
+from dpnet.host.bench import VECTORS, BenchRow, bench_table
+from dpnet.host.commands import InputError
+from dpnet.host.driver import Driver
+from dpnet.host.errors import LinkError
+from dpnet.host.link import Link
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.networks.digits import digits
+from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
+from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.kit.bench import build_root
+from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
     network_table,
@@ -37,10 +39,9 @@ from sim.chain import (
     settings_for,
     train_networks,
 )
-from sim.harness import HarnessError
-from sim.picture import draw
-from sim.simulator import Simulator, SimulatorError, find_simulator
-from sim.table_six import CHECKPOINT, Case, file_cases, run_table, trained_cases
+from dpnet.sim.measure.picture import draw
+from dpnet.sim.measure.table_six import CHECKPOINT, Case, file_cases, run_table, trained_cases
+from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,15 +65,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     default = EngineParameters()
     parser = _Parser(
-        prog="python -m sim",
+        prog="python -m dpnet.sim",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name in ("stages", "columns", "segments"):
         parser.add_argument(
-            f"--{name}", type=int, default=getattr(default, name),
+            f"--{name}",
+            type=int,
+            default=getattr(default, name),
             help=f"{name} of the array ({getattr(default, name)})",
-        )  # fmt: skip
+        )
     parser.add_argument("--seed", type=int, default=0, help="seed of training (0)")
     parser.add_argument(
         "--waves", action="store_true", help="write a waveform of the first picture"
@@ -96,7 +99,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"sim: {message}; see python -m sim --help\n")
+        self.exit(2, f"sim: {message}; see python -m dpnet.sim --help\n")
 
 
 def _engine(options: argparse.Namespace) -> EngineParameters:
@@ -109,10 +112,12 @@ def _engine(options: argparse.Namespace) -> EngineParameters:
     depth = max(engine.tiles(rows) * engine.beats(columns) for rows, columns in shapes)
     slots = engine.stages * max(engine.tiles(1000), engine.tiles(256) + 2)
     return replace(
-        engine, index_depth=max(engine.index_depth, depth), slots=max(engine.slots, slots),
+        engine,
+        index_depth=max(engine.index_depth, depth),
+        slots=max(engine.slots, slots),
         result_slots=max(engine.result_slots, VECTORS * slots),
         vector_words=max(engine.vector_words, VECTORS * 2048),
-    )  # fmt: skip
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -219,9 +224,12 @@ class _Boards:
     """The boards of this run, built in the background while networks train."""
 
     def __init__(
-        self, pool: ThreadPoolExecutor, engine: EngineParameters, simulator: Simulator,
+        self,
+        pool: ThreadPoolExecutor,
+        engine: EngineParameters,
+        simulator: Simulator,
         waves: Path | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.started = time.monotonic()
         self._waves = waves / "waves.vcd" if waves else None
         params: dict[str, Parameters] = {**BOARDS, "array": engine}
@@ -230,9 +238,7 @@ class _Boards:
             for name in ("array", "baseline", "lane")
         }
 
-    def _build(
-        self, params: Parameters, simulator: Simulator, traced: bool
-    ) -> list[str]:
+    def _build(self, params: Parameters, simulator: Simulator, traced: bool) -> list[str]:
         return build_board(params, simulator, waves=traced and self._waves is not None)
 
     def open(self, name: str, *, traced: bool = False) -> _Board:
@@ -270,9 +276,15 @@ def _failures(networks: list[NetworkRow], table6: list[BenchRow]) -> list[str]:
 
 
 def _finish(
-    options: argparse.Namespace, simulator: Simulator, source: str, networks: list[NetworkRow],
-    table6: list[BenchRow], predictions: np.ndarray[Any, Any], folder: Path, started: float,
-) -> None:  # fmt: skip
+    options: argparse.Namespace,
+    simulator: Simulator,
+    source: str,
+    networks: list[NetworkRow],
+    table6: list[BenchRow],
+    predictions: np.ndarray[Any, Any],
+    folder: Path,
+    started: float,
+) -> None:
     """Tables, picture, report; only here, when everything was measured in this run."""
     _heading("results")
     print(network_table(networks))
@@ -287,11 +299,15 @@ def _finish(
     picture = folder / "report.png"
     draw(picture, networks, table6, data.test_x.numpy(), data.test_y.numpy(), predictions)
     document = {
-        "command": "make sim", "seed": options.seed, "simulator": str(simulator),
-        "engine": asdict(options.engine), "matrices": source,
+        "command": "make sim",
+        "seed": options.seed,
+        "simulator": str(simulator),
+        "engine": asdict(options.engine),
+        "matrices": source,
         "seconds": round(time.monotonic() - started, 1),
-        "networks": [asdict(row) for row in networks], "table6": [asdict(row) for row in table6],
-    }  # fmt: skip
+        "networks": [asdict(row) for row in networks],
+        "table6": [asdict(row) for row in table6],
+    }
     report = folder / "report.json"
     scratch = report.with_suffix(".part")
     scratch.write_text(json.dumps(document, indent=2) + "\n")

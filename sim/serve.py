@@ -1,6 +1,6 @@
 """A simulated board on a socket, for unmodified pyserial code.
 
-    python -m sim.serve sim://array --port 4000
+    python -m dpnet.sim.serve sim://array --port 4000
     dpnet info --port socket://127.0.0.1:4000
 
 One client at a time; the board keeps its image from one to the next.
@@ -14,8 +14,8 @@ import socket
 import sys
 from collections.abc import Callable
 
-from host.errors import PortError
-from sim.board import CLOCK_HZ, SimTransport, open_board
+from dpnet.host.errors import PortError
+from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport, open_board
 
 _STEP_CYCLES = 2_000
 _IDLE_S = 0.05
@@ -80,7 +80,7 @@ def listen(port: int) -> socket.socket:
 def main(arguments: list[str] | None = None) -> int:
     """The command; 0 after Ctrl-C, 3 if board or port failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m sim.serve",
+        prog="python -m dpnet.sim.serve",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         transport = open_board(options.url)
         listener = listen(options.port)
     except PortError as error:
-        print(f"sim.serve: {error}", file=sys.stderr)
+        print(f"dpnet.sim.serve: {error}", file=sys.stderr)
         return 3
     number = listener.getsockname()[1]
     print(f"{options.url} listens on socket://127.0.0.1:{number} (Ctrl-C ends it)", flush=True)
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except PortError as error:
-        print(f"sim.serve: {error}", file=sys.stderr)
+        print(f"dpnet.sim.serve: {error}", file=sys.stderr)
         return 3
     finally:
         listener.close()

@@ -15,13 +15,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from host.session import segments
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.engine import EngineParameters
-from model.image import Image, write_image
-from model.networks.digits import digits
-from model.quantizer.exact import quantize
-from sim.engine_model import VALID, EngineModel
+from dpnet.host.session import segments
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.image import Image, write_image
+from dpnet.model.networks.digits import digits
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.peers.engine_model import VALID, EngineModel
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
@@ -98,10 +98,12 @@ class Board:
 
 def fp32_image(path: str = "m.dpnet", *shapes: tuple[int, int], k: int = 16) -> Image:
     rng = np.random.default_rng(0)
-    image = compile_fp32({
-        f"m{n}": (quantize(rng.standard_normal(shape), k), shape)
-        for n, shape in enumerate(shapes or [(9, 12)])
-    })  # fmt: skip
+    image = compile_fp32(
+        {
+            f"m{n}": (quantize(rng.standard_normal(shape), k), shape)
+            for n, shape in enumerate(shapes or [(9, 12)])
+        }
+    )
     write_image(image, Path(path))
     return image
 
@@ -140,6 +142,9 @@ def refused(result: Result, code: int, message: str) -> None:
 
 def start(*arguments: object, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "host.cli", *map(str, arguments)], text=True, stdout=stdout,
-        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )  # fmt: skip
+        [sys.executable, "-m", "dpnet.host.cli", *map(str, arguments)],
+        text=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )

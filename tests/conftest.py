@@ -13,8 +13,8 @@ from cli_kit import (
     Result,
 )
 
-from host.cli import main
-from sim.bench import build_root
+from dpnet.host.cli import main
+from dpnet.sim.kit.bench import build_root
 
 
 @pytest.fixture

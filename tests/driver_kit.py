@@ -1,12 +1,11 @@
 """A driver in front of an engine's model, and images to load, for the tests of the driver."""
 
-
 import numpy as np
 
-from host.driver import Driver
-from host.link import Link
-from sim.engine_model import EngineModel
-from sim.faulty import ModelTransport
+from dpnet.host.driver import Driver
+from dpnet.host.link import Link
+from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.sim.peers.faulty import ModelTransport
 
 VECTORS, RESULTS = 5 << 28, 6 << 28
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from model.image import (
+from dpnet.model.image import (
     Image,
     ImageError,
     ImageLayer,
@@ -27,10 +27,12 @@ ARRAYS = ("indices", "codebook", "entries", "exponent", "bias", "multiplier", "s
 def fp32_layer(rng: np.random.Generator, name: str, shape: tuple[int, ...], k: int) -> ImageLayer:
     columns = int(np.prod(shape[1:]))
     return ImageLayer(
-        name=name, shape=shape, k=k,
+        name=name,
+        shape=shape,
+        k=k,
         indices=rng.integers(0, k, (shape[0], columns), dtype=np.uint8),
         codebook=rng.standard_normal((shape[0], k), np.float32),
-    )  # fmt: skip
+    )
 
 
 def integer_layer(
@@ -38,22 +40,30 @@ def integer_layer(
 ) -> ImageLayer:
     half = 1 << entry_bits - 1
     return ImageLayer(
-        name=name, shape=(rows, columns), k=k,
+        name=name,
+        shape=(rows, columns),
+        k=k,
         indices=rng.integers(0, k, (rows, columns), dtype=np.uint8),
-        entries=rng.integers(-half, half, (rows, k)), exponent=rng.integers(-60, 60, rows),
-        bias=rng.integers(-(1 << 39), 1 << 39, rows), multiplier=rng.integers(0, 1 << 16, rows),
-        shift=rng.integers(0, 64, rows), relu=bool(rng.integers(2)),
+        entries=rng.integers(-half, half, (rows, k)),
+        exponent=rng.integers(-60, 60, rows),
+        bias=rng.integers(-(1 << 39), 1 << 39, rows),
+        multiplier=rng.integers(0, 1 << 16, rows),
+        shift=rng.integers(0, 64, rows),
+        relu=bool(rng.integers(2)),
         out_bits=int(rng.integers(2, 26)),
-    )  # fmt: skip
+    )
 
 
 def integer_image(seed: int = 0) -> Image:
     rng = np.random.default_rng(seed)
     layers = (integer_layer(rng, "first", 7, 9, 4), integer_layer(rng, "last", 3, 7, 3, 25))
     return Image(
-        layers=layers, input_scale=0.125, input_bits=9, output_scale=1e-3,
+        layers=layers,
+        input_scale=0.125,
+        input_bits=9,
+        output_scale=1e-3,
         about={"who": "Zoë", "list": [1, 2.5, None]},
-    )  # fmt: skip
+    )
 
 
 def assert_equal(one: Image, other: Image) -> None:

@@ -36,88 +36,90 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "lane", "a drain writes the bucket too", "gateware/lane.py",
+        "lane", "a drain writes the bucket too", "gateware/array/lane.py",
         "write.en.eq(self.add)", "write.en.eq(1)", ("test_gateware_lane",),
     ),
     Fault(
-        "lane-system", "the same, seen by the whole system", "gateware/lane.py",
+        "lane-system", "the same, seen by the whole system", "gateware/array/lane.py",
         "write.en.eq(self.add)", "write.en.eq(1)", ("test_system",),
     ),
     Fault(
-        "drain", "the sequencer drains one bucket too few", "gateware/sequencer.py",
+        "drain", "the sequencer drains one bucket too few", "gateware/core/sequencer.py",
         "self._before_last.eq(layer.last_k - 1)",
         "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
         ("test_gateware_core",),
     ),
     Fault(
-        "column", "the accumulator never starts afresh", "gateware/column.py",
+        "column", "the accumulator never starts afresh", "gateware/array/column.py",
         "Mux(afresh, 0, total) + product", "total + product", ("test_gateware_column",),
     ),
     Fault(
-        "sigma", "the Σ-check is always content", "gateware/column.py",
+        "sigma", "the Σ-check is always content", "gateware/array/column.py",
         "wrong = [left.any()]", "wrong = [left.any() & 0]", ("test_gateware_column",),
     ),
     Fault(
-        "gain", "a column forgets what its buckets held before", "gateware/column.py",
+        "gain", "a column forgets what its buckets held before", "gateware/array/column.py",
         "gain.eq(values[1] - before)", "gain.eq(values[1])", ("test_gateware_column",),
     ),
     Fault(
-        "gain-keep", "synthesis may move the gain's subtraction", "gateware/column.py",
+        "gain-keep", "synthesis may move the gain's subtraction", "gateware/array/column.py",
         'reset_less=True, attrs={"keep": 1})', "reset_less=True)", ("test_boards_netlist",),
     ),
     Fault(
-        "residue", "a result is not compared with its residue", "gateware/post.py",
+        "residue", "a result is not compared with its residue", "gateware/core/post.py",
         "return now & (residue != kept[4:6])", "return now & 0", ("test_sim_faults",),
     ),
     Fault(
         "stage", "a segment starts with its neighbor instead of a cycle later",
-        "gateware/segment.py", "m.d.sync += [\n            self.next_address.eq",
+        "gateware/array/segment.py", "m.d.sync += [\n            self.next_address.eq",
         "m.d.comb += [\n            self.next_address.eq", ("test_gateware_stage",),
     ),
     Fault(
-        "drain-words", "drain words can be overwritten", "gateware/core.py",
+        "drain-words", "drain words can be overwritten", "gateware/core/__init__.py",
         "bus.store(Region.INDEX, low=low, depth=weight_words(engine))",
         "bus.store(Region.INDEX, low=low, depth=weight_words(engine) + engine.buckets)",
         ("test_gateware_core",),
     ),
     Fault(
-        "array", "the sum of a short tile's inputs is lost to the next one's", "gateware/array.py",
+        "array", "the sum of a short tile's inputs is lost to the next one's",
+        "gateware/array/__init__.py",
         "owed.eq(total)", "owed.eq(running)", ("test_gateware_array",),
     ),
     Fault(
-        "parity", "no upset is seen", "gateware/checked_ram.py",
+        "parity", "no upset is seen", "gateware/parts/checked_ram.py",
         "self.corrupt.eq(odd & used[2])", "self.corrupt.eq(0)", ("test_gateware_checked_ram",),
     ),
     Fault(
-        "parity-core", "parity of the vectors is not looked at", "gateware/core.py",
+        "parity-core", "parity of the vectors is not looked at", "gateware/core/__init__.py",
         "vectors.r_use.eq(use)", "vectors.r_use.eq(0)", ("test_gateware_core",),
     ),
     Fault(
-        "feeder", "integers are told from none by the row of the next beat", "gateware/feeder.py",
+        "feeder", "integers are told from none by the row of the next beat",
+        "gateware/core/feeder.py",
         "above = self.late.word_select(s, 32)", "above = self.row.word_select(s, 32)",
         ("test_gateware_feeder",),
     ),
     Fault(
-        "feeder-idle", "words that no beat asked for reach the lanes", "gateware/feeder.py",
+        "feeder-idle", "words that no beat asked for reach the lanes", "gateware/core/feeder.py",
         "beat.x[s].eq(Mux(command.beat, x, 0))", "beat.x[s].eq(x)", ("test_gateware_feeder",),
     ),
     Fault(
-        "flush", "what a sigma error left in the buckets stays there", "gateware/sequencer.py",
+        "flush", "what a sigma error left in the buckets stays there", "gateware/core/sequencer.py",
         "        with m.If(self.sigma):\n            m.d.sync += dirty.eq(1)\n", "",
         ("test_gateware_core",),
     ),
     Fault(
-        "vectors", "the next vector does not wait for its scan", "gateware/sequencer.py",
+        "vectors", "the next vector does not wait for its scan", "gateware/core/sequencer.py",
         "with m.If(due & (self._fp32 & ~self._scanned | self._paced)):",
         "with m.If(due & self._paced):", ("test_gateware_core",),
     ),
     Fault(
-        "release", "a streamed tile starts before it is released", "gateware/sequencer.py",
+        "release", "a streamed tile starts before it is released", "gateware/core/sequencer.py",
         "self._released.eq(~layer.streams | (self.released != self._started))",
         "self._released.eq(1)", ("test_gateware_core",),
     ),
     Fault(
-        "copier", "padding of the next layer's input is not zeroed", "gateware/copier.py",
+        "copier", "padding of the next layer's input is not zeroed", "gateware/core/copier.py",
         "Mux(real, self.r_word, 0)", "self.r_word", ("test_gateware_copier",),
     ),
     Fault(
@@ -139,13 +141,13 @@ FAULTS = (
         "image_check.go.eq(~self._receiver.valid),", ("test_link_image_check",),
     ),
     Fault(
-        "rounding", "ties round up instead of to even", "gateware/shift.py",
+        "rounding", "ties round up instead of to even", "gateware/arithmetic/shift.py",
         "return value[1] & (value[0] | value[2])", "return value[1]",
         ("test_gateware_align", "test_gateware_normalize", "test_gateware_requantize"),
     ),
     Fault(
         "back-pressure", "a pipeline moves on while its output is refused",
-        "gateware/stream_pipeline.py",
+        "gateware/arithmetic/stream_pipeline.py",
         "i.ready.eq(~o.valid | o.ready)", "i.ready.eq(1)", ("test_gateware_requantize",),
     ),
     Fault(
@@ -154,111 +156,114 @@ FAULTS = (
         ("test_golden_array",),
     ),
     Fault(
-        "layout", "a stage gets its neighbor's rows", "model/layout.py",
+        "layout", "a stage gets its neighbor's rows", "model/engine/layout.py",
         "split.transpose(0, 3, 1, 4, 2)", "split[:, ::-1].transpose(0, 3, 1, 4, 2)",
         ("test_model_layout",),
     ),
     Fault(
-        "cycles", "the second stage's delay is forgotten", "model/engine.py",
-        "+ self.beats(columns) + k + (self.stages - 1) * self.slot_cycles",
-        "+ self.beats(columns) + k", ("test_model_engine",),
+        "cycles", "the second stage's delay is forgotten", "model/engine/parameters.py",
+        "            + (self.stages - 1) * self.slot_cycles\n            + SEGMENT_LATENCY",
+        "            + SEGMENT_LATENCY", ("test_model_engine",),
     ),
     Fault(
-        "quantizer", "breaks are looked for from one too high", "model/quantizer/careful.py",
+        "quantizer", "breaks are looked for from one too high",
+        "model/quantizer/kernels/careful.py",
         "stack[depth] = j + 1, high, best, i_high", "stack[depth] = j + 1, high, best + 1, i_high",
         ("test_model_quantizer",),
     ),
     Fault(
         "quantizer-doubt", "what float64 cannot tell apart counts as decided",
-        "model/quantizer/program.py",
+        "model/quantizer/kernels/program.py",
         "doubt += DOUBTS * (clusters + 2.0) * error", "doubt = 0.0 * error",
         ("test_model_quantizer", "test_model_quantizer_options"),
     ),
     Fault(
         "quantizer-near", "points beside a core are taken from the wrong end",
-        "model/quantizer/near.py", "side = lefts - 1 - i", "side = i",
+        "model/quantizer/kernels/near.py", "side = lefts - 1 - i", "side = i",
         ("test_model_quantizer_options",),
     ),
     Fault(
-        "quantizer-long", "a window ends a place too early", "model/quantizer/long.py",
+        "quantizer-long", "a window ends a place too early", "model/quantizer/kernels/long.py",
         "last[cluster] = max(places[beyond] - 1, places[low[cluster]])",
         "last[cluster] = places[low[cluster]]",
         ("test_model_quantizer_options",),
     ),
     Fault(
         "quantizer-heavy", "a point of half the weight is in a bin with others",
-        "model/quantizer/long.py", "if row.heavy[j] > least:", "if row.heavy[j] > least / HEAVY:",
+        "model/quantizer/kernels/long.py",
+        "if row.heavy[j] > least:", "if row.heavy[j] > least / HEAVY:",
         ("test_model_quantizer_sums",),
     ),
     Fault(
         "quantizer-join", "no two breaks may be at one place of a grid",
-        "model/quantizer/long.py", "            if join:\n", "            if join and skip:\n",
+        "model/quantizer/kernels/long.py",
+        "            if join:\n", "            if join and skip:\n",
         ("test_model_quantizer_sums",),
     ),
     Fault(
         "quantizer-bins", "a break's bin may not reach into that of the one before",
-        "model/quantizer/long.py", "return places[j + 1] - 1 if skip else places[j]",
+        "model/quantizer/kernels/long.py", "return places[j + 1] - 1 if skip else places[j]",
         "return places[j]", ("test_model_quantizer_sums",),
     ),
     Fault(
         "quantizer-sums", "what a block's additions lose is forgotten",
-        "model/quantizer/prefix.py", "total_lost + found[1]", "total_lost",
+        "model/quantizer/kernels/prefix.py", "total_lost + found[1]", "total_lost",
         ("test_model_quantizer_sums",),
     ),
     Fault(
         "quantizer-windows", "the search for breaks begins a cluster too late",
-        "model/quantizer/program.py", "early, limit = bounds[begin], limit",
+        "model/quantizer/kernels/program.py", "early, limit = bounds[begin], limit",
         "early, limit = bounds[begin + 1], limit", ("test_model_quantizer_sums",),
     ),
     Fault(
-        "quantizer-zero", "clusters above 0 are not mirrored", "model/quantizer/careful.py",
+        "quantizer-zero", "clusters above 0 are not mirrored", "model/quantizer/kernels/careful.py",
         "mirrored = -points[m - positive : m][::-1]", "mirrored = -points[m - positive : m]",
         ("test_model_quantizer_options",),
     ),
     Fault(
         "entropy", "the bits of a cluster are counted from its square",
-        "model/quantizer/entropy_program.py",
+        "model/coding/intervals.py",
         "return count * math.log2(total / count)",
         "return count * math.log2(total / count + 1)",
         ("test_model_entropy",),
     ),
     Fault(
-        "allocate", "the budget is exceeded by a byte", "model/quantizer/allocate.py",
+        "allocate", "the budget is exceeded by a byte", "model/compression/allocate.py",
         "left = budget - int(_pick", "left = budget + 1 - int(_pick", ("test_model_allocate",),
     ),
     Fault(
-        "carried", "the parity of a delay is not looked at", "gateware/lockstep.py",
+        "carried", "the parity of a delay is not looked at", "gateware/parts/lockstep.py",
         "~Cat(*taps[-1]).xor()", "Const(0, 1)", ("test_sim_faults",),
     ),
     Fault(
         "regularizer", "the term pushes weights away from their centroids",
-        "model/regularizer.py", "0.5 * rho[name] * (weight", "-0.5 * rho[name] * (weight",
+        "model/training/regularizer.py", "0.5 * rho[name] * (weight", "-0.5 * rho[name] * (weight",
         ("test_model_regularizer",),
     ),
     Fault(
-        "image", "a wrong CRC-32 of a tensor is not noticed", "model/image.py",
+        "image", "a wrong CRC-32 of a tensor is not noticed", "model/image/file.py",
         "zlib.crc32(tensors[name].tobytes()) == crc", "True", ("test_model_image_damage",),
     ),
     Fault(
-        "host-link", "any answer is taken for the one that was asked for", "host/request.py",
+        "host-link", "any answer is taken for the one that was asked for", "host/link/request.py",
         "if response.operation != request.operation | RESPONSE:", "if False:",
         ("test_host_link",),
     ),
     Fault(
-        "lockstep", "the second of a pair is compared with itself", "gateware/lockstep.py",
+        "lockstep", "the second of a pair is compared with itself", "gateware/parts/lockstep.py",
         "found[part] != wanted[part]", "found[part] != found[part]", ("test_sim_faults",),
     ),
     Fault(
-        "aim", "the next vector starts where the last one did", "gateware/sequencer.py",
+        "aim", "the next vector starts where the last one did", "gateware/core/sequencer.py",
         "Mux(due & ~self._fresh, self._next_base, self._base)", "self._base",
         ("test_gateware_core",),
     ),
     Fault(
-        "axi-padding", "a frame's last byte is padded whatever it is", "host/axi_door.py",
+        "axi-padding", "a frame's last byte is padded whatever it is", "host/link/axi_door.py",
         'if data.endswith(b"\\0"):', "if data:", ("test_host_axi_door",),
     ),
     Fault(
-        "axi-access", "a word of the door is read before it is written", "host/axi.py",
+        "axi-access", "a word of the door is read before it is written", "host/link/axi.py",
         "self._words[index] = value", "self._words[index] |= value", ("test_host_axi_accesses",),
     ),
     Fault(
@@ -280,12 +285,12 @@ FAULTS = (
         ("test_boards_ulx3s",),
     ),
     Fault(
-        "axi3-wrap", "a wrapping burst does not wrap", "gateware/axi3.py",
+        "axi3-wrap", "a wrapping burst does not wrap", "gateware/doors/axi3.py",
         "wrapped = (advanced[:6] & around) | (self.address[:6] & ~around)",
         "wrapped = advanced[:6]", ("test_link_axi3",),
     ),
     Fault(
-        "axi3-id", "a read answers with the ID that is asked next", "gateware/axi3.py",
+        "axi3-id", "a read answers with the ID that is asked next", "gateware/doors/axi3.py",
         "self.s_axi_rid.eq(burst.id)", "self.s_axi_rid.eq(self.s_axi_arid)", ("test_link_axi3",),
     ),
     Fault(
@@ -303,7 +308,7 @@ FAULTS = (
         "if held != self._loaded_crc:", "if held == -1:", ("test_sim_soak",),
     ),
     Fault(
-        "ahead", "no more than one window of writes is on its way", "host/link.py",
+        "ahead", "no more than one window of writes is on its way", "host/link/__init__.py",
         "<= self.ahead_bytes", "<= 0 * self.ahead_bytes", ("test_sim_soak",),
     ),
 )  # fmt: skip
@@ -363,6 +368,7 @@ def _copy(tree: Path) -> None:
         shutil.copy(ROOT / name, tree / name)
     for folder in ROOT.glob("*.egg-info"):  # the doctor looks for the installed dpnet
         shutil.copytree(folder, tree / folder.name)
+    shutil.copytree(ROOT / "dpnet", tree / "dpnet", symlinks=True)
     if (ROOT / "docs").is_dir():
         shutil.copytree(ROOT / "docs", tree / "docs")
 

@@ -6,21 +6,43 @@ import sys
 
 import pytest
 
-from boards import bitstream
-from boards.arty_a7_35t import board as arty
-from boards.xc7 import Resources
-from boards.yosys import find_yosys, run_script
+from dpnet.boards import bitstream
+from dpnet.boards.arty_a7_35t import board as arty
+from dpnet.boards.xc7 import Resources
+from dpnet.boards.yosys import find_yosys, run_script
 
 TINY = [
-    "--stages", "1", "--columns", "2", "--segments", "1", "--index-depth", "32", "--slots", "4",
-    "--result-slots", "4", "--vector-words", "32", "--layers", "2", "--max-columns", "16",
-]  # fmt: skip
+    "--stages",
+    "1",
+    "--columns",
+    "2",
+    "--segments",
+    "1",
+    "--index-depth",
+    "32",
+    "--slots",
+    "4",
+    "--result-slots",
+    "4",
+    "--vector-words",
+    "32",
+    "--layers",
+    "2",
+    "--max-columns",
+    "16",
+]
 
 # amaranth-boards 0.0.21, arty_a7.py: clk100, rst, uart (rx is what the FPGA receives), led.
 SITES = {
-    "clk100": "E3", "button": "C2", "rx": "A9", "tx": "D10", "led_alive": "H5", "led_failed": "J5",
-    "led_link": "T9", "led_busy": "T10",
-}  # fmt: skip
+    "clk100": "E3",
+    "button": "C2",
+    "rx": "A9",
+    "tx": "D10",
+    "led_alive": "H5",
+    "led_failed": "J5",
+    "led_link": "T9",
+    "led_busy": "T10",
+}
 OUTPUTS = {"tx", "led_alive", "led_failed", "led_link", "led_busy"}
 
 
@@ -47,17 +69,25 @@ def test_without_a_tool_it_writes_everything_for_both_and_fails(folder, capsys):
     assert "lut            1,234 of 20,800 (5.9 %)" in out and "bram36             2 of 50" in out
     assert "clock 50 MHz; not placed and routed" in out
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert {"vivado/dpnet.v", "vivado/dpnet.xdc", "vivado/build.tcl", "openxc7/dpnet.v",
-            "openxc7/dpnet.xdc", "openxc7/build.sh", "build.json"} <= names  # fmt: skip
+    assert {
+        "vivado/dpnet.v",
+        "vivado/dpnet.xdc",
+        "vivado/build.tcl",
+        "openxc7/dpnet.v",
+        "openxc7/dpnet.xdc",
+        "openxc7/build.sh",
+        "build.json",
+    } <= names
     assert not [name for name in names if name.endswith(".bit")]
     for flow in ("vivado", "openxc7"):
         xdc = (folder / flow / "dpnet.xdc").read_text()
         for port, site in SITES.items():
             pin = f"PACKAGE_PIN {site} IOSTANDARD LVCMOS33"
             assert f"set_property -dict {{{pin}}} [get_ports {{{port}}}]" in xdc
-    assert "create_clock -name board -period 10.000 [get_ports {clk100}]" in (
-        folder / "vivado" / "dpnet.xdc"
-    ).read_text()
+    assert (
+        "create_clock -name board -period 10.000 [get_ports {clk100}]"
+        in (folder / "vivado" / "dpnet.xdc").read_text()
+    )
     assert "-part xc7a35tcsg324-1 " in (folder / "vivado" / "build.tcl").read_text()
 
 
@@ -65,12 +95,17 @@ def test_ports_and_primitives_are_those_of_the_chip(folder):
     """Yosys knows every cell, with the ports and parameters that it is given."""
     assert bitstream.main(["arty-a7-35t", *TINY]) == 3
     text = (folder / "vivado" / "dpnet.v").read_text()
-    ports = run_script(find_yosys(), """\
+    ports = run_script(
+        find_yosys(),
+        """\
 read_verilog -lib +/xilinx/cells_sim.v +/xilinx/cells_xtra.v
 read_verilog -D XC7 design.v
 hierarchy -check -top dpnet
 select -write ports.txt dpnet/i:* dpnet/o:*
-""", text, "ports.txt")  # fmt: skip
+""",
+        text,
+        "ports.txt",
+    )
     assert set(ports.split()) == {f"dpnet/{port}" for port in SITES}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boards.bitfile import BitFile, BitFileError, main, parse, write_bin
+from dpnet.boards.bitfile import BitFile, BitFileError, main, parse, write_bin
 
 PART = "xc7z045ffg900-2"
 WORDS = (0xFFFFFFFF, 0x000000BB, 0x11220044, 0xFFFFFFFF, 0xAA995566, 0x20000000, 0x12345678)
@@ -22,10 +22,14 @@ def made(part="7z045ffg900", words=WORDS, tail=b""):
     data = b"".join(struct.pack(">I", word) for word in words) + tail
     return (
         b"\x00\x09\x0f\xf0\x0f\xf0\x0f\xf0\x0f\xf0\x00\x00\x01"
-        + text("a", "dpnet;UserID=0XFFFFFFFF;Version=2023.2") + text("b", part)
-        + text("c", "2024/05/06") + text("d", "07:08:09") + b"e" + struct.pack(">I", len(data))
+        + text("a", "dpnet;UserID=0XFFFFFFFF;Version=2023.2")
+        + text("b", part)
+        + text("c", "2024/05/06")
+        + text("d", "07:08:09")
+        + b"e"
+        + struct.pack(">I", len(data))
         + data
-    )  # fmt: skip
+    )
 
 
 def test_header_and_words():
@@ -51,16 +55,20 @@ def test_parts_of_both_tools(part):
         (made()[4:], "not a .bit file: it does not start with its 13 bytes"),
         (made()[:30], "field a is cut off: 39 bytes are announced, 14 are there"),
         (made().replace(b"b\0\x0c", b"f\0\x0c"), "field b is missing at byte 55: b'f' is there"),
-        (made().replace(b"7z045ffg900\0", b"7z045ffg900!"),
-         "field b (part) must be ASCII that ends in a zero byte"),
+        (
+            made().replace(b"7z045ffg900\0", b"7z045ffg900!"),
+            "field b (part) must be ASCII that ends in a zero byte",
+        ),
         (made()[:-4], "field e is cut off: 28 bytes are announced, 24 are there"),
         (made() + b"12", "2 bytes follow the configuration"),
         (made(tail=b"xy"), "the configuration must be whole words of 4 bytes, not 30"),
         (made(words=WORDS[:4]), "the configuration has no synchronization word aa995566"),
-        (made(words=(0xFFAA9955, 0x66FFFFFF)),
-         "the configuration has no synchronization word aa995566"),
+        (
+            made(words=(0xFFAA9955, 0x66FFFFFF)),
+            "the configuration has no synchronization word aa995566",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refuses(content, message):
     with pytest.raises(BitFileError) as caught:
         parse(content)

@@ -1,15 +1,14 @@
-"""`python -m boards.bitstream`: what it takes, what it writes, and that nothing old passes for new.
-"""
+"""`make bitstream`: what it takes, what it writes, and that nothing old passes for new."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from boards import bitstream
-from boards.board import Board, BuildOptions, Built, board_names, find_board
-from boards.tool import ToolError
-from model.engine import EngineParameters
+from dpnet.boards import bitstream
+from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
+from dpnet.boards.tool import ToolError
+from dpnet.model.engine.parameters import EngineParameters
 
 
 class PretendBoard:
@@ -34,10 +33,14 @@ class PretendBoard:
             raise self.error
         return Built(
             bitstream=None if self.missing else folder / "dpnet.bit",
-            files=(folder / "sub" / "design.v",), clock_hz=50e6,
-            mhz=None if self.missing else 61.25, used={"lut": 250, "magic": 3},
-            available={"lut": 1000}, notes=("a note",), missing=self.missing,
-        )  # fmt: skip
+            files=(folder / "sub" / "design.v",),
+            clock_hz=50e6,
+            mhz=None if self.missing else 61.25,
+            used={"lut": 250, "magic": 3},
+            available={"lut": 1000},
+            notes=("a note",),
+            missing=self.missing,
+        )
 
 
 @pytest.fixture
@@ -63,9 +66,11 @@ def test_a_build_is_handed_over_whole(board, tmp_path, capsys):
     assert (folder / "dpnet.bit").read_text() == "better 1"
     assert "Pretend board: 2 × 5 × 4 lanes (stages × columns × segments)" in err
     assert out.splitlines()[2:] == [
-        "clock 50 MHz; reaches 61.2 MHz", "lut              250 of 1,000 (25.0 %)",
-        "magic              3", "a note",
-    ]  # fmt: skip
+        "clock 50 MHz; reaches 61.2 MHz",
+        "lut              250 of 1,000 (25.0 %)",
+        "magic              3",
+        "a note",
+    ]
     document = json.loads((folder / "build.json").read_text())
     assert (document["bitstream"], document["files"]) == ("dpnet.bit", ["sub/design.v"])
     assert (document["mhz"], document["clock_hz"], document["missing"]) == (61.25, 50e6, None)

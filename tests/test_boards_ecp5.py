@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from boards import ecp5, tool
-from boards.ecp5 import TimingError, find_nextpnr, parse_report, place_and_route, short_name
-from boards.shim import PinShim
-from boards.tool import ToolError
-from boards.yosys import find_yosys
-from gateware.adder_tree import AdderTree
-from gateware.emit import emit
+from dpnet.boards import ecp5, tool
+from dpnet.boards.ecp5 import TimingError, find_nextpnr, parse_report, place_and_route, short_name
+from dpnet.boards.shim import PinShim
+from dpnet.boards.tool import ToolError
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.array.adder_tree import AdderTree
+from dpnet.gateware.emit import emit
 
 TREE = {"inputs": 8, "bits": 32}
 TREE_REGISTERS = 4 * 33 + 2 * 34 + 35
@@ -139,14 +139,17 @@ def test_the_variable_comes_first_and_old_versions_are_refused(fake):
 
 
 def test_a_tool_that_fails_is_one_line_and_its_log_is_kept(fake, tmp_path):
-    fake("NEXTPNR_ECP5", """
+    fake(
+        "NEXTPNR_ECP5",
+        """
 import sys
 if "--version" in sys.argv:
     print("(Version nextpnr-0.11.1)")
 else:
     print("Info: packing", "ERROR: no room for it", "0 warnings, 1 error", sep="\\n")
     sys.exit(1)
-""")
+""",
+    )
     log = tmp_path / "build" / "synthesis" / "failed-nextpnr.log"
     with pytest.raises(ToolError) as caught:
         place_and_route("{}", seed=1, target=100)

@@ -5,9 +5,9 @@ import statistics
 
 import pytest
 
-from boards import ecp5, fmax
-from boards.command import Candidate
-from gateware.adder_tree import AdderTree
+from dpnet.boards import ecp5, fmax
+from dpnet.boards.command import Candidate
+from dpnet.gateware.array.adder_tree import AdderTree
 
 
 @pytest.fixture
@@ -15,9 +15,10 @@ def small(tmp_path, monkeypatch):
     """The command with an adder instead of engines; its folder."""
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
     monkeypatch.setattr(
-        fmax, "candidates",
+        fmax,
+        "candidates",
         lambda names: [(Candidate("adder", 4, AdderTree(inputs=4, bits=10)), "int8")],
-    )  # fmt: skip
+    )
     return tmp_path
 
 

@@ -1,27 +1,33 @@
 """What Yosys makes of lanes, segments and columns does what their RTL does, cycle by cycle.
 
 Guards against synthesis that is wrong: Yosys 0.70 takes a difference modulo 2^n into the pre-adder
-of a DSP slice, where it does not wrap (the `keep` in gateware/column.py).
+of a DSP slice, where it does not wrap (the `keep` in gateware/array/column.py).
 """
 
 import pytest
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
-from boards.xc7 import netlist_model, synthesize
-from gateware.checked_ram import CheckedRam
-from gateware.column import Column
-from gateware.emit import emit
-from gateware.lane import Lane
-from gateware.segment import Segment
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.bundle import Bundle
+from dpnet.boards.xc7 import netlist_model, synthesize
+from dpnet.gateware.array.column import Column
+from dpnet.gateware.array.lane import Lane
+from dpnet.gateware.array.segment import Segment
+from dpnet.gateware.emit import emit
+from dpnet.gateware.parts.checked_ram import CheckedRam
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
 
 # Five columns of 4-bit indices: packed.  As many rows as the address has values: a read beyond
 # them is nobody's contract.  Block RAMs have no model.
-SIZES = {"columns": 5, "index_depth": 16, "max_columns": 1024, "dsp_columns": 1,
-         "storage": "distributed", "stages": 2}  # fmt: skip
+SIZES = {
+    "columns": 5,
+    "index_depth": 16,
+    "max_columns": 1024,
+    "dsp_columns": 1,
+    "storage": "distributed",
+    "stages": 2,
+}
 FP32 = EngineParameters(**SIZES, activation_bits=24, edges="fp32")
 INT8 = EngineParameters(**SIZES, activation_bits=8, entry_bits=16, edges="integer")
 
@@ -79,7 +85,7 @@ def test_the_netlist_does_what_the_rtl_does():
     # Nothing upsets the stores; a sum of 18 bits has no low limb.
     still = ["segment__corrupt", "later__corrupt", "int8__low"]
     values = {"inputs": inputs, "outputs": outputs, "still": still, "cycles": 3000}
-    assert run_bench(design, "netlist", values=values) == 1
+    assert run_bench(design, "parts.netlist", values=values) == 1
 
 
 @pytest.mark.parametrize("bits, lutram", [(34, 18), (19, 11)])

@@ -5,20 +5,33 @@ import json
 
 import pytest
 
-from boards.ulx3s.board import TOP, synthesize
-from boards.ulx3s.models import HARD_CELLS, netlist_model
-from boards.ulx3s.top import Ulx3sTop
-from boards.yosys import find_yosys
-from gateware.emit import emit
-from model.engine import EngineParameters
-from sim.bench import BenchError, run_bench
+from dpnet.boards.ulx3s.board import TOP, synthesize
+from dpnet.boards.ulx3s.models import HARD_CELLS, netlist_model
+from dpnet.boards.ulx3s.top import Ulx3sTop
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.kit.bench import BenchError, run_bench
 
 ENGINE = {
-    "stages": 1, "columns": 2, "segments": 1, "index_bits": 2, "activation_bits": 8,
-    "entry_bits": 8, "max_columns": 16, "index_depth": 32, "slots": 4, "result_slots": 4,
-    "vector_words": 32, "layers": 2, "row_beats": 1, "edges": "integer", "packed": False,
-    "residues": False, "multiplier": "18x18",
-}  # fmt: skip
+    "stages": 1,
+    "columns": 2,
+    "segments": 1,
+    "index_bits": 2,
+    "activation_bits": 8,
+    "entry_bits": 8,
+    "max_columns": 16,
+    "index_depth": 32,
+    "slots": 4,
+    "result_slots": 4,
+    "vector_words": 32,
+    "layers": 2,
+    "row_beats": 1,
+    "edges": "integer",
+    "packed": False,
+    "residues": False,
+    "multiplier": "18x18",
+}
 MHZ, BAUD = 50, 6_250_000
 # The PLL's model passes its input on, so the bench drives the oscillator at the engine's clock.
 VALUES = {"engine": ENGINE, "baud": BAUD, "clock_ps": 1_000_000 // MHZ}
@@ -76,9 +89,9 @@ def design():
 
 
 def test_the_netlist_answers_the_host_as_the_rtl_does(design):
-    assert run_bench(design, "netlist_top", values={**VALUES, "flip": 0}) == 1
+    assert run_bench(design, "doors.netlist_top", values={**VALUES, "flip": 0}) == 1
 
 
 def test_a_lookup_table_that_is_turned_over_is_noticed(design):
     with pytest.raises(BenchError, match=r"answers_as_the_rtl_does: .*(differs|expected)"):
-        run_bench(design, "netlist_top", values={**VALUES, "flip": 1})
+        run_bench(design, "doors.netlist_top", values={**VALUES, "flip": 1})

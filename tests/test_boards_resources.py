@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from boards import resources, xc7
-from boards.build import kept
-from boards.command import Candidate
-from boards.xc7 import KINDS
-from gateware.adder_tree import AdderTree
+from dpnet.boards import resources, xc7
+from dpnet.boards.build import kept
+from dpnet.boards.command import Candidate
+from dpnet.boards.xc7 import KINDS
+from dpnet.gateware.array.adder_tree import AdderTree
 
 
 @pytest.fixture
@@ -43,12 +43,19 @@ def test_the_file_has_what_was_counted_and_how(small, capsys):
     assert document["device"]["name"] == "XC7Z045"
     first, second = document["rows"]
     assert set(first) == {
-        "name", "lanes", *KINDS, "share", "binds", "fits", "modules",
-    }  # fmt: skip
+        "name",
+        "lanes",
+        *KINDS,
+        "share",
+        "binds",
+        "fits",
+        "modules",
+    }
     # Sums of 17, 17 and 18 bits, each an adder and a register of its width.
     assert [(row["name"], row["lanes"], row["ff"]) for row in (first, second)] == [
-        ("adder-2", 2, 17), ("adder-4", 4, 17 + 17 + 18),
-    ]  # fmt: skip
+        ("adder-2", 2, 17),
+        ("adder-4", 4, 17 + 17 + 18),
+    ]
     assert 16 <= first["lut"] <= 17 and first["lutram"] == first["dsp"] == first["bram36"] == 0
     assert first["share"]["ff"] == 17 / 437_200
     assert (first["binds"], first["fits"]) == ("lut", True)
@@ -119,9 +126,9 @@ else:
 
 DRIVER = """\
 import sys
-from boards import resources
-from boards.command import Candidate
-from gateware.adder_tree import AdderTree
+from dpnet.boards import resources
+from dpnet.boards.command import Candidate
+from dpnet.gateware.array.adder_tree import AdderTree
 resources.candidates = lambda names: [
     Candidate(f"adder-{n}", n, AdderTree(inputs=n, bits=8)) for n in (2, 4)]
 sys.exit(resources.main([]))
@@ -134,16 +141,23 @@ def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
     fake.write_text(f"#!{sys.executable}\n{FAKE_YOSYS}")
     fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
     environment = {
-        **os.environ, "YOSYS": str(fake), "HANG": str(hang), "DPNET_BUILD": str(tmp_path / "build"),
+        **os.environ,
+        "YOSYS": str(fake),
+        "HANG": str(hang),
+        "DPNET_BUILD": str(tmp_path / "build"),
         # The gateware's own conversion must not use the fake.
         "AMARANTH_USE_YOSYS": "builtin",
-    }  # fmt: skip
+    }
 
     def start():
         return subprocess.Popen(
-            [sys.executable, "-c", DRIVER], env=environment, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, cwd=os.path.dirname(os.path.dirname(__file__)),
-        )  # fmt: skip
+            [sys.executable, "-c", DRIVER],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=os.path.dirname(os.path.dirname(__file__)),
+        )
 
     process = start()
     deadline = time.monotonic() + 60

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from boards.shim import FOLD, GROUP, PinShim
+from dpnet.boards.shim import FOLD, GROUP, PinShim
 
 
 class Echo(wiring.Component):
@@ -17,9 +17,15 @@ class Echo(wiring.Component):
 
     def __init__(self):
         self.force = Signal(11)
-        super().__init__({
-            "a": In(3), "b": In(GROUP + 5).array(2), "c": In(1), "x": Out(7), "y": Out(1).array(4),
-        })  # fmt: skip
+        super().__init__(
+            {
+                "a": In(3),
+                "b": In(GROUP + 5).array(2),
+                "c": In(1),
+                "x": Out(7),
+                "y": Out(1).array(4),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

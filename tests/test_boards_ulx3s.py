@@ -13,30 +13,55 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from boards import bitstream, ecp5
-from boards.board import find_board
-from boards.ecp5 import ECPPACK, find_nextpnr
-from boards.tool import Tool
-from boards.ulx3s import board as ulx3s
-from boards.ulx3s.pll import find_pll
-from boards.ulx3s.top import LAMPS, SETTLE_CYCLES, Lamps, Startup, Ulx3sTop
-from boards.yosys import find_yosys
-from gateware.emit import emit
-from gateware.top import DOORS, Top
-from model.engine import EngineParameters
+from dpnet.boards import bitstream, ecp5
+from dpnet.boards.board import find_board
+from dpnet.boards.ecp5 import ECPPACK, find_nextpnr
+from dpnet.boards.tool import Tool
+from dpnet.boards.ulx3s import board as ulx3s
+from dpnet.boards.ulx3s.pll import find_pll
+from dpnet.boards.ulx3s.top import LAMPS, SETTLE_CYCLES, Lamps, Startup, Ulx3sTop
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.emit import emit
+from dpnet.gateware.top import DOORS, Top
+from dpnet.model.engine.parameters import EngineParameters
 
 TINY = [
-    "--stages", "1", "--columns", "2", "--segments", "1", "--index-depth", "32", "--slots", "4",
-    "--result-slots", "4", "--vector-words", "32", "--layers", "2", "--max-columns", "16",
-]  # fmt: skip
+    "--stages",
+    "1",
+    "--columns",
+    "2",
+    "--segments",
+    "1",
+    "--index-depth",
+    "32",
+    "--slots",
+    "4",
+    "--result-slots",
+    "4",
+    "--vector-words",
+    "32",
+    "--layers",
+    "2",
+    "--max-columns",
+    "16",
+]
 
 # The board's own constraints file: github.com/emard/ulx3s, doc/constraints/ulx3s_v20.lpf, where
 # the FT231X's names of the line are the other way around: its txd is what the FPGA receives.
 SITES = {
-    "clk_25mhz": "G2", "ftdi_txd": "M1", "ftdi_rxd": "L4", "wifi_gpio0": "L2", "led[0]": "B2",
-    "led[1]": "C2", "led[2]": "C1", "led[3]": "D2", "led[4]": "D1", "led[5]": "E2", "led[6]": "E1",
+    "clk_25mhz": "G2",
+    "ftdi_txd": "M1",
+    "ftdi_rxd": "L4",
+    "wifi_gpio0": "L2",
+    "led[0]": "B2",
+    "led[1]": "C2",
+    "led[2]": "C1",
+    "led[3]": "D2",
+    "led[4]": "D1",
+    "led[5]": "E2",
+    "led[6]": "E1",
     "led[7]": "H3",
-}  # fmt: skip
+}
 NAMES = {"clk25": "clk_25mhz", "rx": "ftdi_txd", "tx": "ftdi_rxd"}
 
 
@@ -121,8 +146,11 @@ def test_lamps_show_what_is_too_short_to_see():
         calm = await lit(2 * clock_hz)
         assert calm["received"] == calm["sent"] == calm["shown_busy"] == 0
         assert 0.3 < calm["alive"] / (2 * clock_hz) < 0.7, "on about half the time"
-        for name, port, level in (("received", lamps.rx, 0), ("sent", lamps.tx, 0),
-                                  ("shown_busy", lamps.busy, 1)):  # fmt: skip
+        for name, port, level in (
+            ("received", lamps.rx, 0),
+            ("sent", lamps.tx, 0),
+            ("shown_busy", lamps.busy, 1),
+        ):
             ctx.set(port, level)
             await ctx.tick()
             ctx.set(port, 1 - level)
@@ -150,9 +178,7 @@ class Blink(wiring.Component):
         m.submodules.pll = pll.instance(i=self.clk25, o=clk, locked=locked)
         count = Signal(25)
         m.d.sync += [count.eq(count + 1), self.tx.eq(self.rx)]
-        m.d.comb += [
-            ClockSignal().eq(clk), self.wifi_gpio0.eq(1), self.led.eq(count[-8:] ^ locked)
-        ]
+        m.d.comb += [ClockSignal().eq(clk), self.wifi_gpio0.eq(1), self.led.eq(count[-8:] ^ locked)]
         return m
 
 
@@ -230,7 +256,11 @@ def test_the_command_ends_with_a_bitstream_and_goes_on_where_it_was(pretended, c
     out, err = capsys.readouterr()
     assert (pretended / "dpnet.bit").read_bytes() == b"bits"
     assert sorted(path.name for path in pretended.iterdir()) == [
-        "build.json", "dpnet.bit", "dpnet.config", "dpnet.lpf", "dpnet.v"
+        "build.json",
+        "dpnet.bit",
+        "dpnet.config",
+        "dpnet.lpf",
+        "dpnet.v",
     ]
     assert "module ulx3s(" in (pretended / "dpnet.v").read_text()
     assert "clock 50 MHz; reaches 57.5 MHz" in out and "7 of 83,640 (0.0 %)" in out
@@ -244,15 +274,27 @@ def test_the_command_ends_with_a_bitstream_and_goes_on_where_it_was(pretended, c
 @pytest.mark.parametrize(
     "variable, value, text",
     [
-        ("ACHIEVED", "49.9", "timing failed: 49.9 MHz is reached, not 50: from a.Q to b.D; "
-                             "no configuration was written"),
+        (
+            "ACHIEVED",
+            "49.9",
+            "timing failed: 49.9 MHz is reached, not 50: from a.Q to b.D; "
+            "no configuration was written",
+        ),
         ("OTHER", "24.9", "timing failed: 24.9 MHz is reached by clk25, not 25.0"),
-        ("NEXTPNR_ECP5", "/nowhere", "no nextpnr: NEXTPNR_ECP5 is '/nowhere', and there is no such "
-                                     "program; correct it or unset it"),
-        ("ECPPACK", "/nowhere", "no ecppack: ECPPACK is '/nowhere', and there is no such program; "
-                                "correct it or unset it"),
+        (
+            "NEXTPNR_ECP5",
+            "/nowhere",
+            "no nextpnr: NEXTPNR_ECP5 is '/nowhere', and there is no such "
+            "program; correct it or unset it",
+        ),
+        (
+            "ECPPACK",
+            "/nowhere",
+            "no ecppack: ECPPACK is '/nowhere', and there is no such program; "
+            "correct it or unset it",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_failure_is_one_line_and_leaves_no_bitstream(
     pretended, capsys, monkeypatch, variable, value, text
 ):
@@ -274,9 +316,9 @@ time.sleep(600)
 """
 COMMAND = """
 import sys
-from boards import bitstream
-from boards.tool import Tool
-from boards.ulx3s import board
+from dpnet.boards import bitstream
+from dpnet.boards.tool import Tool
+from dpnet.boards.ulx3s import board
 board.find_yosys = lambda: Tool("Yosys", (sys.argv[1],), "0.70", "pretended")
 sys.exit(bitstream.main(["ulx3s", *sys.argv[2:]]))
 """
@@ -290,9 +332,10 @@ def test_an_interrupted_build_ends_its_tool_and_goes_on_where_it_was(pretended, 
     (tools / "nextpnr_ecp5").write_text(f"#!{sys.executable}\nimport os, pathlib, sys\n{SLOW}")
     arguments = [*TINY, "--seed", "3"]
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(tools / "yosys"), *arguments], stderr=subprocess.PIPE,
+        [sys.executable, "-c", COMMAND, str(tools / "yosys"), *arguments],
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 200
     while not (placing := (tools / "runs").read_text()):
         assert process.poll() is None and time.monotonic() < deadline

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from boards.tool import ToolError
-from boards.xc7 import (
+from dpnet.boards.tool import ToolError
+from dpnet.boards.xc7 import (
     CELLS,
     XC7Z045,
     Netlist,
@@ -17,8 +17,8 @@ from boards.xc7 import (
     synthesize,
     synthesize_netlist,
 )
-from gateware.emit import emit
-from gateware.lane import Lane
+from dpnet.gateware.array.lane import Lane
+from dpnet.gateware.emit import emit
 
 # top: 2 × half, 1 × leaf.  half: 3 × leaf.  So 7 leaves; `unused` is in the file, not in the top.
 HIERARCHY = {
@@ -33,13 +33,19 @@ def test_a_hierarchy_is_summed_with_every_module_as_often_as_it_is_placed():
     netlist = Netlist("top", HIERARCHY)
     # LUT sites of a leaf: 7 + 2 RAM32M of 4 + 3 shift registers = 18, of which 11 are memory.
     assert netlist.total == Resources(
-        lut=5 + 2 * 1 + 7 * 18, lutram=7 * 11, ff=10 + 7 * 9, dsp=2 * 2,
-        bram18=1 + 2 * (1 + 2), carry=7 * 4,
-    )  # fmt: skip
+        lut=5 + 2 * 1 + 7 * 18,
+        lutram=7 * 11,
+        ff=10 + 7 * 9,
+        dsp=2 * 2,
+        bram18=1 + 2 * (1 + 2),
+        carry=7 * 4,
+    )
     assert netlist.total.bram36 == 4  # 3.5 block RAMs
     assert [(use.module, use.count, use.own.lut) for use in netlist.uses] == [
-        ("leaf", 7, 18), ("top", 1, 5), ("half", 2, 1),
-    ]  # fmt: skip
+        ("leaf", 7, 18),
+        ("top", 1, 5),
+        ("half", 2, 1),
+    ]
 
 
 def test_half_block_rams_are_rounded_once_at_the_end():
@@ -50,9 +56,19 @@ def test_half_block_rams_are_rounded_once_at_the_end():
 @pytest.mark.parametrize(
     "cell, sites",
     # LUTs of a SLICEM that each primitive takes, as in Xilinx' UG474 (tables of distributed RAM).
-    [("RAM32X1S", 1), ("RAM32X1D", 2), ("RAM32M", 4), ("RAM64X1S", 1), ("RAM64X1D", 2),
-     ("RAM64M", 4), ("RAM128X1S", 2), ("RAM128X1D", 4), ("RAM256X1S", 4), ("SRLC32E", 1)],
-)  # fmt: skip
+    [
+        ("RAM32X1S", 1),
+        ("RAM32X1D", 2),
+        ("RAM32M", 4),
+        ("RAM64X1S", 1),
+        ("RAM64X1D", 2),
+        ("RAM64M", 4),
+        ("RAM128X1S", 2),
+        ("RAM128X1D", 4),
+        ("RAM256X1S", 4),
+        ("SRLC32E", 1),
+    ],
+)
 def test_memories_in_luts_have_the_size_of_the_data_sheet(cell, sites):
     assert CELLS[cell] == Resources(lut=sites, lutram=sites)
 
@@ -61,8 +77,7 @@ def test_a_cell_of_unknown_size_is_refused_even_in_a_module_that_is_not_placed()
     with pytest.raises(ToolError) as caught:
         Netlist("top", {"top": {"LUT1": 1}, "spare": {"URAM288": 1}})
     assert str(caught.value) == (
-        "cannot count spare: no size known for its cell 'URAM288'; add it to CELLS in "
-        "boards/xc7.py"
+        "cannot count spare: no size known for its cell 'URAM288'; add it to CELLS in boards/xc7.py"
     )
 
 
@@ -72,10 +87,14 @@ def test_a_netlist_without_the_top_is_refused():
 
 
 def test_statistics_name_modules_with_and_without_a_backslash():
-    text = json.dumps({"modules": {
-        "\\top": {"num_cells_by_type": {"a.b": 2, "$scopeinfo": 1}},
-        "\\a.b": {"num_cells_by_type": {"LUT2": 3}},
-    }})  # fmt: skip
+    text = json.dumps(
+        {
+            "modules": {
+                "\\top": {"num_cells_by_type": {"a.b": 2, "$scopeinfo": 1}},
+                "\\a.b": {"num_cells_by_type": {"LUT2": 3}},
+            }
+        }
+    )
     assert Netlist("top", parse_statistics(text)).total == Resources(lut=6)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from boards import bitstream
-from boards.board import BuildOptions
-from boards.resources import measure
-from boards.tool import ToolError
-from boards.xc7 import XC7Z045, Netlist
-from boards.xilinx import (
+from dpnet.boards import bitstream
+from dpnet.boards.board import BuildOptions
+from dpnet.boards.resources import measure
+from dpnet.boards.tool import ToolError
+from dpnet.boards.xc7 import XC7Z045, Netlist
+from dpnet.boards.xilinx import (
     Clock,
     Design,
     Pin,
@@ -29,23 +29,38 @@ from boards.xilinx import (
     write_openxc7,
     write_vivado,
 )
-from boards.zc706.board import BOARD
-from boards.zc706.top import AxiEngine
-from model.build_root import build_root
-from model.engine import EngineParameters
+from dpnet.boards.zc706.board import BOARD
+from dpnet.boards.zc706.top import AxiEngine
+from dpnet.model.build_root import build_root
+from dpnet.model.engine.parameters import EngineParameters
 
 PART = "xc7z045ffg900-2"
 BLINK = Design(
-    part=PART, family="zynq7", mhz=100.0, clock=Clock(mhz=100.0, vivado="[get_ports {clk}]"),
+    part=PART,
+    family="zynq7",
+    mhz=100.0,
+    clock=Clock(mhz=100.0, vivado="[get_ports {clk}]"),
     verilog="module dpnet(input clk, output reg led);\nalways @(posedge clk) led <= ~led;\n"
-            "endmodule\n",
+    "endmodule\n",
     pins=(Pin("clk", "H9", "LVCMOS15", False), Pin("led", "G2", "LVCMOS15", True)),
-)  # fmt: skip
+)
 SMALL = EngineParameters(
-    stages=2, columns=2, segments=1, index_bits=2, max_columns=8, index_depth=24, slots=4,
-    result_slots=4, vector_words=32, layers=4, edges="integer", activation_bits=4, entry_bits=4,
-    row_beats=1, packed=False,
-)  # fmt: skip
+    stages=2,
+    columns=2,
+    segments=1,
+    index_bits=2,
+    max_columns=8,
+    index_depth=24,
+    slots=4,
+    result_slots=4,
+    vector_words=32,
+    layers=4,
+    edges="integer",
+    activation_bits=4,
+    entry_bits=4,
+    row_beats=1,
+    packed=False,
+)
 
 UTILIZATION = """\
 +----------------------------+-------+-------+------------+-----------+-------+
@@ -101,15 +116,24 @@ class Machine:
 
     def install(self, name, files=None, text="", code=0):
         program = self.bin / name
-        program.write_text(PRETEND.format(
-            python=sys.executable, calls=str(self.log), name=name, files=files or {}, text=text,
-            code=code,
-        ))  # fmt: skip
+        program.write_text(
+            PRETEND.format(
+                python=sys.executable,
+                calls=str(self.log),
+                name=name,
+                files=files or {},
+                text=text,
+                code=code,
+            )
+        )
         program.chmod(0o755)
 
     def install_vivado(self, slack="setup 0.800 ns, hold 0.051 ns", **changes):
-        files = {"dpnet.bit": bit_file(), "utilization.rpt": UTILIZATION.encode(),
-                 "timing.rpt": b"slow"}  # fmt: skip
+        files = {
+            "dpnet.bit": bit_file(),
+            "utilization.rpt": UTILIZATION.encode(),
+            "timing.rpt": b"slow",
+        }
         text = f"INFO: synthesis\nslack: {slack}"
         self.install("vivado", **{"files": files, "text": text, **changes})
 
@@ -118,12 +142,13 @@ class Machine:
         default = {
             "nextpnr-xilinx": {
                 "files": {"dpnet.fasm": b"f"},
-                "text": info.format("clk", "41.00") + "Info: routing\n" + info.format(
-                    "clk", "120.50"),
+                "text": info.format("clk", "41.00")
+                + "Info: routing\n"
+                + info.format("clk", "120.50"),
             },
             "fasm2frames": {"files": {"dpnet.frames": b"f"}},
             "xc7frames2bit": {"files": {"dpnet.bit": bit_file(PART)}},
-        }  # fmt: skip
+        }
         for name, values in default.items():
             self.install(name, **values | changes.get(name.replace("-", "_"), {}))
         database, chipdb = self._folder / "db", self._folder / "chips"
@@ -156,9 +181,10 @@ def project(tmp_path):
 @pytest.fixture
 def quick_synthesis(monkeypatch):
     """Yosys reads and writes; what synthesis makes of it is not looked at."""
-    monkeypatch.setattr("boards.xilinx.synthesis_script", lambda: (
-        "read_verilog dpnet.v\nproc\nwrite_json dpnet.json\n"
-    ))  # fmt: skip
+    monkeypatch.setattr(
+        "dpnet.boards.xilinx.synthesis_script",
+        lambda: "read_verilog dpnet.v\nproc\nwrite_json dpnet.json\n",
+    )
 
 
 def refused(call, *arguments, **options):
@@ -210,12 +236,34 @@ def test_openxc7_runs(machine, project):
     assert "dpnet" in json.loads((project / "dpnet.json").read_text())["modules"]
     family = f"{database}/zynq7"
     wanted = [
-        ["nextpnr-xilinx", "--chipdb", f"{chipdb}/xc7z045ffg900.bin", "--xdc", "dpnet.xdc",
-         "--json", "dpnet.json", "--fasm", "dpnet.fasm", "--freq", "100", "--seed", "7"],
+        [
+            "nextpnr-xilinx",
+            "--chipdb",
+            f"{chipdb}/xc7z045ffg900.bin",
+            "--xdc",
+            "dpnet.xdc",
+            "--json",
+            "dpnet.json",
+            "--fasm",
+            "dpnet.fasm",
+            "--freq",
+            "100",
+            "--seed",
+            "7",
+        ],
         ["fasm2frames", "--part", PART, "--db-root", family, "dpnet.fasm", "dpnet.frames"],
-        ["xc7frames2bit", "--part_file", f"{family}/{PART}/part.yaml", "--part_name", PART,
-         "--frm_file", "dpnet.frames", "--output_file", "dpnet.bit"],
-    ]  # fmt: skip
+        [
+            "xc7frames2bit",
+            "--part_file",
+            f"{family}/{PART}/part.yaml",
+            "--part_name",
+            PART,
+            "--frm_file",
+            "dpnet.frames",
+            "--output_file",
+            "dpnet.bit",
+        ],
+    ]
     assert machine.calls() == wanted
     # The script for another machine does the same.
     machine.log.unlink()
@@ -249,10 +297,12 @@ def test_openxc7_without_result(machine, project, quick_synthesis):
     ("text", "message"),
     [
         ("Info: done", "nextpnr-xilinx ended without a timing figure"),
-        ("Info: Max frequency for clock   'clk': 99.90 MHz (FAIL at 100.00 MHz)",
-         "timing is not met: clock clk reaches 99.9 MHz, not 100"),
+        (
+            "Info: Max frequency for clock   'clk': 99.90 MHz (FAIL at 100.00 MHz)",
+            "timing is not met: clock clk reaches 99.9 MHz, not 100",
+        ),
     ],
-)  # fmt: skip
+)
 def test_nextpnr_timing(text, message):
     assert refused(parse_nextpnr, text, BLINK) == message
 
@@ -303,9 +353,15 @@ def test_board_with_vivado(machine, project):
     assert made.used == USED and made.available["lut"] == XC7Z045["lut"]
     assert made.missing is None and made.bitstream.read_bytes() == bit_file()
     assert names(made, project) == {
-        "vivado/dpnet.v", "vivado/dpnet.xdc", "vivado/build.tcl", "vivado/vivado.log",
-        "vivado/utilization.rpt", "vivado/timing.rpt", "dpnet.dts", "dpnet.bin",
-    }  # fmt: skip
+        "vivado/dpnet.v",
+        "vivado/dpnet.xdc",
+        "vivado/build.tcl",
+        "vivado/vivado.log",
+        "vivado/utilization.rpt",
+        "vivado/timing.rpt",
+        "dpnet.dts",
+        "dpnet.bin",
+    }
     assert (project / "dpnet.bin").read_bytes()[4:8] == b"\x66\x55\x99\xaa"
 
 
@@ -317,7 +373,7 @@ def test_board_with_openxc7(machine, project, quick_synthesis, monkeypatch):
         "door uart needs toolchain vivado: openXC7's pin file for the XC7Z045 has only banks 10, "
         "33, 34 and 35, not the PMOD's"
     )
-    monkeypatch.setattr("boards.zc706.board._estimate", lambda *_: ({"lut": 5}, "counted"))
+    monkeypatch.setattr("dpnet.boards.zc706.board._estimate", lambda *_: ({"lut": 5}, "counted"))
     made = built(project, seed=9)
     assert machine.calls()[0][-1] == "9"
     assert (made.mhz, made.used, made.notes) == (120.5, {"lut": 5}, ("counted",))
@@ -341,12 +397,15 @@ def test_named_toolchain_must_be_there(machine, project):
 
 def command(*more):
     sizes = [
-        word for name, value in vars(SMALL).items() if value != getattr(EngineParameters(), name)
+        word
+        for name, value in vars(SMALL).items()
+        if value != getattr(EngineParameters(), name)
         for word in (
-            [f"--{name.replace('_', '-')}", str(value)] if not isinstance(value, bool)
+            [f"--{name.replace('_', '-')}", str(value)]
+            if not isinstance(value, bool)
             else [f"--{'' if value else 'no-'}{name.replace('_', '-')}"]
         )
-    ]  # fmt: skip
+    ]
     return bitstream.main(["zc706", *sizes, *more])
 
 
@@ -358,10 +417,10 @@ def test_command_without_tools(machine, capsys, monkeypatch):
     def counted(candidates):
         asked.extend(candidates)
         netlist = Netlist("engine", {"engine": {"LUT6": 1234, "FDRE": 99, "DSP48E1": 4}})
-        monkeypatch.setattr("boards.resources.synthesize_netlist", lambda *_: netlist)
+        monkeypatch.setattr("dpnet.boards.resources.synthesize_netlist", lambda *_: netlist)
         return measure(candidates)
 
-    monkeypatch.setattr("boards.zc706.board.measure", counted)
+    monkeypatch.setattr("dpnet.boards.zc706.board.measure", counted)
     old = build_root() / "zc706" / "dpnet.bit"
     old.parent.mkdir(parents=True)
     old.write_bytes(bit_file())
@@ -370,10 +429,17 @@ def test_command_without_tools(machine, capsys, monkeypatch):
     folder = old.parent
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert written == {
-        "vivado/dpnet.v", "vivado/dpnet.xdc", "vivado/build.tcl", "openxc7/dpnet.v",
-        "openxc7/dpnet.xdc", "openxc7/synthesize.ys", "openxc7/build.sh", "dpnet.dts",
-        "resources.txt", "build.json",
-    }  # fmt: skip
+        "vivado/dpnet.v",
+        "vivado/dpnet.xdc",
+        "vivado/build.tcl",
+        "openxc7/dpnet.v",
+        "openxc7/dpnet.xdc",
+        "openxc7/synthesize.ys",
+        "openxc7/build.sh",
+        "dpnet.dts",
+        "resources.txt",
+        "build.json",
+    }
     last = err.splitlines()[-1]
     assert last.startswith("bitstream: no bitstream: no Vivado: ") and "no nextpnr-xilinx" in last
     assert "not placed and routed" in out and "nothing was placed" in out
@@ -400,7 +466,7 @@ def test_command_when_vivado_fails(machine, capsys):
 
 def test_command_for_the_uart(machine, capsys, monkeypatch):
     monkeypatch.setattr(
-        "boards.zc706.board._estimate", lambda *_: ({}, "no resource estimate: none wanted")
+        "dpnet.boards.zc706.board._estimate", lambda *_: ({}, "no resource estimate: none wanted")
     )
     machine.install_openxc7()
     assert command("--door", "uart") == 3

@@ -8,39 +8,56 @@ from itertools import pairwise
 import pytest
 from amaranth.sim import Simulator
 
-from boards.board import BuildOptions
-from boards.xilinx import synthesis_script, write_openxc7, write_vivado
-from boards.yosys import find_yosys, run_script
-from boards.zc706.board import PMOD_PINS, PMOD_RX, PMOD_TX, design
-from boards.zc706.devicetree import overlay
-from boards.zc706.ps7 import INPUTS
-from boards.zc706.top import LAMPS, AxiTop, Lamps, Restart, UartTop
-from gateware.axi3 import axi3_members
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.simulator import find_simulator
+from dpnet.boards.board import BuildOptions
+from dpnet.boards.xilinx import synthesis_script, write_openxc7, write_vivado
+from dpnet.boards.yosys import find_yosys, run_script
+from dpnet.boards.zc706.board import PMOD_PINS, PMOD_RX, PMOD_TX, design
+from dpnet.boards.zc706.devicetree import overlay
+from dpnet.boards.zc706.ps7 import INPUTS
+from dpnet.boards.zc706.top import LAMPS, AxiTop, Lamps, Restart, UartTop
+from dpnet.gateware.doors.axi3 import axi3_members
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.simulator import find_simulator
 
 try:
     import tkinter
 except ImportError:  # some distributions have it in a package of its own
     tkinter = None
 
-SMALL = {"stages": 2, "columns": 2, "segments": 1, "index_bits": 2, "max_columns": 8,
-         "index_depth": 24, "slots": 4, "result_slots": 4, "vector_words": 32, "layers": 4,
-         "edges": "integer", "activation_bits": 4, "entry_bits": 4, "row_beats": 1,
-         "packed": False}  # fmt: skip
+SMALL = {
+    "stages": 2,
+    "columns": 2,
+    "segments": 1,
+    "index_bits": 2,
+    "max_columns": 8,
+    "index_depth": 24,
+    "slots": 4,
+    "result_slots": 4,
+    "vector_words": 32,
+    "layers": 4,
+    "edges": "integer",
+    "activation_bits": 4,
+    "entry_bits": 4,
+    "row_beats": 1,
+    "packed": False,
+}
 ENGINE = EngineParameters(**SMALL)
 AXI, UART = BuildOptions(), BuildOptions(door="uart", baud=12_500_000)
 VARIANTS = {"axi": ("vivado", AXI), "uart": ("vivado", UART), "openxc7": ("openxc7", AXI)}
 
 # From the board's facts: ball, standard, bank.
 FACTS = {
-    "clk200_p": ("H9", "LVDS", 34), "clk200_n": ("G9", "LVDS", 34),
+    "clk200_p": ("H9", "LVDS", 34),
+    "clk200_n": ("G9", "LVDS", 34),
     "button": ("A8", "LVCMOS15", 34),
-    "led_link": ("Y21", "LVCMOS25", None), "led_failed": ("G2", "LVCMOS15", 33),
-    "led_busy": ("W21", "LVCMOS25", None), "led_alive": ("A17", "LVCMOS15", 35),
-    "tx": ("AK21", "LVCMOS25", None), "rx": ("AB21", "LVCMOS25", None),
-}  # fmt: skip
+    "led_link": ("Y21", "LVCMOS25", None),
+    "led_failed": ("G2", "LVCMOS15", 33),
+    "led_busy": ("W21", "LVCMOS25", None),
+    "led_alive": ("A17", "LVCMOS15", 35),
+    "tx": ("AK21", "LVCMOS25", None),
+    "rx": ("AB21", "LVCMOS25", None),
+}
 PMOD_J58 = ["AJ21", "AK21", "AB21", "AB16", "Y20", "AA20", "AC18", "AC19"]
 OPENXC7_BANKS = {10, 33, 34, 35}
 PORTS = {
@@ -96,8 +113,10 @@ class Vivado:
 
     def __init__(self, folder, verilog, slack=("0.5", "0.1")):
         if tkinter is None:
-            pytest.fail("Vivado's scripts run in Python's own Tcl here: install tkinter "
-                        "(Debian: python3-tk)")  # fmt: skip
+            pytest.fail(
+                "Vivado's scripts run in Python's own Tcl here: install tkinter "
+                "(Debian: python3-tk)"
+            )
         self.folder, self.slack = folder, list(slack)
         header = re.search(r"^module dpnet\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
         self.ports = set(re.findall(r"\w+", header[1]))
@@ -108,19 +127,27 @@ class Vivado:
             if name.startswith("do_"):
                 self.tcl.createcommand(name[3:], self.kept(getattr(self, name)))
         for name in (
-            "synth_design", "opt_design", "place_design", "phys_opt_design", "route_design",
-            "report_utilization", "report_timing_summary", "write_bitstream",
-        ):  # fmt: skip
+            "synth_design",
+            "opt_design",
+            "place_design",
+            "phys_opt_design",
+            "route_design",
+            "report_utilization",
+            "report_timing_summary",
+            "write_bitstream",
+        ):
             self.tcl.createcommand(name, lambda *a, name=name: self.calls.append([name, *a]))
 
     def kept(self, command):
         """`command`, whose own error is what `source` raises: Tcl's says nothing of it."""
+
         def call(*arguments):
             try:
                 return command(*arguments)
             except BaseException as error:
                 self.error = self.error or error
                 raise
+
         return call
 
     def source(self, name):
@@ -192,13 +219,25 @@ def test_vivado_scripts(made, tmp_path, name):
     outputs = PORTS[name] - inputs - {"clk200_p", "clk200_n"}
     assert vivado.free == {("-from", p) for p in inputs} | {("-to", p) for p in outputs}
     assert [call[0] for call in vivado.calls] == [
-        "read_verilog", "read_xdc", "synth_design", "opt_design", "place_design",
-        "phys_opt_design", "route_design", "report_utilization", "report_timing_summary",
+        "read_verilog",
+        "read_xdc",
+        "synth_design",
+        "opt_design",
+        "place_design",
+        "phys_opt_design",
+        "route_design",
+        "report_utilization",
+        "report_timing_summary",
         "write_bitstream",
-    ]  # fmt: skip
+    ]
     assert vivado.calls[2][1:] == [
-        "-top", "dpnet", "-part", "xc7z045ffg900-2", "-verilog_define", "XC7"
-    ]  # fmt: skip
+        "-top",
+        "dpnet",
+        "-part",
+        "xc7z045ffg900-2",
+        "-verilog_define",
+        "XC7",
+    ]
     assert vivado.calls[-1][1:] == ["-force", "dpnet.bit"]
     assert vivado.said == ["slack: setup 0.5 ns, hold 0.1 ns"]
 
@@ -248,15 +287,19 @@ def test_synthesis(made):
     script = script.replace("write_json", "blackbox =A:whitebox\nwrite_json")
     counts, netlist = _synthesized(made["openxc7"].verilog, script)
     assert {kind: counts.get(kind, 0) for kind in ("PS7", "BUFG", "OBUF", "IBUF")} == {
-        "PS7": 1, "BUFG": 1, "OBUF": 2, "IBUF": 0
-    }  # fmt: skip
+        "PS7": 1,
+        "BUFG": 1,
+        "OBUF": 2,
+        "IBUF": 0,
+    }
     assert counts["FDRE"] > 500 and counts["DSP48E1"] >= 2 and counts["RAM32M"] >= 4
     # The net that the constraint names is the one that the registers have.
     (clock,) = netlist["netnames"]["clk"]["bits"]
     clocks = {
         cell["connections"]["C"][0]
-        for cell in netlist["cells"].values() if cell["type"].startswith("FD")
-    }  # fmt: skip
+        for cell in netlist["cells"].values()
+        if cell["type"].startswith("FD")
+    }
     assert clocks == {clock}
 
 
@@ -304,8 +347,11 @@ def test_lint(made, ps7_ports, tmp_path, name):
     (tmp_path / "chip.v").write_text(_module("PS7", ports) + BUFFERS + verilog)
     done = subprocess.run(
         [str(find_simulator().path), "--lint-only", *ALLOWED, "--top-module", "dpnet", "chip.v"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -325,17 +371,20 @@ def test_axi_chip(made, ps7_ports):
     drivers += "  assign FCLKRESETN = {3'd0, ~testbench.rst};\n"
     ways = {name: ("input" if name in to_logic else "output") for name in members}
     ports = {"clk": ("input", 1), "rst": ("input", 1)}
-    ports |= {name: (ways[name], member.shape if isinstance(member.shape, int) else 1)
-              for name, member in members.items()}  # fmt: skip
+    ports |= {
+        name: (ways[name], member.shape if isinstance(member.shape, int) else 1)
+        for name, member in members.items()
+    }
     ports |= {port: ("output", 1) for port in sorted(PORTS["axi"])}
     lamps = ", ".join(f".{port}({port})" for port in sorted(PORTS["axi"]))
     results = "".join(
         f"  assign {name} = chip.ps7.MAXIGP0{name[6:].upper()};\n"
-        for name in members if name not in to_logic
-    )  # fmt: skip
+        for name in members
+        if name not in to_logic
+    )
     bench = _module("testbench", ports, f"  dpnet chip({lamps});\n{results}")
     text = _module("PS7", ps7_ports, drivers) + BUFFERS + made["axi"].verilog + bench
-    assert run_bench(text, "top_axi3", top="testbench", values={"engine": SMALL}) == 2
+    assert run_bench(text, "doors.top_axi3", top="testbench", values={"engine": SMALL}) == 2
 
 
 def test_uart_chip(made, ps7_ports):
@@ -347,15 +396,18 @@ def test_uart_chip(made, ps7_ports):
     text = _module("PS7", ps7_ports) + BUFFERS + made["uart"].verilog
     text += _module("testbench", ports, body)
     values = {"baud": UART.baud // 2}
-    assert run_bench(text, "zc706_uart", top="testbench", values=values) == 1
+    assert run_bench(text, "doors.zc706_uart", top="testbench", values=values) == 1
 
 
 def test_device_tree():
     text = re.sub(r"//.*", "", overlay("dpnet.bin", 62.5))
     assert text.startswith("/dts-v1/;\n/plugin/;")
     assert text.count("{") == text.count("}") == 3 and "&fpga_full {" in text
-    assert re.search(r"dpnet@40000000 \{\s*compatible = \"generic-uio\";\s*"
-                     r"reg = <0x40000000 0x1000>;", text)  # fmt: skip
+    assert re.search(
+        r"dpnet@40000000 \{\s*compatible = \"generic-uio\";\s*"
+        r"reg = <0x40000000 0x1000>;",
+        text,
+    )
     assert 'firmware-name = "dpnet.bin";' in text
     assert "assigned-clocks = <&clkc 15>;" in text
     assert "assigned-clock-rates = <62500000>;" in text
@@ -420,14 +472,20 @@ def test_restart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mhz": 77.0},
-         "mhz must be 1000 / n for a whole n, from 10 to 250, not 77.0 (near it: 76.9231)"),
-        ({"mhz": 300.0},
-         "mhz must be 1000 / n for a whole n, from 10 to 250, not 300.0 (near it: 333.333)"),
-        ({"mhz": 81.0, "door": "uart"},
-         "mhz must be 8000 / n for a whole n, from 10 to 250, not 81.0 (near it: 80.8081)"),
+        (
+            {"mhz": 77.0},
+            "mhz must be 1000 / n for a whole n, from 10 to 250, not 77.0 (near it: 76.9231)",
+        ),
+        (
+            {"mhz": 300.0},
+            "mhz must be 1000 / n for a whole n, from 10 to 250, not 300.0 (near it: 333.333)",
+        ),
+        (
+            {"mhz": 81.0, "door": "uart"},
+            "mhz must be 8000 / n for a whole n, from 10 to 250, not 81.0 (near it: 80.8081)",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore:.*created but never used")
 def test_refuses_clocks(options, message):
     with pytest.raises(ValueError) as caught:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateware import axi
-from gateware.bus import BUS_LATENCY
-from gateware.registers import (
+from dpnet.gateware.doors import axi
+from dpnet.gateware.parts.bus import BUS_LATENCY
+from dpnet.gateware.registers import (
     FIRST,
     MAGIC,
     MAX_PAYLOAD,
@@ -20,7 +20,7 @@ from gateware.registers import (
     Region,
     Status,
 )
-from host.frames import Decoder, Frame
+from dpnet.host.link.frames import Decoder, Frame
 
 TEXT = (Path(__file__).parent.parent / "docs" / "link.md").read_text(encoding="utf-8")
 

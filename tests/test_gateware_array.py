@@ -2,31 +2,98 @@
 
 import pytest
 
-from gateware.array import Array
-from gateware.emit import emit
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.benches.array import KINDS, latency
-from sim.bundle import Bundle
-from sim.upsets import open_memories
+from dpnet.gateware.array import Array
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.benches.array.array import KINDS, latency
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
+from dpnet.sim.kit.upsets import open_memories
 
 ENGINES = {
     "wide": ({"stages": 4, "columns": 16, "segments": 1, "max_columns": 64, "slots": 32}, 22_000),
-    "banks": ({"stages": 2, "columns": 19, "segments": 2, "max_columns": 48, "slots": 16,
-               "bank": 8, "dsp_columns": 7, "storage": "distributed"}, 7_000),
-    "three_bits": ({"stages": 3, "columns": 5, "segments": 3, "index_bits": 3, "max_columns": 70,
-                    "slots": 16, "entry_bits": 18, "activation_bits": 16, "bank": 4}, 3_000),
-    "two_bits": ({"stages": 2, "columns": 4, "segments": 1, "index_bits": 2, "max_columns": 33,
-                  "slots": 8, "activation_bits": 8, "entry_bits": 9, "dsp_columns": 4}, 1_500),
-    "one_bit": ({"stages": 5, "columns": 2, "segments": 4, "index_bits": 1, "max_columns": 50,
-                 "slots": 20, "bank": 1}, 1_500),
+    "banks": (
+        {
+            "stages": 2,
+            "columns": 19,
+            "segments": 2,
+            "max_columns": 48,
+            "slots": 16,
+            "bank": 8,
+            "dsp_columns": 7,
+            "storage": "distributed",
+        },
+        7_000,
+    ),
+    "three_bits": (
+        {
+            "stages": 3,
+            "columns": 5,
+            "segments": 3,
+            "index_bits": 3,
+            "max_columns": 70,
+            "slots": 16,
+            "entry_bits": 18,
+            "activation_bits": 16,
+            "bank": 4,
+        },
+        3_000,
+    ),
+    "two_bits": (
+        {
+            "stages": 2,
+            "columns": 4,
+            "segments": 1,
+            "index_bits": 2,
+            "max_columns": 33,
+            "slots": 8,
+            "activation_bits": 8,
+            "entry_bits": 9,
+            "dsp_columns": 4,
+        },
+        1_500,
+    ),
+    "one_bit": (
+        {
+            "stages": 5,
+            "columns": 2,
+            "segments": 4,
+            "index_bits": 1,
+            "max_columns": 50,
+            "slots": 20,
+            "bank": 1,
+        },
+        1_500,
+    ),
     "one_lane": ({"stages": 1, "columns": 1, "segments": 1, "max_columns": 40, "slots": 8}, 400),
-    "flat": ({"stages": 1, "columns": 2, "segments": 21, "index_bits": 2, "max_columns": 80,
-              "slots": 6, "bank": 1, "multiplier": "18x18"}, 400),
-    "unchecked": ({"stages": 2, "columns": 5, "segments": 2, "index_bits": 3, "max_columns": 40,
-                   "slots": 8, "activation_bits": 12, "entry_bits": 17,
-                   "residues": False}, 1_000),
-}  # fmt: skip
+    "flat": (
+        {
+            "stages": 1,
+            "columns": 2,
+            "segments": 21,
+            "index_bits": 2,
+            "max_columns": 80,
+            "slots": 6,
+            "bank": 1,
+            "multiplier": "18x18",
+        },
+        400,
+    ),
+    "unchecked": (
+        {
+            "stages": 2,
+            "columns": 5,
+            "segments": 2,
+            "index_bits": 3,
+            "max_columns": 40,
+            "slots": 8,
+            "activation_bits": 12,
+            "entry_bits": 17,
+            "residues": False,
+        },
+        1_000,
+    ),
+}
 """Sizes, and random outputs compared in each of the bench's tests."""
 
 
@@ -48,12 +115,12 @@ def bench(name, names):
 
 @pytest.mark.parametrize("names", [("wide",), ("banks",), SMALL])
 def test_array_equals_golden(names):
-    assert bench("array", names) == len(KINDS) + 3
+    assert bench("array.array", names) == len(KINDS) + 3
 
 
 @pytest.mark.parametrize("names", [("banks",), SMALL])
 def test_stores_of_the_array(names):
-    assert bench("array_stores", names) == 2 * len(KINDS) + 3
+    assert bench("array.array_stores", names) == 2 * len(KINDS) + 3
 
 
 def test_a_hundred_thousand_outputs_are_compared():

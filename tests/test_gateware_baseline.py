@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateware.baseline import BaselineCore
-from gateware.emit import emit
-from model.baseline import BaselineParameters, InterleavedParameters
-from sim.bench import run_bench
+from dpnet.gateware.baselines.paper import BaselineCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.sim.kit.bench import run_bench
 
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
@@ -14,7 +14,7 @@ SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 def test_baseline_bench(kind):
     core = BaselineCore(params=kind(**SIZES))
     values = {"sizes": SIZES, "runs": 25, "interleaved": kind is InterleavedParameters}
-    assert run_bench(emit(core), "baseline_core", values=values) == 6
+    assert run_bench(emit(core), "baselines.baseline_core", values=values) == 6
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -4,24 +4,28 @@ import random
 
 import pytest
 
-from gateware.checked_ram import CheckedRam
-from gateware.emit import emit
-from sim.bench import run_bench
-from sim.benches.checked_ram import CHECK, KINDS, NAMES
-from sim.bundle import Bundle
-from sim.upsets import open_memories
+from dpnet.gateware.emit import emit
+from dpnet.gateware.parts.checked_ram import CheckedRam
+from dpnet.sim.benches.parts.checked_ram import CHECK, KINDS, NAMES
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
+from dpnet.sim.kit.upsets import open_memories
 
 _words = random.Random(7)
 STORES = {
     "bytes": {"width": 32, "depth": 21, "granularity": 8, "storage": "block", "tail": []},
     "wide": {"width": 160, "depth": 9, "granularity": 32, "storage": "block", "tail": []},
     "many": {"width": 104, "depth": 6, "granularity": 8, "storage": "block", "tail": []},
-    "shallow": {"width": 25, "depth": 2, "granularity": None, "storage": "distributed",
-                "tail": []},
-    "tail": {"width": 64, "depth": 13, "granularity": 32, "storage": "block",
-             "tail": [_words.getrandbits(64) for _ in range(6)] + [0, 1, 3 << 31]},
+    "shallow": {"width": 25, "depth": 2, "granularity": None, "storage": "distributed", "tail": []},
+    "tail": {
+        "width": 64,
+        "depth": 13,
+        "granularity": 32,
+        "storage": "block",
+        "tail": [_words.getrandbits(64) for _ in range(6)] + [0, 1, 3 << 31],
+    },
     "single": {"width": 1, "depth": 5, "granularity": None, "storage": "distributed", "tail": [1]},
-}  # fmt: skip
+}
 
 
 def test_checked_ram_bench():
@@ -30,7 +34,7 @@ def test_checked_ram_bench():
     bundle = Bundle(**{name: CheckedRam(**sizes) for name, sizes in STORES.items()})
     values = {"stores": STORES, "cycles": 700}
     verilog = open_memories(emit(bundle))
-    assert run_bench(verilog, "checked_ram", values=values) == len(NAMES) * (len(KINDS) + 2)
+    assert run_bench(verilog, "parts.checked_ram", values=values) == len(NAMES) * (len(KINDS) + 2)
 
 
 @pytest.mark.parametrize(

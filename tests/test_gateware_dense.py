@@ -2,12 +2,12 @@
 
 import pytest
 
-from gateware.dense import DenseCore
-from gateware.dense_mac import DenseMac
-from gateware.emit import emit
-from model.dense import DenseParameters
-from sim.bench import run_bench
-from sim.dense import main, run_dense
+from dpnet.gateware.baselines.dense import DenseCore
+from dpnet.gateware.baselines.dense_mac import DenseMac
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.dense import DenseParameters
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.measure.dense import main, run_dense
 
 SMALL = {"weight_depth": 60, "vector_depth": 70, "tiles": 6, "result_tiles": 30}
 ENGINES = {
@@ -20,14 +20,14 @@ ENGINES = {
 
 
 def test_mac_is_exact():
-    assert run_bench(emit(DenseMac()), "dense_mac", values={"count": 20_000}) == 1
+    assert run_bench(emit(DenseMac()), "baselines.dense_mac", values={"count": 20_000}) == 1
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_core_equals_golden(name):
     params = SMALL | ENGINES[name]
     core = DenseCore(params=DenseParameters(**params))
-    assert run_bench(emit(core), "dense_core", values={"params": params, "runs": 12}) == 5
+    assert run_bench(emit(core), "baselines.dense_core", values={"params": params, "runs": 12}) == 5
 
 
 def test_run_measures_the_formula():
@@ -35,10 +35,15 @@ def test_run_measures_the_formula():
     found = run_dense(21, 47, params, 4, seed=1)
     # 6 tiles of 6 beats; 10 requantize, 3 in the tree, 7 registers, 2 steps.
     assert found == {
-        "latency_cycles": 58, "run_cycles": 58 + 3 * 36, "interval_cycles": 36,
-        "predicted_latency": 58, "predicted_interval": 36, "predicted_run": 166,
-        "results": 84, "mismatches": 0,
-    }  # fmt: skip
+        "latency_cycles": 58,
+        "run_cycles": 58 + 3 * 36,
+        "interval_cycles": 36,
+        "predicted_latency": 58,
+        "predicted_interval": 36,
+        "predicted_run": 166,
+        "results": 84,
+        "mismatches": 0,
+    }
 
 
 def test_core_refuses():
@@ -61,8 +66,18 @@ def test_command(capsys):
         main(["--tile-rows", "3"])
     assert caught.value.code == 2
     assert "tile_rows must be even, not 3" in capsys.readouterr().err
-    small = ["--rows", "5", "--columns", "9", "--vectors", "3", "--tile-rows", "2",
-             "--segments", "2"]  # fmt: skip
+    small = [
+        "--rows",
+        "5",
+        "--columns",
+        "9",
+        "--vectors",
+        "3",
+        "--tile-rows",
+        "2",
+        "--segments",
+        "2",
+    ]
     assert main(small) == 0
     printed = capsys.readouterr().out
     assert "2 rows x 2 segments = 4 multiply-adds per cycle, 5 x 9, 3 vectors, seed 0" in printed

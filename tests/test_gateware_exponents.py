@@ -1,12 +1,12 @@
 """The beats' largest exponents: bench against a dictionary of all words, with upsets."""
 
-from gateware.emit import emit
-from gateware.exponents import BeatExponents
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.benches.exponents import KINDS
-from sim.bundle import Bundle
-from sim.upsets import open_memories
+from dpnet.gateware.core.exponents import BeatExponents
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.benches.core.exponents import KINDS
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
+from dpnet.sim.kit.upsets import open_memories
 
 ENGINES = {
     "single": {"segments": 1, "row_beats": 1, "vector_words": 9},
@@ -25,5 +25,5 @@ def test_exponents_bench():
     assert {engine.row_beats for engine in engines.values()} == {1, 4, 32}
     bundle = Bundle(**{name: BeatExponents(engine=engine) for name, engine in engines.items()})
     values = {"engines": ENGINES, "cycles": 500}
-    count = run_bench(open_memories(emit(bundle)), "exponents", values=values)
+    count = run_bench(open_memories(emit(bundle)), "core.exponents", values=values)
     assert count == 3 * len(KINDS) + 1

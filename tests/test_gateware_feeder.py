@@ -1,11 +1,11 @@
 """The feeder and the scanner: bench with integers and fp32, segments and rows of exponents."""
 
-from gateware.emit import emit
-from gateware.feeder import Feeder, Scanner
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.benches.feeder import KINDS
-from sim.bundle import Bundle
+from dpnet.gateware.core.feeder import Feeder, Scanner
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.benches.core.feeder import KINDS
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
 
 FEEDERS = {
     "three": {"segments": 3, "max_columns": 64, "index_bits": 2},
@@ -13,9 +13,14 @@ FEEDERS = {
     "wide": {"segments": 2, "max_columns": 64, "edges": "fp32"},
     "unpacked": {"segments": 1, "max_columns": 64, "packed": False},
     "integer": {"segments": 2, "max_columns": 64, "edges": "integer"},
-    "int8": {"segments": 5, "activation_bits": 8, "max_columns": 64, "edges": "integer",
-             "index_bits": 3},
-}  # fmt: skip
+    "int8": {
+        "segments": 5,
+        "activation_bits": 8,
+        "max_columns": 64,
+        "edges": "integer",
+        "index_bits": 3,
+    },
+}
 SCANNERS = {"scan1": 1, "scan4": 4, "scan20": 20, "scan24": 24, "scan64": 64}
 
 
@@ -30,4 +35,4 @@ def test_feeder_bench():
         **{name: Scanner(exponents=count) for name, count in SCANNERS.items()},
     )
     values = {"feeders": FEEDERS, "scanners": SCANNERS, "cycles": 150, "scans": 25}
-    assert run_bench(emit(bundle), "feeder", values=values) == 2 * len(KINDS)
+    assert run_bench(emit(bundle), "core.feeder", values=values) == 2 * len(KINDS)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.fp32 import Fp32AddUnit, Fp32MultiplyUnit
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.arithmetic.fp32 import Fp32AddUnit, Fp32MultiplyUnit
+from dpnet.gateware.emit import emit
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from sim.streams import PAUSES
 def test_unit_equals_numpy(unit, operation, latency):
     assert unit.latency == latency
     values = {"operation": operation, "latency": latency, "count": 9_000}
-    assert run_bench(emit(unit()), "fp32", values=values) == len(PAUSES) + 1
+    assert run_bench(emit(unit()), "arithmetic.fp32", values=values) == len(PAUSES) + 1

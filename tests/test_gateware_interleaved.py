@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.interleaved import InterleavedMultiplyAdd
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
+from dpnet.gateware.emit import emit
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 def test_unit_equals_numpy():
@@ -13,7 +13,7 @@ def test_unit_equals_numpy():
     latency = [38, 39, 40, 41, 42, 43, 44] + [45] * 13
     assert [unit.latency(columns) for columns in range(1, 21)] == latency
     values = {"latency": latency}
-    assert run_bench(emit(unit), "interleaved", values=values) == len(PAUSES) + 1
+    assert run_bench(emit(unit), "baselines.interleaved", values=values) == len(PAUSES) + 1
 
 
 @pytest.mark.parametrize(

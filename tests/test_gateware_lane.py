@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.lane import Lane, TopBits, top_bits
-from sim.bench import run_bench
-from sim.benches.lane import KINDS, NAMES, PATTERNS
-from sim.bundle import Bundle
+from dpnet.gateware.array.lane import Lane, TopBits, top_bits
+from dpnet.gateware.emit import emit
+from dpnet.sim.benches.array.lane import KINDS, NAMES, PATTERNS
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
 
 LANES = {
     "wide": {"buckets": 16, "activation_bits": 25, "bits": 31},
@@ -24,14 +24,23 @@ def test_lane_bench():
     bundle = Bundle(**{name: Lane(**sizes) for name, sizes in LANES.items()})
     values = {"lanes": LANES, "weights": 1500}
     each = len(PATTERNS) * len(KINDS) + 2 + 1
-    assert run_bench(emit(bundle), "lane", values=values) == len(NAMES) * each
+    assert run_bench(emit(bundle), "array.lane", values=values) == len(NAMES) * each
 
 
 @pytest.mark.parametrize(
     "buckets, bits, top",
-    [(16, 34, 2), (16, 35, 3), (16, 36, 0), (16, 32, 0), (16, 39, 0), (32, 9, 1), (2, 8, 0),
-     (16, 3, 0), (64, 34, 0)],
-)  # fmt: skip
+    [
+        (16, 34, 2),
+        (16, 35, 3),
+        (16, 36, 0),
+        (16, 32, 0),
+        (16, 39, 0),
+        (32, 9, 1),
+        (2, 8, 0),
+        (16, 3, 0),
+        (64, 34, 0),
+    ],
+)
 def test_bits_above_a_multiple_of_8_have_a_memory_of_their_own(buckets, bits, top):
     assert top_bits(buckets, bits) == top
     verilog = emit(Lane(buckets=buckets, activation_bits=2, bits=bits))

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Cat, ClockDomain, Module, Signal, signed
 from amaranth.sim import Simulator
 
-from gateware.lockstep import carried
+from dpnet.gateware.parts.lockstep import carried
 
 CYCLES = 400
 

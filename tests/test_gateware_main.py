@@ -1,12 +1,12 @@
-"""`python -m gateware`: the Verilog that people take away is whole, for every front door."""
+"""`python -m dpnet.gateware`: the Verilog that people take away is whole, for every front door."""
 
 import re
 import subprocess
 
 import pytest
 
-from gateware.__main__ import main
-from sim.simulator import build_environment, find_simulator
+from dpnet.gateware.__main__ import main
+from dpnet.sim.simulator import build_environment, find_simulator
 
 SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", "64"]
 
@@ -16,11 +16,25 @@ SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", 
     [
         ("uart", [], {"rx", "tx"}),
         ("axi", ["--edges", "integer", "--dsp-columns", "2"], {"s_axi_awaddr", "s_axi_rdata"}),
-        ("bytes", ["--edges", "fp32", "--bank", "2", "--row-beats", "4",
-                   "--no-residues", "--result-slots", "9",
-                   "--storage", "distributed"], {"i__payload"}),
+        (
+            "bytes",
+            [
+                "--edges",
+                "fp32",
+                "--bank",
+                "2",
+                "--row-beats",
+                "4",
+                "--no-residues",
+                "--result-slots",
+                "9",
+                "--storage",
+                "distributed",
+            ],
+            {"i__payload"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     path = tmp_path / "deep" / "engine.sv"
     assert main([*SMALL, *options, "--door", door, "--out", str(path)]) == 0
@@ -35,8 +49,11 @@ def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     }
     done = subprocess.run(
         [str(simulator.path), *commands[simulator.kind], str(path)],
-        env=build_environment(simulator), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=build_environment(simulator),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -1,16 +1,16 @@
 """MultiplyAdd against NumPy's float32, in simulation, and its count of cycles."""
 
-from gateware.emit import emit
-from gateware.multiply_add import MultiplyAdd
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
+from dpnet.gateware.emit import emit
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 def test_unit_equals_numpy():
     unit = MultiplyAdd()
     values = {"latency": 19, "interval": 6}
     assert (unit.latency, unit.interval) == (19, 6)
-    assert run_bench(emit(unit), "multiply_add", values=values) == len(PAUSES) + 1
+    assert run_bench(emit(unit), "arithmetic.multiply_add", values=values) == len(PAUSES) + 1
 
 
 def test_cycles_of_table_six():

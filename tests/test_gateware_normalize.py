@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.normalize import NormalizeUnit
-from model.golden.normalize import Normalize
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.arithmetic.normalize import NormalizeUnit
+from dpnet.gateware.emit import emit
+from dpnet.model.golden.normalize import Normalize
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 @pytest.mark.parametrize(("width", "latency"), [(62, 12), (20, 11)])
@@ -14,4 +14,4 @@ def test_unit_equals_golden(width, latency):
     unit = NormalizeUnit(params=Normalize(width))
     assert unit.latency == latency
     values = {"width": width, "latency": latency, "count": 4_000}
-    assert run_bench(emit(unit), "normalize", values=values) == len(PAUSES) + 1
+    assert run_bench(emit(unit), "arithmetic.normalize", values=values) == len(PAUSES) + 1

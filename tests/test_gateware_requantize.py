@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.requantize import RequantizeUnit
-from model.golden.requantize import Requantize
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.arithmetic.requantize import RequantizeUnit
+from dpnet.gateware.emit import emit
+from dpnet.model.golden.requantize import Requantize
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 @pytest.mark.parametrize("params", [Requantize(), Requantize(24, 30, 9)])
@@ -14,7 +14,10 @@ def test_unit_equals_golden(params):
     unit = RequantizeUnit(params=params)
     assert unit.latency == 10
     values = {
-        "acc_bits": params.acc_bits, "bias_bits": params.bias_bits,
-        "multiplier_bits": params.multiplier_bits, "latency": 10, "count": 4_000,
+        "acc_bits": params.acc_bits,
+        "bias_bits": params.bias_bits,
+        "multiplier_bits": params.multiplier_bits,
+        "latency": 10,
+        "count": 4_000,
     }
-    assert run_bench(emit(unit), "requantize", values=values) == len(PAUSES) + 1
+    assert run_bench(emit(unit), "arithmetic.requantize", values=values) == len(PAUSES) + 1

@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.sim import Simulator
 
-from gateware.residue import digits, fold, fold_to, product
-from sim.bench import seed
+from dpnet.gateware.array.residue import digits, fold, fold_to, product
+from dpnet.sim.kit.bench import seed
 
 
 def residues(widths, build, cases):

@@ -1,13 +1,13 @@
 """The segment: bench with index words of 1 to 4 bits, several words, folded and packed rows, both
 storages."""
 
-from gateware.emit import emit
-from gateware.segment import Segment
-from model.engine import EngineParameters
-from sim.bench import run_bench
-from sim.benches.segment import KINDS
-from sim.bundle import Bundle
-from sim.upsets import open_memories
+from dpnet.gateware.array.segment import Segment
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.benches.array.segment import KINDS
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
+from dpnet.sim.kit.upsets import open_memories
 
 ENGINES = {
     "four": {"columns": 5, "index_bits": 4, "index_depth": 37, "dsp_columns": 2, "packed": False},
@@ -19,7 +19,7 @@ ENGINES = {
     "folded4": {"columns": 4, "index_bits": 2, "index_depth": 41, "storage": "distributed"},
     "folded32": {"columns": 1, "index_bits": 1, "index_depth": 70},
     "narrow": {"columns": 33, "index_bits": 1, "index_depth": 16, "activation_bits": 8},
-}  # fmt: skip
+}
 FIRST = ("four", "packed", "folded2", "narrow")
 
 
@@ -32,11 +32,13 @@ def test_segment_bench():
     assert {engine.fold for engine in engines.values()} == {1, 2, 4, 32}
     assert {name for name in engines if engines[name].packs} == {"packed", "packed_words"}
     assert {engine.index_words for engine in engines.values()} == {1, 2, 3}
-    bundle = Bundle(**{
-        name: Segment(engine=engine, first=name in FIRST) for name, engine in engines.items()
-    })
+    bundle = Bundle(
+        **{name: Segment(engine=engine, first=name in FIRST) for name, engine in engines.items()}
+    )
     values = {"segments": segments, "cycles": 500}
-    assert run_bench(open_memories(emit(bundle)), "segment", values=values) == 2 * len(KINDS) + 1
+    assert (
+        run_bench(open_memories(emit(bundle)), "array.segment", values=values) == 2 * len(KINDS) + 1
+    )
 
 
 def test_only_later_segments_have_a_chain():

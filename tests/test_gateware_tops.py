@@ -2,26 +2,34 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.registers import IDENTITY
-from gateware.top import Top, identity
-from model.baseline import BaselineParameters, InterleavedParameters
-from model.engine import EngineParameters
-from sim.bench import run_bench
+from dpnet.gateware.emit import emit
+from dpnet.gateware.registers import IDENTITY
+from dpnet.gateware.top import Top, identity
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.kit.bench import run_bench
 
-ENGINE = {"stages": 2, "columns": 3, "segments": 2, "max_columns": 14, "index_depth": 40,
-          "slots": 12, "vector_words": 160, "layers": 3}  # fmt: skip
+ENGINE = {
+    "stages": 2,
+    "columns": 3,
+    "segments": 2,
+    "max_columns": 14,
+    "index_depth": 40,
+    "slots": 12,
+    "vector_words": 160,
+    "layers": 3,
+}
 CLOCK_HZ, BAUD = 100_000_000, 12_500_000
 
 
 def test_uart_top():
     top = Top(params=EngineParameters(**ENGINE), door="uart", clock_hz=CLOCK_HZ, baud=BAUD)
-    assert run_bench(emit(top), "top_uart", values={"engine": ENGINE, "baud": BAUD}) == 2
+    assert run_bench(emit(top), "doors.top_uart", values={"engine": ENGINE, "baud": BAUD}) == 2
 
 
 def test_axi_top():
     top = Top(params=EngineParameters(**ENGINE), door="axi")
-    assert run_bench(emit(top), "top_axi", values={"engine": ENGINE}) == 3
+    assert run_bench(emit(top), "doors.top_axi", values={"engine": ENGINE}) == 3
 
 
 @pytest.mark.parametrize(

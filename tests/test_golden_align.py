@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.align import Align, align_codebook
-from model.golden.checks import NonFiniteError, RangeError
+from dpnet.model.golden.align import Align, align_codebook
+from dpnet.model.golden.checks import NonFiniteError, RangeError
 
 FP32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.array import BucketProduct
+from dpnet.model.golden.array import BucketProduct
 
 
 @st.composite
@@ -24,9 +24,10 @@ def products(draw):
     flat = draw(st.lists(st.integers(0, k - 1), min_size=rows * columns, max_size=rows * columns))
     return (
         BucketProduct(activation_bits=activation_bits, entry_bits=entry_bits),
-        integers(entry_bits, (rows, k)), np.array(flat).reshape(rows, columns),
+        integers(entry_bits, (rows, k)),
+        np.array(flat).reshape(rows, columns),
         integers(activation_bits, (columns,)),
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=200, deadline=None)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.align import Align, align_codebook
-from model.golden.bound import error_bound
-from model.golden.normalize import Normalize
+from dpnet.model.golden.align import Align, align_codebook
+from dpnet.model.golden.bound import error_bound
+from dpnet.model.golden.normalize import Normalize
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -35,8 +35,12 @@ def exact(weights, vector):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    seed=SEEDS, columns=st.integers(1, 60), bits=st.integers(4, 25), entry_bits=st.integers(4, 25),
-    spread=st.sampled_from([0, 3, 20, 60]), shift=st.sampled_from([-90, -70, -20, 0, 20]),
+    seed=SEEDS,
+    columns=st.integers(1, 60),
+    bits=st.integers(4, 25),
+    entry_bits=st.integers(4, 25),
+    spread=st.sampled_from([0, 3, 20, 60]),
+    shift=st.sampled_from([-90, -70, -20, 0, 20]),
 )
 def test_error_stays_below_the_bound(seed, columns, bits, entry_bits, spread, shift):
     rng = np.random.default_rng(seed)

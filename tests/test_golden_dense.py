@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from model.dense import DenseParameters
-from model.golden.checks import RangeError
-from model.golden.dense import Dense, RowParameters
-from model.golden.requantize import Requantize
-from model.regions import Region
+from dpnet.model.engine.dense import DenseParameters
+from dpnet.model.engine.regions import Region
+from dpnet.model.golden.checks import RangeError
+from dpnet.model.golden.dense import Dense, RowParameters
+from dpnet.model.golden.requantize import Requantize
 
 GOLDEN = Dense(Requantize(acc_bits=27, bias_bits=27))
 
@@ -21,10 +21,12 @@ def rows_of(*rows):
 def test_results_are_the_rounded_fractions():
     rng = np.random.default_rng(7)
     matrix, vectors = rng.integers(-128, 128, (9, 50)), rng.integers(-128, 128, (4, 50))
-    rows = rows_of(*(
-        (int(rng.integers(-90_000, 90_000)), int(rng.integers(1, 1 << 16)), 25, n % 2)
-        for n in range(9)
-    ))  # fmt: skip
+    rows = rows_of(
+        *(
+            (int(rng.integers(-90_000, 90_000)), int(rng.integers(1, 1 << 16)), 25, n % 2)
+            for n in range(9)
+        )
+    )
     found = GOLDEN.compute(matrix, vectors, rows)
     assert found.shape == (4, 9)
     for v, vector in enumerate(vectors.tolist()):
@@ -95,9 +97,14 @@ def test_stores_of_a_small_engine():
 @pytest.mark.parametrize(
     "name, low, high",
     [
-        ("tile_rows", 2, 1024), ("segments", 1, 1024), ("requantizers", 1, 64),
-        ("max_columns", 1, 4096), ("weight_depth", 1, 65536), ("vector_depth", 1, 32768),
-        ("tiles", 1, 4096), ("result_tiles", 1, 65536),
+        ("tile_rows", 2, 1024),
+        ("segments", 1, 1024),
+        ("requantizers", 1, 64),
+        ("max_columns", 1, 4096),
+        ("weight_depth", 1, 65536),
+        ("vector_depth", 1, 32768),
+        ("tiles", 1, 4096),
+        ("result_tiles", 1, 65536),
     ],
 )
 def test_sizes_refuse(name, low, high):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.fp32 import Fp32Add, Fp32Multiply, SequentialFp32
+from dpnet.model.golden.fp32 import Fp32Add, Fp32Multiply, SequentialFp32
 
 FP32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -20,7 +20,8 @@ def fp32(*values):
 @given(a=FP32, b=FP32)
 def test_results_are_the_nearest_numbers(a, b):
     for golden, exact in (
-        (Fp32Add(), Fraction(a) + Fraction(b)), (Fp32Multiply(), Fraction(a) * Fraction(b)),
+        (Fp32Add(), Fraction(a) + Fraction(b)),
+        (Fp32Multiply(), Fraction(a) * Fraction(b)),
     ):
         result = golden.compute(fp32(a), fp32(b))[0]
         if np.isinf(result):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.golden.fp32 import SequentialFp32
-from model.golden.interleaved import PARTIALS, InterleavedFp32
+from dpnet.model.golden.fp32 import SequentialFp32
+from dpnet.model.golden.interleaved import PARTIALS, InterleavedFp32
 
 
 def fp32(*values):

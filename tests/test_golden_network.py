@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from model.golden.bound import error_bound
-from model.golden.fp32 import SequentialFp32
-from model.golden.network import fp32_layer
-from model.image import ImageLayer
+from dpnet.model.golden.bound import error_bound
+from dpnet.model.golden.fp32 import SequentialFp32
+from dpnet.model.golden.network import fp32_layer
+from dpnet.model.image import ImageLayer
 
 
 @pytest.mark.parametrize("shape", [(1000, 1024), (384, 1728)])

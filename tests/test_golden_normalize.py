@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.checks import RangeError
-from model.golden.normalize import Normalize
+from dpnet.model.golden.checks import RangeError
+from dpnet.model.golden.normalize import Normalize
 
 SMALLEST = Fraction(1, 2**149)
 # Half a unit above the largest finite number: from here on results are infinite.
@@ -56,7 +56,9 @@ def test_any_integer_and_scale(value, scale):
 
 @settings(max_examples=600, deadline=None)
 @given(
-    lead=st.integers(0, 2**25), zeros=st.integers(0, 35), near=st.sampled_from([-1, 0, 0, 1]),
+    lead=st.integers(0, 2**25),
+    zeros=st.integers(0, 35),
+    near=st.sampled_from([-1, 0, 0, 1]),
     place=st.one_of(st.integers(-152, -120), st.integers(124, 130), st.integers(-20, 20)),
     negative=st.booleans(),
 )

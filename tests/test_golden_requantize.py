@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.golden.checks import RangeError
-from model.golden.requantize import Requantize
+from dpnet.model.golden.checks import RangeError
+from dpnet.model.golden.requantize import Requantize
 
 ACC = st.integers(-(2**39), 2**39 - 1)
 
@@ -22,8 +22,11 @@ def expected(acc, bias, multiplier, shift, relu, out_bits):
 
 @settings(max_examples=500, deadline=None)
 @given(
-    acc=st.one_of(ACC, st.integers(-2000, 2000)), bias=st.one_of(ACC, st.integers(-2000, 2000)),
-    multiplier=st.integers(0, 2**16 - 1), shift=st.integers(0, 63), relu=st.booleans(),
+    acc=st.one_of(ACC, st.integers(-2000, 2000)),
+    bias=st.one_of(ACC, st.integers(-2000, 2000)),
+    multiplier=st.integers(0, 2**16 - 1),
+    shift=st.integers(0, 63),
+    relu=st.booleans(),
     out_bits=st.integers(2, 25),
 )
 def test_equals_fractions(acc, bias, multiplier, shift, relu, out_bits):
@@ -45,7 +48,10 @@ def test_known_values():
     assert result.tolist() == [2, 4, -2, -4, 3]
     assert result.dtype == np.int64
     assert Requantize().compute([127, 128, -128, -129], 0, 1, 0, False, 8).tolist() == [
-        127, 127, -128, -128,
+        127,
+        127,
+        -128,
+        -128,
     ]
     assert Requantize().compute([-5, 5], [0, -9], 3, 0, True, 8).tolist() == [0, 0]
     assert Requantize().compute([-5, 5], [0, 9], 3, 0, [False, True], 8).tolist() == [-15, 42]

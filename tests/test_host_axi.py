@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateware.registers import MAGIC
-from host import axi
-from host.axi import MappedWords, answers, open_axi
-from host.errors import PortError
-from host.transport import open_transport
+from dpnet.gateware.registers import MAGIC
+from dpnet.host.errors import PortError
+from dpnet.host.link import axi
+from dpnet.host.link.axi import MappedWords, answers, open_axi
+from dpnet.host.link.transport import open_transport
 
 
 @pytest.fixture

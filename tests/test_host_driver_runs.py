@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from driver_kit import VECTORS, driver_of, holds, image
 
-from gateware.registers import BY_NAME
-from host.driver import RunReport
-from host.errors import DeadlineError, EngineError
-from sim.engine_model import EMPTY, VALID
+from dpnet.gateware.registers import BY_NAME
+from dpnet.host.driver import RunReport
+from dpnet.host.errors import DeadlineError, EngineError
+from dpnet.sim.peers.engine_model import EMPTY, VALID
 
 
 def test_words_there_and_back():

@@ -8,13 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.frames import Decoder, Frame, FrameError, decode
-from sim.engine_model import stuff, unstuff
+from dpnet.host.link.frames import Decoder, Frame, FrameError, decode
+from dpnet.sim.peers.engine_model import stuff, unstuff
 
 BYTE = st.integers(0, 255)
 FRAMES = st.builds(
-    Frame, st.sampled_from([2, 3, 4, 5, 9, 10, 13]), BYTE, BYTE, BYTE,
-    st.integers(0, 2**32 - 1), st.binary(max_size=256),
+    Frame,
+    st.sampled_from([2, 3, 4, 5, 9, 10, 13]),
+    BYTE,
+    BYTE,
+    BYTE,
+    st.integers(0, 2**32 - 1),
+    st.binary(max_size=256),
 )
 
 
@@ -25,7 +30,12 @@ def test_layout(frame):
     raw = unstuff(line[1:-1])
     length = len(frame.payload)
     assert raw[:10] == struct.pack(
-        "<BBBBIH", 0x30 + frame.operation, frame.txid, frame.epoch, frame.flags, frame.offset,
+        "<BBBBIH",
+        0x30 + frame.operation,
+        frame.txid,
+        frame.epoch,
+        frame.flags,
+        frame.offset,
         length,
     )
     assert raw[10:-4] == frame.payload
@@ -59,8 +69,10 @@ def stuffed(first=0x32, length=4, payload=b"abcd", crc=0):
         (stuffed(crc=1 << 31), "the CRC-32 is wrong"),
         (stuffed(first=0x12), "frames have version 3, not 1"),
         (stuffed(length=5), "the header says 5 bytes of payload, there are 4"),
-        (stuffed(length=257, payload=b"a" * 257),
-         "the header says 257 bytes of payload, there are 257"),
+        (
+            stuffed(length=257, payload=b"a" * 257),
+            "the header says 257 bytes of payload, there are 257",
+        ),
         (stuffed(first=0x31), "the header says 4 bytes of payload, there are 4"),
         (stuff(b"123"), "a frame has at least 14 bytes, not 3"),
         (b"\x05abc", "a COBS block of 4 bytes is cut at 3"),
@@ -84,7 +96,9 @@ def test_the_decoder_takes_any_cut(frames, size, shared):
     if shared:
         line = line.replace(b"\0\0", b"\0")
     decoder = Decoder()
-    got = [frame for at in range(0, len(line), size) for frame in decoder.feed(line[at:at + size])]
+    got = [
+        frame for at in range(0, len(line), size) for frame in decoder.feed(line[at : at + size])
+    ]
     assert got == frames
     assert decoder.errors == 0
 
@@ -94,7 +108,7 @@ def test_the_decoder_recovers_at_any_zero_and_counts():
     decoder = Decoder()
     babble = random.Random(1).randbytes(100_000).replace(b"\0", b"\1")
     for at in range(0, len(babble), 1000):
-        assert decoder.feed(babble[at:at + 1000]) == []
+        assert decoder.feed(babble[at : at + 1000]) == []
         assert len(decoder._part) <= 300
     assert decoder.feed(good.encode()) == [good]
     assert decoder.errors == 1

@@ -5,12 +5,12 @@ import zlib
 
 import pytest
 
-from gateware.registers import BY_NAME, STREAM, Operation, Status
-from host.errors import DeadlineError, EngineError, PortError, ProtocolError
-from host.frames import Frame
-from host.link import Link, Request
-from sim.engine_model import VALID, EngineModel, stuff, unstuff
-from sim.faulty import FaultyTransport, ModelTransport
+from dpnet.gateware.registers import BY_NAME, STREAM, Operation, Status
+from dpnet.host.errors import DeadlineError, EngineError, PortError, ProtocolError
+from dpnet.host.link import Link, Request
+from dpnet.host.link.frames import Frame
+from dpnet.sim.peers.engine_model import VALID, EngineModel, stuff, unstuff
+from dpnet.sim.peers.faulty import FaultyTransport, ModelTransport
 
 VECTORS = 5 << 28
 FAULTS = [
@@ -29,7 +29,7 @@ def writes(count, seed=1):
 
 def words_of(pairs):
     return {
-        offset // 4 + k: int.from_bytes(data[4 * k:4 * k + 4], "little")
+        offset // 4 + k: int.from_bytes(data[4 * k : 4 * k + 4], "little")
         for offset, data in pairs
         for k in range(len(data) // 4)
     }
@@ -293,12 +293,21 @@ def test_retransmissions_slow_down():
 @pytest.mark.parametrize(
     "request_, status, words",
     [
-        (Request(Operation.WRITE, 1 << 28, bytes(4), epoch=9), Status.STALE,
-         "is not loading this image; was it reset, or does another program load it?"),
-        (Request(Operation.READ, 2, wanted=4), Status.BAD_ADDRESS,
-         "has nothing at this address, or not of this size"),
-        (Request(Operation.WRITE, BY_NAME["START"].offset, bytes(4)), Status.NOT_VALID,
-         "holds no valid image; load one first"),
+        (
+            Request(Operation.WRITE, 1 << 28, bytes(4), epoch=9),
+            Status.STALE,
+            "is not loading this image; was it reset, or does another program load it?",
+        ),
+        (
+            Request(Operation.READ, 2, wanted=4),
+            Status.BAD_ADDRESS,
+            "has nothing at this address, or not of this size",
+        ),
+        (
+            Request(Operation.WRITE, BY_NAME["START"].offset, bytes(4)),
+            Status.NOT_VALID,
+            "holds no valid image; load one first",
+        ),
     ],
 )
 def test_a_refusal_is_an_error(request_, status, words):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.placement import (
+from dpnet.host.placement import (
     CapacityError,
     LayerTiles,
     Placement,
@@ -18,11 +18,11 @@ from host.placement import (
     runs,
     segments,
 )
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.engine import EngineParameters
-from model.image import Image
-from model.layout import Region
-from model.quantizer.exact import quantize
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.layout import Region
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.image import Image
+from dpnet.model.quantizer.exact import quantize
 
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
 PACKING = EngineParameters(stages=2, columns=8, segments=2, index_depth=512)
@@ -31,10 +31,12 @@ PACKING = EngineParameters(stages=2, columns=8, segments=2, index_depth=512)
 def matrices(*layers: tuple[int, int, int]) -> Image:
     """An fp32 image of matrices (R, C, K)."""
     rng = np.random.default_rng(0)
-    return compile_fp32({
-        f"m{n}": (quantize(rng.standard_normal((rows, columns)), k), (rows, columns))
-        for n, (rows, columns, k) in enumerate(layers)
-    })  # fmt: skip
+    return compile_fp32(
+        {
+            f"m{n}": (quantize(rng.standard_normal((rows, columns)), k), (rows, columns))
+            for n, (rows, columns, k) in enumerate(layers)
+        }
+    )
 
 
 def network(*sizes: int) -> Image:
@@ -48,7 +50,7 @@ def network(*sizes: int) -> Image:
             for n, (columns, rows) in enumerate(pairwise(sizes))
         ],
         rng.standard_normal((20, sizes[0])),
-    )  # fmt: skip
+    )
 
 
 def where(placements: list[Placement]) -> list[tuple[int, ...]]:
@@ -119,8 +121,12 @@ def test_packed_layers_take_fewer_rows() -> None:
     fits = replace(PACKING, index_depth=177)
     assert not any(placement.streamed for placement in place_layers(image, fits))
     assert where(place_layers(image, replace(fits, index_depth=176))) == [
-        (1, 1, 89, 8), (1, 1, 89, 8), (0, 1, 0, 0), (0, 2, 25, 2), (0, 1, 51, 6)
-    ]  # fmt: skip
+        (1, 1, 89, 8),
+        (1, 1, 89, 8),
+        (0, 1, 0, 0),
+        (0, 2, 25, 2),
+        (0, 1, 51, 6),
+    ]
     plain = place_layers(image, replace(PACKING, packed=False))
     assert [d.descriptor.index_row for d in plain] == [0, 50, 100, 150, 250]
     assert [d.descriptor.index_bits for d in plain] == [4] * 5
@@ -158,10 +164,15 @@ def test_a_chain_is_cut_around_streamed_layers() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 30), st.sampled_from([2, 3, 7, 16])),
-             min_size=1, max_size=4),
-    st.sampled_from([ENGINE, PACKING]), st.integers(15, 200), st.integers(2, 20),
-)  # fmt: skip
+    st.lists(
+        st.tuples(st.integers(1, 40), st.integers(1, 30), st.sampled_from([2, 3, 7, 16])),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from([ENGINE, PACKING]),
+    st.integers(15, 200),
+    st.integers(2, 20),
+)
 def test_nothing_lies_in_two_places_at_once(
     shapes: list[tuple[int, int, int]], engine: EngineParameters, depth: int, slots: int
 ) -> None:
@@ -202,7 +213,9 @@ def test_entries_of_a_streamed_layer_must_fit_too() -> None:
     image = network(10, 40)
     engine = replace(ENGINE, index_depth=20, entry_bits=4)
     assert place_layers(image, engine)[0].streamed
-    for call in (lambda: segments(image, engine),
-                 lambda: LayerTiles(place_layers(image, engine)[0], engine)):  # fmt: skip
+    for call in (
+        lambda: segments(image, engine),
+        lambda: LayerTiles(place_layers(image, engine)[0], engine),
+    ):
         with pytest.raises(CapacityError, match="has entries of more than 4 bits, the engine's"):
             call()

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.cli import main
-from host.session import place_layers
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.devices import BOARDS
-from model.engine import EngineParameters
-from model.image import write_image
-from model.quantizer.exact import quantize
-from sim.board import parse_url
+from dpnet.host.cli import main
+from dpnet.host.session import place_layers
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.devices import BOARDS
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.image import write_image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.bytes_board import parse_url
 
 
 @pytest.fixture
@@ -35,10 +35,12 @@ def image(kind):
         made = compile_fp32({name: (quantize(w, 8), w.shape) for name, w in weights.items()})
     else:
         made = compile_integer(
-            [DenseLayer("a", quantize(first, 16), np.zeros(9), relu=True),
-             DenseLayer("b", quantize(second, 16), np.zeros(4), relu=False)],
+            [
+                DenseLayer("a", quantize(first, 16), np.zeros(9), relu=True),
+                DenseLayer("b", quantize(second, 16), np.zeros(4), relu=False),
+            ],
             rng.standard_normal((20, 12)),
-        )  # fmt: skip
+        )
     write_image(made, Path("net.dpnet"))
     return made
 
@@ -84,22 +86,37 @@ def test_another_chip_is_given_by_its_sizes(dpnet):
     "arguments, message",
     [
         ([], "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help"),
-        (["net.dpnet", "--matrix", "2x2"],
-         "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help"),
+        (
+            ["net.dpnet", "--matrix", "2x2"],
+            "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help",
+        ),
         (["net.dpnet", "--k", 4], "--k and --activation are for --matrix; an image has its own"),
-        (["--matrix", "2x"], "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
-         "'2x'; see dpnet plan --help"),
-        (["--matrix", "2x4097"], "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
-         "'2x4097'; see dpnet plan --help"),
-        (["--matrix", "2x2", "--lut", 5, "--ff", 5],
-         "another chip needs all of its sizes: --lutram, --dsp, --bram36 missing"),
-        (["--matrix", "2x2", "--matrix", "2x2", "--repeated"],
-         "--repeated takes a network of one layer, not of 2"),
-        (["--matrix", "2000x4096"], "no engine for this network fits the XC7Z045: its indices "
-         "alone take at least 1,000 of 545 block RAMs; use a larger chip, fewer layers at a time, "
-         "or fewer values per row"),
+        (
+            ["--matrix", "2x"],
+            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
+            "'2x'; see dpnet plan --help",
+        ),
+        (
+            ["--matrix", "2x4097"],
+            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
+            "'2x4097'; see dpnet plan --help",
+        ),
+        (
+            ["--matrix", "2x2", "--lut", 5, "--ff", 5],
+            "another chip needs all of its sizes: --lutram, --dsp, --bram36 missing",
+        ),
+        (
+            ["--matrix", "2x2", "--matrix", "2x2", "--repeated"],
+            "--repeated takes a network of one layer, not of 2",
+        ),
+        (
+            ["--matrix", "2000x4096"],
+            "no engine for this network fits the XC7Z045: its indices "
+            "alone take at least 1,000 of 545 block RAMs; use a larger chip, fewer layers at a "
+            "time, or fewer values per row",
+        ),
         (["none.dpnet"], "none.dpnet: cannot be read: No such file or directory"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line(dpnet, arguments, message):
     assert dpnet(*arguments) == (2, "", f"dpnet: {message}\n")

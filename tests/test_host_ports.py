@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from gateware.top import identity
-from host.cli import main
-from host.driver import Driver
-from host.errors import DeadlineError, LinkError, PortError
-from host.link import AHEAD_BYTES, Link
-from host.transport import open_transport
-from model.engine import EngineParameters
-from model.quantizer.exact import quantize
-from sim.engine_model import EngineModel
+from dpnet.gateware.top import identity
+from dpnet.host.cli import main
+from dpnet.host.driver import Driver
+from dpnet.host.errors import DeadlineError, LinkError, PortError
+from dpnet.host.link import AHEAD_BYTES, Link
+from dpnet.host.link.transport import open_transport
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.peers.engine_model import EngineModel
 
 TIMEOUT_S = 0.25
 SLACK_S = 5.0
@@ -108,7 +108,7 @@ class FarEnd:
     def _send(self, data: bytes) -> None:
         while data and not self._ended.is_set():
             if select.select([], [self._file], [], 0.01)[1]:
-                data = data[os.write(self._file, data):]
+                data = data[os.write(self._file, data) :]
 
 
 class TcpFarEnd(FarEnd):
@@ -161,9 +161,11 @@ OPERATIONS: dict[str, Callable[[Driver], object]] = {
     "check": lambda driver: driver.check_words(1 << 28, 5),
 }
 ERRORS = {
-    "mute": (DeadlineError,), "deaf": (DeadlineError, PortError), "babbling": (DeadlineError,),
+    "mute": (DeadlineError,),
+    "deaf": (DeadlineError, PortError),
+    "babbling": (DeadlineError,),
     "closing": (PortError, DeadlineError),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -227,10 +229,21 @@ def test_bench_ends_with_exit_code_3(mode, after, capsys):
         far = FarEnd()
         far.turn(mode, after)
         began = time.monotonic()
-        code = main([
-            "bench", "--port", far.url, "--baseline", "none", "--rows", "8", "--columns", "16",
-            "--bits", "2",
-        ])  # fmt: skip
+        code = main(
+            [
+                "bench",
+                "--port",
+                far.url,
+                "--baseline",
+                "none",
+                "--rows",
+                "8",
+                "--columns",
+                "16",
+                "--bits",
+                "2",
+            ]
+        )
         assert time.monotonic() - began < 3 + SLACK_S
         error = capsys.readouterr().err
         assert code == 3 and error.count("\n") == 1 and ";" in error

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from host.driver import Driver
-from host.errors import EngineError
-from host.link import Link
-from host.session import (
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError
+from dpnet.host.link import Link
+from dpnet.host.session import (
     BaselineSession,
     CapacityError,
     Session,
@@ -21,14 +21,14 @@ from host.session import (
     place_layers,
     segments,
 )
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.engine import EngineParameters
-from model.golden.network import fp32_layer, integer_network
-from model.image import Image, ImageError, ImageLayer
-from model.layout import Region
-from model.quantizer.exact import quantize
-from sim.engine_model import EngineModel
-from sim.faulty import ModelTransport
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.layout import Region
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.golden.network import fp32_layer, integer_network
+from dpnet.model.image import Image, ImageError, ImageLayer
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.sim.peers.faulty import ModelTransport
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
@@ -42,20 +42,24 @@ def network(
     rng = np.random.default_rng(seed)
     layers = [
         DenseLayer(
-            f"fc{n}", quantize(rng.standard_normal((rows, columns)), k),
-            rng.standard_normal(rows), relu=n < len(sizes) - 2,
+            f"fc{n}",
+            quantize(rng.standard_normal((rows, columns)), k),
+            rng.standard_normal(rows),
+            relu=n < len(sizes) - 2,
         )
         for n, ((columns, rows), k) in enumerate(zip(pairwise(sizes), ks, strict=True))
-    ]  # fmt: skip
+    ]
     return compile_integer(layers, rng.standard_normal((50, sizes[0])))
 
 
 def matrices(*shapes: tuple[int, ...], k: int = 16, seed: int = 0) -> Image:
     rng = np.random.default_rng(seed)
-    return compile_fp32({
-        f"m{n}": (quantize(rng.standard_normal(shape).reshape(shape[0], -1), k), shape)
-        for n, shape in enumerate(shapes)
-    })  # fmt: skip
+    return compile_fp32(
+        {
+            f"m{n}": (quantize(rng.standard_normal(shape).reshape(shape[0], -1), k), shape)
+            for n, shape in enumerate(shapes)
+        }
+    )
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from host.driver import Driver, RunReport
-from host.errors import DeadlineError, EngineError, PortError
-from host.link import Link
-from host.placement import LayerTiles, place_layers, segments
-from host.stream import run_streamed, settle
-from model.compile import compile_fp32
-from model.engine import EngineParameters
-from model.quantizer.exact import quantize
-from sim.engine_model import EngineModel
-from sim.faulty import FaultyTransport
-from sim.streaming import CYCLES_PER_S, StreamingTransport
+from dpnet.host.driver import Driver, RunReport
+from dpnet.host.errors import DeadlineError, EngineError, PortError
+from dpnet.host.link import Link
+from dpnet.host.placement import LayerTiles, place_layers, segments
+from dpnet.host.stream import run_streamed, settle
+from dpnet.model.compile import compile_fp32
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.kit.streaming import CYCLES_PER_S, StreamingTransport
+from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.sim.peers.faulty import FaultyTransport
 
 ENGINE = EngineParameters(stages=2, columns=4, segments=2)
 TILES = 7
@@ -89,10 +89,15 @@ def test_the_window_stays_full_from_tile_to_tile() -> None:
 
 @pytest.mark.parametrize(
     "faults",
-    [{"flip": 1e-3}, {"drop": 1e-3}, {"double": 2e-3}, {"swap": 0.3},
-     {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2}],
+    [
+        {"flip": 1e-3},
+        {"drop": 1e-3},
+        {"double": 2e-3},
+        {"swap": 0.3},
+        {"flip": 5e-4, "drop": 5e-4, "double": 5e-4, "swap": 0.2},
+    ],
     ids="-".join,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("ring", [1, 2, 3])
 def test_a_bad_line_changes_nothing(ring: int, faults: dict[str, float]) -> None:
     for seed in range(3):
@@ -139,9 +144,13 @@ def test_what_settles_touches_nothing_else() -> None:
     settle(driver)  # not busy: nothing to do
     number = driver.start(0, 0)
     for at, words in tiles.words(0):
-        driver.link.write_many([(at, words.tobytes())] if len(words) < 64 else [
-            (at + n, words.tobytes()[n : n + 256]) for n in range(0, 4 * len(words), 256)
-        ], epoch=line.engine.epoch, flags=2)  # fmt: skip
+        driver.link.write_many(
+            [(at, words.tobytes())]
+            if len(words) < 64
+            else [(at + n, words.tobytes()[n : n + 256]) for n in range(0, 4 * len(words), 256)],
+            epoch=line.engine.epoch,
+            flags=2,
+        )
     driver.release(number, 1)
     settle(driver)  # computes
     assert line.engine.busy and line.engine.released == 1

@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.bench import BenchRow, bench_table
-from host.cli import main
-from host.driver import Driver
-from host.errors import EngineError, PortError
-from host.link import Link
-from host.placement import LayerTiles
-from host.session import Session, connect
-from host.stream import run_streamed
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.golden.network import fp32_layer, integer_layer, integer_network
-from model.image import Image, write_image
-from model.layout import Region, vector_store
-from model.quantizer.exact import quantize
-from sim.bench import seed
-from sim.faulty import FaultyTransport
+from dpnet.host.bench import BenchRow, bench_table
+from dpnet.host.cli import main
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError, PortError
+from dpnet.host.link import Link
+from dpnet.host.placement import LayerTiles
+from dpnet.host.session import Session, connect
+from dpnet.host.stream import run_streamed
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.layout import Region, vector_store
+from dpnet.model.golden.network import fp32_layer, integer_layer, integer_network
+from dpnet.model.image import Image, write_image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.kit.bench import seed
+from dpnet.sim.peers.faulty import FaultyTransport
 
 PACKING = "sim://array?stages=2&columns=5&segments=1&index_depth=48&slots=16&vector_words=512"
 """10 rows a tile; indices of 1, 2 and 3 bits lie packed."""
@@ -55,11 +55,13 @@ def matrix(rng: np.random.Generator, rows: int, columns: int, k: int) -> Image:
 def network(rng: np.random.Generator, k: int, *sizes: int) -> Image:
     layers = [
         DenseLayer(
-            f"fc{n}", quantize(rng.standard_normal((rows, columns)), k), rng.standard_normal(rows),
+            f"fc{n}",
+            quantize(rng.standard_normal((rows, columns)), k),
+            rng.standard_normal(rows),
             relu=n < len(sizes) - 2,
         )
         for n, (columns, rows) in enumerate(pairwise(sizes))
-    ]  # fmt: skip
+    ]
     return compile_integer(layers, rng.standard_normal((30, sizes[0])))
 
 
@@ -82,9 +84,19 @@ def check(session: Session, number: int, x: np.ndarray) -> None:
 @pytest.mark.parametrize(
     "k, columns, ring",
     # 48 index rows: a tile takes a row a column at K = 16, half of it at K = 4.
-    [(16, 48, 1), (16, 25, 1), (16, 24, 2), (16, 16, 3), (4, 96, 1), (4, 47, 2), (4, 3, 8),
-     (8, 63, 1), (8, 30, 2), (2, 96, 2)],
-)  # fmt: skip
+    [
+        (16, 48, 1),
+        (16, 25, 1),
+        (16, 24, 2),
+        (16, 16, 3),
+        (4, 96, 1),
+        (4, 47, 2),
+        (4, 3, 8),
+        (8, 63, 1),
+        (8, 30, 2),
+        (2, 96, 2),
+    ],
+)
 def test_fp32_matrices(
     rng: np.random.Generator, packing: Driver, k: int, columns: int, ring: int
 ) -> None:
@@ -108,18 +120,24 @@ def tile_bytes(session: Session) -> int:
     return 4 * (2 * rows + 2 * 5 * 16 + (5 + 3 + 5) * 4)
 
 
-@pytest.mark.parametrize("k, sizes, expected", [
-    # Of 48 index rows and 16 slots the first and last layer leave 36 and 12: 3 · 10, and 36.
-    (16, (6, 10, 36, 6, 4), [(0, 1), (4, 3), (1, 1), (0, 1)]),
-    # 39 and 12: 6 · 5, and 39.
-    (4, (6, 10, 78, 12, 4), [(0, 1), (8, 6), (2, 1), (0, 1)]),
-    (16, (20, 36, 5), [(4, 2), (1, 1)]),
-    (4, (32, 36, 90), [(4, 3), (9, 2)]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "k, sizes, expected",
+    [
+        # Of 48 index rows and 16 slots the first and last layer leave 36 and 12: 3 · 10, and 36.
+        (16, (6, 10, 36, 6, 4), [(0, 1), (4, 3), (1, 1), (0, 1)]),
+        # 39 and 12: 6 · 5, and 39.
+        (4, (6, 10, 78, 12, 4), [(0, 1), (8, 6), (2, 1), (0, 1)]),
+        (16, (20, 36, 5), [(4, 2), (1, 1)]),
+        (4, (32, 36, 90), [(4, 3), (9, 2)]),
+    ],
+)
 def test_a_chain_in_several_runs(
-    rng: np.random.Generator, packing: Driver, k: int, sizes: tuple[int, ...],
+    rng: np.random.Generator,
+    packing: Driver,
+    k: int,
+    sizes: tuple[int, ...],
     expected: list[tuple[int, int]],
-) -> None:  # fmt: skip
+) -> None:
     """Resident and streamed layers hand their results on from run to run."""
     image, last = network(rng, k, *sizes), len(sizes) - 2
     session = Session(packing, image)
@@ -203,18 +221,26 @@ def test_commands_show_what_was_streamed(
 ) -> None:
     write_image(network(rng, 16, 6, 10, 36, 6, 4), tmp_path / "net.dpnet")
     np.save(tmp_path / "x.npy", rng.standard_normal((2, 6)))
-    run = ["run", str(tmp_path / "net.dpnet"), "--port", PACKING, "--input",
-           str(tmp_path / "x.npy")]  # fmt: skip
+    run = [
+        "run",
+        str(tmp_path / "net.dpnet"),
+        "--port",
+        PACKING,
+        "--input",
+        str(tmp_path / "x.npy"),
+    ]
     assert main(run) == 0
     printed = capfd.readouterr().out
     assert "\n0 of 112 outputs differ from the golden model\n" in printed
     cycles, formula, sent, stalled = (
-        int(number.replace(",", "")) for number in re.findall(
+        int(number.replace(",", ""))
+        for number in re.findall(
             r"^(\S+) cycles each, (\S+) by the formula: .*\n"
             r"streamed: fc1, fc2; (\S+) bytes each, (\S+) cycles stalled for them ",
-            printed, re.MULTILINE,
+            printed,
+            re.MULTILINE,
         )[0]
-    )  # fmt: skip
+    )
     assert cycles == formula + stalled
     # Four tiles of 10 index rows and one of 36.
     assert sent == 4 * (2 * (4 * 10 + 36) + 5 * (2 * 5 * 16 + 13 * 4))

@@ -10,12 +10,12 @@ from importlib.metadata import EntryPoint, EntryPoints
 import numpy as np
 import pytest
 
-from host import transport as transports
-from host.driver import Driver
-from host.errors import DeadlineError, PortError
-from host.link import Link
-from host.transport import SerialTransport, open_transport
-from sim.engine_model import EngineModel
+from dpnet.host.driver import Driver
+from dpnet.host.errors import DeadlineError, PortError
+from dpnet.host.link import Link
+from dpnet.host.link import transport as transports
+from dpnet.host.link.transport import SerialTransport, open_transport
+from dpnet.sim.peers.engine_model import EngineModel
 
 
 class Board:

@@ -7,16 +7,16 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
-from gateware.axi3 import ADDRESS, Axi3Door
-from gateware.emit import emit
-from sim.axi3 import FIXED, INCR, WRAP, Burst
-from sim.bench import run_bench
-from sim.formal.proofs.axi3_burst import NUMBER_BITS, Formulas
-from sim.streams import PAUSES
+from dpnet.gateware.doors.axi3 import ADDRESS, Axi3Door
+from dpnet.gateware.emit import emit
+from dpnet.sim.formal.proofs.axi3_burst import NUMBER_BITS, Formulas
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
+from dpnet.sim.peers.axi3 import FIXED, INCR, WRAP, Burst
 
 
 def test_axi3_bench():
-    assert run_bench(emit(Axi3Door()), "axi3") == 2 * len(PAUSES) + 6 + 3
+    assert run_bench(emit(Axi3Door()), "doors.axi3") == 2 * len(PAUSES) + 6 + 3
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,11 @@ def test_formulas_of_the_proof():
     formulas = Formulas(m, kept, number)
     address, lanes, bad, last = Signal(32), Signal(4), Signal(), Signal()
     m.d.comb += [
-        address.eq(formulas.address), lanes.eq(formulas.lanes()), bad.eq(formulas.bad),
+        address.eq(formulas.address),
+        lanes.eq(formulas.lanes()),
+        bad.eq(formulas.bad),
         last.eq(formulas.last),
-    ]  # fmt: skip
+    ]
     source = random.Random(3)
 
     async def compare(context):

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateware.emit import emit
-from gateware.link.cobs import CobsDecoder, CobsEncoder
-from host import frames
-from sim import engine_model
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.cobs import CobsDecoder, CobsEncoder
+from dpnet.host.link import frames
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
+from dpnet.sim.peers import engine_model
 
 COUNT = bytes(range(1, 256))
 
@@ -71,12 +71,12 @@ def test_host_decodes_noise_as_the_model_does(line):
 
 
 def test_encoder_bench():
-    count = run_bench(emit(CobsEncoder()), "cobs_encoder", values=VALUES)
+    count = run_bench(emit(CobsEncoder()), "link.cobs_encoder", values=VALUES)
     assert count == len(PAUSES) + 1
 
 
 def test_decoder_bench():
-    assert run_bench(emit(CobsDecoder()), "cobs_decoder", values=VALUES) == len(PAUSES)
+    assert run_bench(emit(CobsDecoder()), "link.cobs_decoder", values=VALUES) == len(PAUSES)
 
 
 @pytest.mark.parametrize("depth", [0, 8, 1000, 16.0])

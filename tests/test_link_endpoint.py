@@ -2,18 +2,20 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.link.endpoint import Endpoint
-from gateware.registers import IDENTITY
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.endpoint import Endpoint
+from dpnet.gateware.registers import IDENTITY
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 VALUES = {name: 0x01020304 * (position + 1) for position, name in enumerate(IDENTITY)}
 
 
 def test_endpoint_bench():
     endpoint = Endpoint(identity=VALUES)
-    assert run_bench(emit(endpoint), "endpoint", values={"identity": VALUES}) == len(PAUSES) + 3
+    assert (
+        run_bench(emit(endpoint), "link.endpoint", values={"identity": VALUES}) == len(PAUSES) + 3
+    )
 
 
 def test_endpoint_refuses_an_identity_with_holes():

@@ -6,19 +6,19 @@ import zlib
 import numpy as np
 from amaranth.sim import Simulator
 
-from gateware.emit import emit
-from gateware.link.checker import StoreChecker
-from gateware.link.endpoint import Endpoint
-from gateware.registers import IDENTITY
-from sim.bench import run_bench, seed
-from sim.streams import PAUSES
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.checker import StoreChecker
+from dpnet.gateware.link.endpoint import Endpoint
+from dpnet.gateware.registers import IDENTITY
+from dpnet.sim.kit.bench import run_bench, seed
+from dpnet.sim.kit.streams import PAUSES
 
 VALUES = {name: 0x01020304 * (position + 1) for position, name in enumerate(IDENTITY)}
 
 
 def test_image_check_bench():
     endpoint = Endpoint(identity=VALUES)
-    count = run_bench(emit(endpoint), "image_check", values={"identity": VALUES})
+    count = run_bench(emit(endpoint), "link.image_check", values={"identity": VALUES})
     assert count == 3 * len(PAUSES) + 2
 
 

@@ -1,10 +1,10 @@
 """The frame receiver: bench with good frames, nearly good ones and noise."""
 
-from gateware.emit import emit
-from gateware.link.receiver import FrameReceiver
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.receiver import FrameReceiver
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 
 def test_receiver_bench():
-    assert run_bench(emit(FrameReceiver()), "receiver") == len(PAUSES) + 1
+    assert run_bench(emit(FrameReceiver()), "link.receiver") == len(PAUSES) + 1

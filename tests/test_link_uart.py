@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateware.emit import emit
-from gateware.uart import UartDoor, phase_step
-from sim.bench import run_bench
-from sim.streams import PAUSES
+from dpnet.gateware.doors.uart import UartDoor, phase_step
+from dpnet.gateware.emit import emit
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.streams import PAUSES
 
 TESTS = 3 * len(PAUSES) + len(PAUSES) + 4
 
@@ -14,7 +14,7 @@ TESTS = 3 * len(PAUSES) + len(PAUSES) + 4
 @pytest.mark.parametrize("baud", [3_000_000, 11_520_000])
 def test_uart_bench(baud):
     door = UartDoor(clock_hz=100_000_000, baud=baud)
-    assert run_bench(emit(door), "uart", values={"baud": baud}) == TESTS
+    assert run_bench(emit(door), "doors.uart", values={"baud": baud}) == TESTS
 
 
 def test_uart_rate_is_exact_enough():

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from torch import nn
 
-from model.compression import stored_bytes
-from model.quantizer.allocate import (
+from dpnet.model.compression.allocate import (
     BudgetError,
     Curves,
     allocate,
     allocate_codebooks,
     matrix_bytes,
 )
-from model.quantizer.quantized import Quantized
+from dpnet.model.compression.ratios import stored_bytes
+from dpnet.model.quantizer.quantized import Quantized
 
 SEED = int(os.environ.get("SEED", "20"))
 Table = list[list[tuple[float, int]]]
@@ -42,13 +42,15 @@ def enumerate_best(items: Table, budget: int) -> float:
         lambda width: st.lists(
             st.lists(
                 st.tuples(st.sampled_from([0.0, 0.5, 1, 3, 3.5, 10, 1e9]), st.integers(0, 12)),
-                min_size=width, max_size=width,
+                min_size=width,
+                max_size=width,
             ),
-            min_size=1, max_size=5,
+            min_size=1,
+            max_size=5,
         )
     ),
     st.integers(0, 30),
-)  # fmt: skip
+)
 @settings(max_examples=150, deadline=None)
 def test_equals_enumeration(items: Table, extra: int) -> None:
     error, size = np.array(items)[..., 0], np.array(items)[..., 1].astype(int)
@@ -134,9 +136,11 @@ def test_a_plan_by_layer_takes_what_stored_bytes_counts() -> None:
             assert len(set(plan.k[name])) == 1 and plan.k[name].shape == (rows,)
             k = int(plan.k[name][0])
             quantized[name] = Quantized(
-                np.zeros((rows, k)), np.zeros((rows, n), np.uint8), np.zeros(rows),
+                np.zeros((rows, k)),
+                np.zeros((rows, n), np.uint8),
+                np.zeros(rows),
                 np.full(rows, k),
-            )  # fmt: skip
+            )
         stored = stored_bytes(net, quantized, scale_bytes_per_row=2)
         assert plan.size == stored.total - stored.other <= budget
         best = min(
@@ -145,8 +149,9 @@ def test_a_plan_by_layer_takes_what_stored_bytes_counts() -> None:
             if sum(
                 matrix_bytes(*shapes[name], k, scale_bytes_per_row=2)
                 for name, k in zip(shapes, ks, strict=True)
-            ) <= budget
-        )  # fmt: skip
+            )
+            <= budget
+        )
         assert plan.error == pytest.approx(best, rel=1e-9) and plan.gap < 1e-6
 
 
@@ -178,31 +183,60 @@ ONE = Curves(9, np.ones((2, 16)))
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: allocate([1.0], [1], 1), ValueError,
-         "error and size must be filled (items, choices) arrays, not (1,) and (1,)"),
-        (lambda: allocate([[1.0]], [[1.0]], 1), ValueError,
-         "size must hold integers from 0 to 2**48, not float64"),
-        (lambda: allocate([[np.nan]], [[1]], 1), ValueError,
-         "error must not be negative or NaN, with a finite choice for every item"),
-        (lambda: allocate([[np.inf]], [[1]], 1), ValueError,
-         "error must not be negative or NaN, with a finite choice for every item"),
-        (lambda: allocate([[1.0]], [[1]], 1.5), TypeError,
-         "budget must be a number of bytes, not 1.5"),
-        (lambda: allocate_codebooks({"a": ONE}, 10), BudgetError,
-         "budget must be at least 22 bytes, not 10"),
+        (
+            lambda: allocate([1.0], [1], 1),
+            ValueError,
+            "error and size must be filled (items, choices) arrays, not (1,) and (1,)",
+        ),
+        (
+            lambda: allocate([[1.0]], [[1.0]], 1),
+            ValueError,
+            "size must hold integers from 0 to 2**48, not float64",
+        ),
+        (
+            lambda: allocate([[np.nan]], [[1]], 1),
+            ValueError,
+            "error must not be negative or NaN, with a finite choice for every item",
+        ),
+        (
+            lambda: allocate([[np.inf]], [[1]], 1),
+            ValueError,
+            "error must not be negative or NaN, with a finite choice for every item",
+        ),
+        (
+            lambda: allocate([[1.0]], [[1]], 1.5),
+            TypeError,
+            "budget must be a number of bytes, not 1.5",
+        ),
+        (
+            lambda: allocate_codebooks({"a": ONE}, 10),
+            BudgetError,
+            "budget must be at least 22 bytes, not 10",
+        ),
         (lambda: allocate_codebooks({}, 10), ValueError, "layers must not be empty"),
-        (lambda: allocate_codebooks({"a": ONE}, 99, k=(4, 17)), ValueError,
-         "k must hold integers from 1 to 16, as the curves do, not (4, 17)"),
-        (lambda: allocate_codebooks({"a": ONE}, 99, per="net"), ValueError,
-         "per must be 'row' or 'layer', not 'net'"),
-        (lambda: Curves(0, np.ones((1, 2))), ValueError,
-         "n must be a positive integer, not 0"),
-        (lambda: Curves(5, np.ones(2)), ValueError,
-         "error must be a filled (rows, K) float array, not (2,)"),
-        (lambda: Curves(5, np.ones((2, 2)), -1.0), ValueError,
-         "importance must be a number or one for each of 2 rows, not negative"),
+        (
+            lambda: allocate_codebooks({"a": ONE}, 99, k=(4, 17)),
+            ValueError,
+            "k must hold integers from 1 to 16, as the curves do, not (4, 17)",
+        ),
+        (
+            lambda: allocate_codebooks({"a": ONE}, 99, per="net"),
+            ValueError,
+            "per must be 'row' or 'layer', not 'net'",
+        ),
+        (lambda: Curves(0, np.ones((1, 2))), ValueError, "n must be a positive integer, not 0"),
+        (
+            lambda: Curves(5, np.ones(2)),
+            ValueError,
+            "error must be a filled (rows, K) float array, not (2,)",
+        ),
+        (
+            lambda: Curves(5, np.ones((2, 2)), -1.0),
+            ValueError,
+            "importance must be a number or one for each of 2 rows, not negative",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused(call, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         call()

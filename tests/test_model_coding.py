@@ -20,16 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from model.quantizer import coding_checks
-from model.quantizer.coding import (
+from dpnet.model.coding import checks as coding_checks
+from dpnet.model.coding.entropy import quantize_entropy
+from dpnet.model.coding.files import (
     CodedError,
     CodedLayer,
     parse_coded,
     read_coded,
     write_coded,
 )
-from model.quantizer.coding_streams import decode, frequencies
-from model.quantizer.entropy import quantize_entropy
+from dpnet.model.coding.streams import decode, frequencies
 
 SEED = int(os.environ.get("SEED", "20"))
 CODERS, TABLES = ("ans", "range", "huffman"), ("layer", "row", "adaptive")
@@ -192,7 +192,7 @@ def test_streams_of_this_format_stay_readable(coder: Any) -> None:
 
 
 def test_the_library_is_loaded_on_use_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    lazy = "import sys, model.quantizer.coding as c; sys.exit('constriction' in sys.modules)"
+    lazy = "import sys, dpnet.model.coding.files as c; sys.exit('constriction' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", lazy], check=False, timeout=60).returncode == 0
     monkeypatch.setitem(sys.modules, "constriction", None)
     layer = random_layer(np.random.default_rng(SEED), 2, 9, 4)
@@ -307,7 +307,7 @@ def replace(name: str, value: Any) -> Callable[[File], None]:
         (replace("9.stream", np.zeros(1, np.uint32)), r"tensors \['9.stream'\] are missing or"),
         (lambda f: f.tensors["0.codebook"].fill(np.nan), "layer 0: codebook must hold"),
     ],
-)  # fmt: skip
+)
 def test_wrong_contents_with_right_checksums_are_refused(
     tmp_path: Path, change: Callable[[File], None], message: str
 ) -> None:
@@ -329,26 +329,43 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refused(bytes(100), "the header's size, 0, does not fit the file")
     refused(save({"a": np.ones(1)}), "^a safetensors file, but not one of coded layers$")
     for text, message in (
-        (b"[" * 100_000, "the header is no JSON"), (b"[1]", "the header must be a JSON object"),
+        (b"[" * 100_000, "the header is no JSON"),
+        (b"[1]", "the header must be a JSON object"),
         (b'{"a": 1, "a": 2}', "the header names something twice"),
-    ):  # fmt: skip
+    ):
         refused(len(text).to_bytes(8, "little") + text, message)
 
 
 @pytest.mark.parametrize(
     ("codebook", "indices", "shape", "message"),
     [
-        (np.ones((2, 3)), np.zeros((3, 4), np.uint8), (3, 4),
-         "codebook and indices must have the same rows, not (2, 3) and (3, 4)"),
-        (np.full((2, 3), np.inf), np.zeros((2, 4), np.uint8), (2, 4),
-         "codebook must hold 1 to 65536 finite entries a row"),
-        (np.ones((2, 3)), np.zeros((2, 4)), (2, 4),
-         "indices must be filled and not negative, not float64"),
+        (
+            np.ones((2, 3)),
+            np.zeros((3, 4), np.uint8),
+            (3, 4),
+            "codebook and indices must have the same rows, not (2, 3) and (3, 4)",
+        ),
+        (
+            np.full((2, 3), np.inf),
+            np.zeros((2, 4), np.uint8),
+            (2, 4),
+            "codebook must hold 1 to 65536 finite entries a row",
+        ),
+        (
+            np.ones((2, 3)),
+            np.zeros((2, 4)),
+            (2, 4),
+            "indices must be filled and not negative, not float64",
+        ),
         (np.ones((2, 3)), np.full((2, 4), 3, np.uint8), (2, 4), "indices must be below 3, not 3"),
-        (np.ones((2, 3)), np.zeros((2, 4), np.uint8), (2, 2, 3),
-         "shape must be that of (2, 4), not (2, 2, 3)"),
+        (
+            np.ones((2, 3)),
+            np.zeros((2, 4), np.uint8),
+            (2, 2, 3),
+            "shape must be that of (2, 4), not (2, 2, 3)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_layers_are_refused(
     codebook: np.ndarray, indices: np.ndarray, shape: tuple[int, ...], message: str
 ) -> None:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.compile import CompileError, DenseLayer, compile_fp32, compile_integer
-from model.golden.network import fp32_layer, integer_network
-from model.image import Image, ImageLayer, read_image, write_image
-from model.quantizer.exact import quantize
-from model.quantizer.quantized import Quantized
+from dpnet.model.compile import CompileError, DenseLayer, compile_fp32, compile_integer
+from dpnet.model.golden.network import fp32_layer, integer_network
+from dpnet.model.image import Image, ImageLayer, read_image, write_image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.quantized import Quantized
 
 Floats = NDArray[np.float64]
 
@@ -25,9 +25,11 @@ Floats = NDArray[np.float64]
 def quantized(codebook: object, indices: object) -> Quantized:
     values = np.array(codebook, np.float64)
     return Quantized(
-        codebook=values, indices=np.array(indices, np.uint8), cost=np.zeros(len(values)),
+        codebook=values,
+        indices=np.array(indices, np.uint8),
+        cost=np.zeros(len(values)),
         k_eff=np.full(len(values), values.shape[1]),
-    )  # fmt: skip
+    )
 
 
 def random_layers(seed: int, sizes: tuple[int, ...], k: int) -> list[DenseLayer]:
@@ -40,8 +42,10 @@ def random_layers(seed: int, sizes: tuple[int, ...], k: int) -> list[DenseLayer]
         book = found.codebook.astype(np.float32).astype(np.float64)
         layers.append(
             DenseLayer(
-                f"fc{n}", Quantized(book, found.indices, found.cost, found.k_eff),
-                rng.standard_normal(rows), relu=n < len(sizes) - 2,
+                f"fc{n}",
+                Quantized(book, found.indices, found.cost, found.k_eff),
+                rng.standard_normal(rows),
+                relu=n < len(sizes) - 2,
             )
         )
     return layers
@@ -113,9 +117,11 @@ def test_more_bits_are_more_exact() -> None:
 def test_a_layer_by_hand() -> None:
     # Entries of 8 bits hold these weights exactly, under 2^-6.
     layer = DenseLayer(
-        "fc", quantized([[-1 / 64, 127 / 64], [0.5, 1.0]], [[0, 1, 1], [1, 0, 0]]),
-        np.array([0.25, -3.0]), relu=True,
-    )  # fmt: skip
+        "fc",
+        quantized([[-1 / 64, 127 / 64], [0.5, 1.0]], [[0, 1, 1], [1, 0, 0]]),
+        np.array([0.25, -3.0]),
+        relu=True,
+    )
     calibration = np.array([[1.27, -0.5, 0.0], [0.1, 0.2, 0.3]])
     image = compile_integer([layer], calibration, entry_bits=8, output_bits=10, about={"a": 1})
     (found,) = image.layers
@@ -239,14 +245,21 @@ def test_the_golden_network_is_plain_integer_arithmetic(seed: int) -> None:
     layers = []
     for n in range(3):
         rows, columns, k = int(sizes[n + 1]), int(sizes[n]), int(rng.integers(1, 17))
-        layers.append(ImageLayer(
-            name=str(n), shape=(rows, columns), k=k,
-            indices=rng.integers(0, k, (rows, columns), dtype=np.uint8),
-            entries=rng.integers(-(1 << 12), 1 << 12, (rows, k)),
-            exponent=rng.integers(-20, 3, rows), bias=rng.integers(-(1 << 20), 1 << 20, rows),
-            multiplier=rng.integers(0, 1 << 16, rows), shift=rng.integers(8, 40, rows),
-            relu=bool(rng.integers(2)), out_bits=int(rng.integers(2, 21)),
-        ))  # fmt: skip
+        layers.append(
+            ImageLayer(
+                name=str(n),
+                shape=(rows, columns),
+                k=k,
+                indices=rng.integers(0, k, (rows, columns), dtype=np.uint8),
+                entries=rng.integers(-(1 << 12), 1 << 12, (rows, k)),
+                exponent=rng.integers(-20, 3, rows),
+                bias=rng.integers(-(1 << 20), 1 << 20, rows),
+                multiplier=rng.integers(0, 1 << 16, rows),
+                shift=rng.integers(8, 40, rows),
+                relu=bool(rng.integers(2)),
+                out_bits=int(rng.integers(2, 21)),
+            )
+        )
     vector = rng.integers(-(1 << 19), 1 << 19, sizes[0])
     expected, x = [], vector.tolist()
     for layer in layers:

@@ -15,16 +15,16 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from model.compile import compile_fp32
-from model.compression import stored_bytes
-from model.networks.digits import DigitsMlp
-from model.quantizer.allocate import BudgetError
-from model.quantizer.exact import quantize
-from model.quantizer.layers import weights_of
-from model.quantizer.network import compress_
-from model.quantizer.network_layout import ExpansionError
-from model.quantizer.network_plan import CompressConfig
-from model.quantizer.quantized import NonFiniteError
+from dpnet.model.compile import compile_fp32
+from dpnet.model.compression.allocate import BudgetError
+from dpnet.model.compression.layers import weights_of
+from dpnet.model.compression.layout import ExpansionError
+from dpnet.model.compression.network import compress_
+from dpnet.model.compression.plan import CompressConfig
+from dpnet.model.compression.ratios import stored_bytes
+from dpnet.model.networks.digits import DigitsMlp
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.quantized import NonFiniteError
 
 SEED = int(os.environ.get("SEED", "3"))
 
@@ -33,11 +33,19 @@ def mixed() -> nn.Module:
     """A layer of each kind, rows of 9 among them."""
     torch.manual_seed(SEED)
     return nn.Sequential(
-        nn.Conv2d(3, 16, 5), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, groups=16), nn.ConvTranspose2d(16, 8, 3, groups=2),
-        nn.Conv1d(8, 6, 9), nn.ConvTranspose1d(6, 4, 9), nn.Conv3d(4, 4, 3), nn.Flatten(),
-        nn.Linear(80, 50), nn.Linear(50, 10), nn.Embedding(7, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 16, 5),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, groups=16),
+        nn.ConvTranspose2d(16, 8, 3, groups=2),
+        nn.Conv1d(8, 6, 9),
+        nn.ConvTranspose1d(6, 4, 9),
+        nn.Conv3d(4, 4, 3),
+        nn.Flatten(),
+        nn.Linear(80, 50),
+        nn.Linear(50, 10),
+        nn.Embedding(7, 3),
+    )
 
 
 def state(net: nn.Module) -> dict[str, list]:
@@ -54,8 +62,11 @@ def test_a_dry_run_changes_nothing_and_says_what_comes() -> None:
     for planned, done in zip(dry.layers, plan.layers, strict=True):
         assert planned.relative_error is None
         assert (planned.name, planned.k, planned.codebooks, planned.stored_bytes) == (
-            done.name, done.k, done.codebooks, done.stored_bytes,
-        )  # fmt: skip
+            done.name,
+            done.k,
+            done.codebooks,
+            done.stored_bytes,
+        )
     meta = compress_(mixed().to("meta"), CompressConfig(bits=4), dry_run=True)
     assert meta == dry
     with pytest.raises(ValueError, match=r"^0.weight must hold values, not be on the meta device$"):
@@ -102,9 +113,16 @@ def test_bytes_and_errors_of_each_layer() -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     plan = compress_(net, CompressConfig(k={"*": 8, "10": 4, "0.weight": 2}))
     assert {layer.name: layer.k for layer in plan.layers} == {
-        "0.weight": 2, "3.weight": 8, "4.weight": 8, "5.weight": 8, "6.weight": 8, "7.weight": 8,
-        "9.weight": 8, "10.weight": 4, "11.weight": 0,
-    }  # fmt: skip
+        "0.weight": 2,
+        "3.weight": 8,
+        "4.weight": 8,
+        "5.weight": 8,
+        "6.weight": 8,
+        "7.weight": 8,
+        "9.weight": 8,
+        "10.weight": 4,
+        "11.weight": 0,
+    }
     ten = plan["10.weight"]
     assert (ten.index_bytes, ten.codebook_bytes, ten.fp32_bytes) == (125, 160, 2000)
     assert ten.stored_bytes == 285 and ten.ratio == pytest.approx(2000 / 285)
@@ -150,10 +168,13 @@ def test_where_a_layer_would_grow_it_can_stay_or_be_an_error() -> None:
         "left as it is: a codebook per row with K = 16 would take 1,096 bytes"
     )
     net, config = grows(on_expand="error")
-    with pytest.raises(ExpansionError, match=(
-        r"^0.weight must get smaller than 576 bytes: a codebook per row with K = 16 would take "
-        r"1,096 bytes$"
-    )):  # fmt: skip
+    with pytest.raises(
+        ExpansionError,
+        match=(
+            r"^0.weight must get smaller than 576 bytes: a codebook per row with K = 16 would take "
+            r"1,096 bytes$"
+        ),
+    ):
         compress_(net, config, dry_run=True)
     tiny = compress_(nn.Linear(3, 2))
     assert tiny.layers[0].k == 0 and tiny.total.ratio == 1
@@ -186,9 +207,12 @@ def test_pruned_weights_stay_zero() -> None:
 
 def test_what_is_left_out_and_why() -> None:
     net = nn.Sequential(
-        nn.Linear(64, 64), nn.Linear(64, 64), parametrizations.weight_norm(nn.Linear(64, 64)),
-        nn.Linear(64, 64), nn.MultiheadAttention(64, 2),
-    )  # fmt: skip
+        nn.Linear(64, 64),
+        nn.Linear(64, 64),
+        parametrizations.weight_norm(nn.Linear(64, 64)),
+        nn.Linear(64, 64),
+        nn.MultiheadAttention(64, 2),
+    )
     prune.l1_unstructured(net[3], "weight", 0.5)
     plan = compress_(net, CompressConfig(include=r"^\d", exclude="^1$"), dry_run=True)
     reasons = {line.name: line.decision for line in plan.layers if not line.k}
@@ -280,9 +304,9 @@ def test_sensitivity_decides_where_the_centroids_are() -> None:
     wanted.insert(2, quantize(rows[2], 4))
     found = plan.quantized["weight"]
     assert np.array_equal(found.codebook, np.stack([w.codebook for w in wanted]))
-    with pytest.raises(ValueError, match=(
-        r"^sensitivity of weight must broadcast to \(4, 64\), not \(3, 64\)$"
-    )):  # fmt: skip
+    with pytest.raises(
+        ValueError, match=(r"^sensitivity of weight must broadcast to \(4, 64\), not \(3, 64\)$")
+    ):
         compress_(net, CompressConfig(sensitivity={"weight": torch.ones(3, 64)}))
     with pytest.raises(NonFiniteError, match=r"^weight: weights must be finite, not nan"):
         compress_(net, CompressConfig(k=4, sensitivity={"weight": torch.full((4, 64), torch.nan)}))
@@ -380,18 +404,27 @@ def test_the_engine_takes_what_comes_out() -> None:
     assert len(image.layers) == 3
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"k": 4, "bits": 2}, r"^config must have one of k, bits and byte_budget, not \['k', 'bits'\]"),
-    ({"k": 0}, r"^k must be in 1..65536, not 0$"),
-    ({"bits": 17}, r"^bits must be an integer from 1 to 16, not 17$"),
-    ({"include": "("}, r"^include must be a regular expression, not '\(': "),
-    ({"rows_per_codebook": 0}, r"^rows_per_codebook must be 1 or more or 'all', not 0$"),
-    ({"norm": 3}, r"^norm must be 1 or 2, not 3$"),
-    ({"zero": "yes"}, r"^zero must be True, False or 'auto', not 'yes'$"),
-    ({"on_expand": "grow"}, r"^on_expand must be one of \('share', 'skip', 'error'\), not 'grow'$"),
-    ({"per": "row"}, r"^per must be 'layer' or 'codebook', not 'row'$"),
-    ({"choices": (4, 2)}, r"^choices must be ascending and different, not \(4, 2\)$"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"k": 4, "bits": 2},
+            r"^config must have one of k, bits and byte_budget, not \['k', 'bits'\]",
+        ),
+        ({"k": 0}, r"^k must be in 1..65536, not 0$"),
+        ({"bits": 17}, r"^bits must be an integer from 1 to 16, not 17$"),
+        ({"include": "("}, r"^include must be a regular expression, not '\(': "),
+        ({"rows_per_codebook": 0}, r"^rows_per_codebook must be 1 or more or 'all', not 0$"),
+        ({"norm": 3}, r"^norm must be 1 or 2, not 3$"),
+        ({"zero": "yes"}, r"^zero must be True, False or 'auto', not 'yes'$"),
+        (
+            {"on_expand": "grow"},
+            r"^on_expand must be one of \('share', 'skip', 'error'\), not 'grow'$",
+        ),
+        ({"per": "row"}, r"^per must be 'layer' or 'codebook', not 'row'$"),
+        ({"choices": (4, 2)}, r"^choices must be ascending and different, not \(4, 2\)$"),
+    ],
+)
 def test_configurations_that_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompressConfig(**options)

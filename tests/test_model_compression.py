@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from model.compression import (
+from dpnet.model.compression.ratios import (
     StoredBytes,
     fp32_bytes,
     index_bits,
@@ -19,9 +19,9 @@ from model.compression import (
     ratio_on_disk,
     stored_bytes,
 )
-from model.networks.digits import DigitsMlp
-from model.quantizer.exact import quantize
-from model.regularizer import ClusterRegularizer
+from dpnet.model.networks.digits import DigitsMlp
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.training.regularizer import ClusterRegularizer
 
 
 def test_eq1_of_the_matrices_of_table_6() -> None:
@@ -60,9 +60,12 @@ def test_bytes_count_everything_that_is_needed() -> None:
     }
     others = 5 + 4 * 5 + 3  # biases, batch norm's weight, bias, mean, variance
     assert stored_bytes(net, quantized) == StoredBytes(
-        indices=51 + 8, codebooks=(5 + 3) * 8 * 4, scales=0, other=4 * others,
+        indices=51 + 8,
+        codebooks=(5 + 3) * 8 * 4,
+        scales=0,
+        other=4 * others,
         fp32=4 * (135 + 21 + others),
-    )  # fmt: skip
+    )
     integers = stored_bytes(net, quantized, entry_bytes=1, scale_bytes_per_row=2)
     assert (integers.codebooks, integers.scales) == (64, 16)
     assert integers.total == 59 + 64 + 16 + 4 * others

@@ -4,15 +4,25 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from model.engine import EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
 
 LIMITS = {
-    "stages": (1, 1024), "columns": (1, 1024), "segments": (1, 64), "index_bits": (1, 4),
-    "activation_bits": (2, 25), "entry_bits": (2, 25), "max_columns": (1, 4096),
-    "index_depth": (1, 1 << 24), "slots": (1, 1 << 16), "result_slots": (1, 1 << 16),
-    "vector_words": (1, 1 << 20), "layers": (1, 256), "bank": (1, 16), "row_beats": (1, 64),
+    "stages": (1, 1024),
+    "columns": (1, 1024),
+    "segments": (1, 64),
+    "index_bits": (1, 4),
+    "activation_bits": (2, 25),
+    "entry_bits": (2, 25),
+    "max_columns": (1, 4096),
+    "index_depth": (1, 1 << 24),
+    "slots": (1, 1 << 16),
+    "result_slots": (1, 1 << 16),
+    "vector_words": (1, 1 << 20),
+    "layers": (1, 256),
+    "bank": (1, 16),
+    "row_beats": (1, 64),
     "dsp_columns": (0, 16),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -60,8 +70,10 @@ def test_dsp_columns_are_columns():
 
 
 def test_edges_are_one_of_three():
-    made = {edges: (EngineParameters(edges=edges).fp32, EngineParameters(edges=edges).integer)
-            for edges in ("both", "fp32", "integer")}  # fmt: skip
+    made = {
+        edges: (EngineParameters(edges=edges).fp32, EngineParameters(edges=edges).integer)
+        for edges in ("both", "fp32", "integer")
+    }
     assert made == {"both": (True, True), "fp32": (True, False), "integer": (False, True)}
     with pytest.raises(ValueError) as caught:
         EngineParameters(edges="none")
@@ -93,13 +105,19 @@ def test_rounding_up(a, b):
 
 SIZES = st.builds(
     EngineParameters,
-    stages=st.integers(1, 20), columns=st.integers(1, 60), segments=st.integers(1, 20),
-    index_bits=st.integers(1, 4), activation_bits=st.integers(2, 25),
-    entry_bits=st.integers(2, 25), max_columns=st.integers(1, 4096), bank=st.integers(1, 16),
-    row_beats=st.sampled_from([1, 2, 4, 8, 64]), packed=st.booleans(),
+    stages=st.integers(1, 20),
+    columns=st.integers(1, 60),
+    segments=st.integers(1, 20),
+    index_bits=st.integers(1, 4),
+    activation_bits=st.integers(2, 25),
+    entry_bits=st.integers(2, 25),
+    max_columns=st.integers(1, 4096),
+    bank=st.integers(1, 16),
+    row_beats=st.sampled_from([1, 2, 4, 8, 64]),
+    packed=st.booleans(),
     edges=st.sampled_from(["both", "fp32", "integer"]),
     multiplier=st.sampled_from(["25x18", "18x18"]),
-)  # fmt: skip
+)
 
 
 @given(SIZES)
@@ -266,11 +284,17 @@ def test_a_layer_takes_as_long_as_its_steps(engine, rows, columns, k, vectors, d
 
 @given(
     st.builds(
-        EngineParameters, stages=st.just(1), columns=st.integers(1, 2), segments=st.integers(1, 2),
-        row_beats=st.sampled_from([1, 2, 16, 64]), edges=st.sampled_from(["both", "fp32"]),
+        EngineParameters,
+        stages=st.just(1),
+        columns=st.integers(1, 2),
+        segments=st.integers(1, 2),
+        row_beats=st.sampled_from([1, 2, 16, 64]),
+        edges=st.sampled_from(["both", "fp32"]),
     ),
-    st.integers(1, 4), st.integers(1, 40), st.integers(1, 4),
-)  # fmt: skip
+    st.integers(1, 4),
+    st.integers(1, 40),
+    st.integers(1, 4),
+)
 def test_vectors_follow_each_other_as_fast_as_they_are_scanned(engine, rows, columns, k):
     """Small engines, whose products may be shorter than a scan."""
     clock = Clock(engine, rows, columns, k)
@@ -310,9 +334,14 @@ def test_table_6_on_the_default_array(rows, columns, most):
 def test_layer_cycles_counted_by_hand():
     """2 stages x 3 columns x 2 segments, K = 4, 12 x 10, 23-bit accumulators."""
     engine = EngineParameters(
-        stages=2, columns=3, segments=2, index_bits=2, activation_bits=8, entry_bits=9,
+        stages=2,
+        columns=3,
+        segments=2,
+        index_bits=2,
+        activation_bits=8,
+        entry_bits=9,
         max_columns=64,
-    )  # fmt: skip
+    )
     # Two tiles of 5 beats and 4 drain cycles, 4 more to the second stage, the pipeline of 11, and
     # the two other columns of the bank.
     array = 9 + 5 + 4 + 4 + 11 + 2

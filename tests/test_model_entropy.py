@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.quantizer import entropy_program
-from model.quantizer.algorithm1 import algorithm1
-from model.quantizer.entropy import (
+from dpnet.model.coding import intervals as entropy_program
+from dpnet.model.coding.entropy import (
     EntropyQuantized,
     lower_hull,
     quantize_entropy,
     quantize_to_rate,
 )
-from model.quantizer.exact import quantize
-from model.quantizer.quantized import CodebookSizeError, NonFiniteError, ShapeError
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.judges.algorithm1 import algorithm1
+from dpnet.model.quantizer.quantized import CodebookSizeError, NonFiniteError, ShapeError
 
 SEED = int(os.environ.get("SEED", "20"))
 NO_WEIGHTS = np.empty(0)
@@ -101,12 +101,13 @@ def check_contract(
 @given(
     st.lists(
         st.tuples(st.integers(-20, 20), st.sampled_from([0.0, 0.25, 1.0, 3.0])),
-        min_size=1, max_size=9,
+        min_size=1,
+        max_size=9,
     ),
     st.integers(1, 5),
     st.sampled_from([0.0, 0.01, 0.3, 2.0, 50.0]),
     st.booleans(),
-)  # fmt: skip
+)
 @settings(max_examples=250, deadline=None)
 def test_equals_enumeration_of_all_partitions(
     pairs: list[tuple[int, float]], k: int, mu: float, weighted: bool
@@ -158,8 +159,14 @@ def test_narrow_clusters_and_offsets_cost_no_digits() -> None:
         row = random.integers(0, 4, 24) + width * random.normal(size=24) + offset
         expected = algorithm1([Fraction(float(v)) for v in row], 9)[2]
         q = quantize_entropy(row[None], 9, 0.0)
-        found = objective([[(Fraction(float(v)), Fraction(1)) for v in row[q.indices[0] == c]]
-                           for c in range(q.k_eff[0])], 24, 0.0)  # fmt: skip
+        found = objective(
+            [
+                [(Fraction(float(v)), Fraction(1)) for v in row[q.indices[0] == c]]
+                for c in range(q.k_eff[0])
+            ],
+            24,
+            0.0,
+        )
         assert found == pytest.approx(float(expected), rel=1e-12)
 
 
@@ -262,10 +269,12 @@ def test_a_long_vector_is_within_a_hundredth_percent() -> None:
     ("distribution", "n", "k", "gain"),
     [
         # Of many draws: 16 to 17, 18 to 20, 37 to 43 and 31 to 35 %.
-        ("normal", 1024, 4, (0.14, 0.19)), ("normal", 1024, 8, (0.16, 0.22)),
-        ("laplace", 10_000, 4, (0.34, 0.46)), ("laplace", 1024, 8, (0.28, 0.38)),
+        ("normal", 1024, 4, (0.14, 0.19)),
+        ("normal", 1024, 8, (0.16, 0.22)),
+        ("laplace", 10_000, 4, (0.34, 0.46)),
+        ("laplace", 1024, 8, (0.28, 0.38)),
     ],
-)  # fmt: skip
+)
 def test_gain_over_optimal_k_means_and_an_ideal_entropy_coder(
     distribution: str, n: int, k: int, gain: tuple[float, float]
 ) -> None:
@@ -337,31 +346,57 @@ def test_hull_has_what_is_best_at_some_price(points: list[tuple[int, int]]) -> N
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: quantize_entropy([[1.0, np.nan]], 2, 0.1), NonFiniteError,
-         None),
+        (lambda: quantize_entropy([[1.0, np.nan]], 2, 0.1), NonFiniteError, None),
         (lambda: quantize_entropy([[1.0]], 0, 0.1), CodebookSizeError, None),
-        (lambda: quantize_entropy([[1.0]], 2, -0.1), ValueError,
-         "mu must be finite and not negative, not -0.1"),
-        (lambda: quantize_entropy([[1.0]], 2, np.nan), ValueError,
-         "mu must be finite and not negative, not nan"),
+        (
+            lambda: quantize_entropy([[1.0]], 2, -0.1),
+            ValueError,
+            "mu must be finite and not negative, not -0.1",
+        ),
+        (
+            lambda: quantize_entropy([[1.0]], 2, np.nan),
+            ValueError,
+            "mu must be finite and not negative, not nan",
+        ),
         (lambda: quantize_entropy([[1.0]], 2, "1"), TypeError, "mu must be a number, not '1'"),
-        (lambda: quantize_entropy([[1.0]], 2, 0.1, bins=1), ValueError,
-         "bins must be an integer of at least 2, not 1"),
-        (lambda: quantize_entropy([[1.0]], 2, 0.1, weights=[[1.0, 2.0]]), ShapeError,
-         "weights must be of the values' shape (1, 1), not (1, 2)"),
-        (lambda: quantize_entropy([[1.0]], 2, 0.1, weights=[[-1.0]]), ShapeError,
-         "weights must be 0 or more, not -1.0"),
-        (lambda: quantize_entropy([np.arange(9.0)], 2, 0.1, weights=np.ones((1, 9)), bins=8),
-         ShapeError, "weighted rows must have at most 8 distinct values (bins), not 9"),
-        (lambda: quantize_to_rate([[1.0]], 2, 0), ValueError,
-         "rate must be a positive number, not 0"),
-        (lambda: quantize_to_rate([[1.0]], 2, 1.0, tolerance=np.inf), ValueError,
-         "tolerance must be a positive number, not inf"),
-        (lambda: lower_hull([1.0], [1.0, 2.0]), ValueError,
-         "rate and distortion must be vectors of one length, not (1,) and (2,)"),
+        (
+            lambda: quantize_entropy([[1.0]], 2, 0.1, bins=1),
+            ValueError,
+            "bins must be an integer of at least 2, not 1",
+        ),
+        (
+            lambda: quantize_entropy([[1.0]], 2, 0.1, weights=[[1.0, 2.0]]),
+            ShapeError,
+            "weights must be of the values' shape (1, 1), not (1, 2)",
+        ),
+        (
+            lambda: quantize_entropy([[1.0]], 2, 0.1, weights=[[-1.0]]),
+            ShapeError,
+            "weights must be 0 or more, not -1.0",
+        ),
+        (
+            lambda: quantize_entropy([np.arange(9.0)], 2, 0.1, weights=np.ones((1, 9)), bins=8),
+            ShapeError,
+            "weighted rows must have at most 8 distinct values (bins), not 9",
+        ),
+        (
+            lambda: quantize_to_rate([[1.0]], 2, 0),
+            ValueError,
+            "rate must be a positive number, not 0",
+        ),
+        (
+            lambda: quantize_to_rate([[1.0]], 2, 1.0, tolerance=np.inf),
+            ValueError,
+            "tolerance must be a positive number, not inf",
+        ),
+        (
+            lambda: lower_hull([1.0], [1.0, 2.0]),
+            ValueError,
+            "rate and distortion must be vectors of one length, not (1,) and (2,)",
+        ),
         (lambda: lower_hull([1.0], [np.nan]), ValueError, "rate and distortion must be finite"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused(call, error: type[Exception], message: str | None) -> None:
     with pytest.raises(error, match=f"^{re.escape(message)}$" if message else None):
         call()

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from boards.resources import TOP
-from boards.xc7 import synthesize
-from gateware.core import ArrayCore
-from gateware.emit import emit
-from model.configurations import ARRAYS, LEAN, PLANNED, SMALL
-from model.devices import KINDS
-from model.engine import EngineParameters
-from model.estimate import Estimate, block_rams, estimate, multiplexer, parts
+from dpnet.boards.resources import TOP
+from dpnet.boards.xc7 import synthesize
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.configurations import ARRAYS, LEAN, PLANNED, SMALL
+from dpnet.model.engine.devices import KINDS
+from dpnet.model.engine.estimate import Estimate, block_rams, estimate, multiplexer, parts
+from dpnet.model.engine.parameters import EngineParameters
 
 ENGINES = {
-    "default": EngineParameters(), **PLANNED,
+    "default": EngineParameters(),
+    **PLANNED,
     **{name: made.engine for name, made in (ARRAYS | LEAN | SMALL).items()},
-}  # fmt: skip
+}
 FILE = Path(__file__).parents[1] / "docs" / "results" / "resources.json"
 ROWS = {row["name"]: row for row in json.loads(FILE.read_text())["rows"]}
 LIVE = "int8-2x4x2"
@@ -44,9 +45,19 @@ def test_the_rows_differ_in_every_size():
     known = [ENGINES[name] for name in ROWS]
     assert len(known) >= 6
     for size in (
-        "stages", "columns", "segments", "index_bits", "activation_bits", "entry_bits", "bank",
-        "dsp_columns", "edges", "row_beats", "slots", "index_depth",
-    ):  # fmt: skip
+        "stages",
+        "columns",
+        "segments",
+        "index_bits",
+        "activation_bits",
+        "entry_bits",
+        "bank",
+        "dsp_columns",
+        "edges",
+        "row_beats",
+        "slots",
+        "index_depth",
+    ):
         assert len({getattr(engine, size) for engine in known}) >= 3 - (size == "index_bits"), size
 
 
@@ -64,9 +75,7 @@ def test_parts_add_up_and_lanes_are_counted_exactly():
     made = parts(engine)
     assert sum(made.values(), Estimate()) == estimate(engine)
     # 34 bits: 18 memory LUTs; 336 lanes add with 34 LUTs, 48 with a DSP slice.
-    assert made["lanes"] == Estimate(
-        lut=384 * 18 + 336 * 34, lutram=384 * 18, ff=384 * 34, dsp=48
-    )
+    assert made["lanes"] == Estimate(lut=384 * 18 + 336 * 34, lutram=384 * 18, ff=384 * 34, dsp=48)
 
 
 @pytest.mark.parametrize("size", ["stages", "columns", "segments", "activation_bits", "slots"])

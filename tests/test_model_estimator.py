@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from model.quantizer.estimator import OptimalKMeans1D
-from model.quantizer.rows import Lattice
+from dpnet.model.quantizer.estimator import OptimalKMeans1D
+from dpnet.model.quantizer.rows import Lattice
 
 SEED = int(os.environ.get("SEED", "5"))
 
@@ -76,9 +76,10 @@ def test_every_check_of_scikit_learn_but_for_the_number_of_features(estimator) -
 def test_checks_of_the_estimator_itself_fail_only_where_they_hand_it_several_features() -> None:
     reason = "X has several features"
     results = check_estimator(
-        OptimalKMeans1D(), expected_failed_checks=dict.fromkeys(SEVERAL_FEATURES, reason),
+        OptimalKMeans1D(),
+        expected_failed_checks=dict.fromkeys(SEVERAL_FEATURES, reason),
         on_skip=None,
-    )  # fmt: skip
+    )
     failed = [r for r in results if r["status"] == "xfail"]
     assert {r["check_name"] for r in failed} == SEVERAL_FEATURES
     for result in failed:
@@ -193,7 +194,7 @@ def test_what_it_refuses() -> None:
 
 
 def test_the_quantizer_alone_does_not_load_scikit_learn() -> None:
-    code = "import sys, model.quantizer.exact; print('sklearn' in sys.modules)"
+    code = "import sys, dpnet.model.quantizer.exact; print('sklearn' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

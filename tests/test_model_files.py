@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.files import parse_object, replacing
+from dpnet.model.files import parse_object, replacing
 
 
 class Refused(ValueError):
@@ -66,7 +66,8 @@ def test_an_object() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"[1]", "the header must be a JSON object"), (b"1", "the header must be a JSON object"),
+        (b"[1]", "the header must be a JSON object"),
+        (b"1", "the header must be a JSON object"),
         (b'{"a": 1, "a": 1}', "the header names something twice"),
         (b'[{"b": {"a": 1, "a": 2}}]', "the header names something twice"),
         (b'{"a": NaN}', "the header holds NaN"),
@@ -76,7 +77,7 @@ def test_an_object() -> None:
         (b"\xff\xfe!!", "the header is no JSON: damaged, or no safetensors file"),
         (b"[" * 200_000, "the header is no JSON: damaged, or no safetensors file"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_strict_object(data: bytes, message: str) -> None:
     with pytest.raises(Refused, match=f"^{re.escape(message)}$"):
         parse_object(data, "the header", Refused)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model.groups import compressed_parameters, from_rows, to_rows
+from dpnet.model.compression.groups import compressed_parameters, from_rows, to_rows
 
 
 class Mixed(nn.Module):

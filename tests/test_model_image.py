@@ -16,14 +16,8 @@ from image_kit import (
 )
 from safetensors import safe_open
 
-from model.image import (
-    Image,
-    ImageError,
-    pack_indices,
-    read_image,
-    unpack_indices,
-    write_image,
-)
+from dpnet.model.image import Image, ImageError, read_image, write_image
+from dpnet.model.image.file import pack_indices, unpack_indices
 
 
 def test_integer_image_there_and_back(tmp_path: Path) -> None:
@@ -37,9 +31,11 @@ def test_integer_image_there_and_back(tmp_path: Path) -> None:
 def test_fp32_image_there_and_back(tmp_path: Path, k: int) -> None:
     rng = np.random.default_rng(k)
     layers = (
-        fp32_layer(rng, "fc", (5, 13), k), fp32_layer(rng, "conv", (4, 3, 3, 2), k),
-        fp32_layer(rng, "one", (1, 1), k), fp32_layer(rng, "five", (2, 3, 1, 2, 3), k),
-    )  # fmt: skip
+        fp32_layer(rng, "fc", (5, 13), k),
+        fp32_layer(rng, "conv", (4, 3, 3, 2), k),
+        fp32_layer(rng, "one", (1, 1), k),
+        fp32_layer(rng, "five", (2, 3, 1, 2, 3), k),
+    )
     image = Image(layers=layers)
     write_image(image, tmp_path / "net")
     assert image.is_fp32

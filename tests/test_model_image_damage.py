@@ -24,7 +24,7 @@ from image_kit import (
 )
 from safetensors.numpy import save, save_file
 
-from model.image import (
+from dpnet.model.image import (
     Image,
     ImageError,
     ImageLayer,
@@ -72,9 +72,7 @@ def test_headers_that_are_none(tmp_path: Path) -> None:
 
 def test_a_plain_safetensors_file_is_no_image(tmp_path: Path) -> None:
     save_file({"fc.weight": np.ones((2, 3), np.float32)}, tmp_path / "plain")
-    message = (
-        r"a safetensors file, but no DP-Net image \(compress it first: dpnet compress FILE\)"
-    )
+    message = r"a safetensors file, but no DP-Net image \(compress it first: dpnet compress FILE\)"
     refused((tmp_path / "plain").read_bytes(), message)
     refused(save({"a": np.ones(1)}, {"format": "pt"}), message)
     refused(save({"a": np.ones(1)}, {"dpnet": "{}", "other": ""}), message)
@@ -207,10 +205,14 @@ def test_tensors_that_are_none(file: File, edit: dict[str, object], message: str
 
 def test_tensors_that_are_missing_surplus_or_twice(file: File) -> None:
     header, data = header_of(file)
-    refused(raw({**header, "0.bias2": header["0.bias"]}, data),
-            r"tensors \['0.bias2'\] are missing or surplus")  # fmt: skip
-    refused(raw({n: e for n, e in header.items() if n != "0.bias"}, data),
-            r"tensors \['0.bias'\] are missing or surplus")  # fmt: skip
+    refused(
+        raw({**header, "0.bias2": header["0.bias"]}, data),
+        r"tensors \['0.bias2'\] are missing or surplus",
+    )
+    refused(
+        raw({n: e for n, e in header.items() if n != "0.bias"}, data),
+        r"tensors \['0.bias'\] are missing or surplus",
+    )
     entry = json.dumps(header["0.bias"])
     twice = json.dumps(header)[:-1] + f', "0.bias": {entry}}}'
     refused(raw(twice.encode(), data), "the header names something twice")
@@ -258,20 +260,32 @@ FLOATS = fp32_layer(np.random.default_rng(0), "b", (7, 9), 4)
 
 LAYERS: list[tuple[ImageLayer, dict[str, Any], str]] = [
     (INTEGERS, {"k": 17}, "k must be 1 to 16, not 17"),
-    (INTEGERS, {"indices": INTEGERS.indices.astype(np.int64)},
-     r"indices must be a filled \(R, C\) uint8 array, not int64 \(7, 9\)"),
-    (INTEGERS, {"indices": INTEGERS.indices[:0]},
-     r"indices must be a filled \(R, C\) uint8 array, not uint8 \(0, 9\)"),
-    (INTEGERS, {"indices": INTEGERS.indices + np.uint8(3)},
-     "an index is 6, but there are only 4 entries"),
+    (
+        INTEGERS,
+        {"indices": INTEGERS.indices.astype(np.int64)},
+        r"indices must be a filled \(R, C\) uint8 array, not int64 \(7, 9\)",
+    ),
+    (
+        INTEGERS,
+        {"indices": INTEGERS.indices[:0]},
+        r"indices must be a filled \(R, C\) uint8 array, not uint8 \(0, 9\)",
+    ),
+    (
+        INTEGERS,
+        {"indices": INTEGERS.indices + np.uint8(3)},
+        "an index is 6, but there are only 4 entries",
+    ),
     (INTEGERS, {"shift": None}, "shift is missing"),
     (INTEGERS, {"bias": np.zeros(6, np.int64)}, r"bias must have shape \(7,\), not \(6,\)"),
-    (INTEGERS, {"entries": np.zeros((7, 3), np.int64)},
-     r"entries must have shape \(7, 4\), not \(7, 3\)"),
+    (
+        INTEGERS,
+        {"entries": np.zeros((7, 3), np.int64)},
+        r"entries must have shape \(7, 4\), not \(7, 3\)",
+    ),
     (INTEGERS, {"out_bits": 26}, "out_bits must be 2 to 25, not 26"),
     (FLOATS, {"bias": INTEGERS.bias}, "an fp32 layer has no integer parameters"),
     (FLOATS, {"codebook": np.zeros((4, 7), np.float32)}, r"codebook must be \(7, 4\)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("base, edit, message", LAYERS)

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import EngineParameters
-from model.layout import (
+from dpnet.model.engine.layout import (
     Descriptor,
     Fields,
     Region,
@@ -20,6 +19,7 @@ from model.layout import (
     vector_row_bytes,
     vector_store,
 )
+from dpnet.model.engine.parameters import EngineParameters
 
 SMALL = settings(max_examples=60, deadline=None)
 
@@ -27,11 +27,15 @@ SMALL = settings(max_examples=60, deadline=None)
 @st.composite
 def engines(draw):
     return EngineParameters(
-        stages=draw(st.integers(1, 6)), columns=draw(st.sampled_from([1, 2, 3, 5, 8, 16, 17, 37])),
-        segments=draw(st.sampled_from([1, 2, 3, 4, 7])), index_bits=draw(st.integers(1, 4)),
-        entry_bits=draw(st.sampled_from([2, 9, 25])), bank=draw(st.sampled_from([1, 4, 7, 8, 16])),
-        row_beats=draw(st.sampled_from([1, 2, 8, 64])), packed=draw(st.booleans()),
-    )  # fmt: skip
+        stages=draw(st.integers(1, 6)),
+        columns=draw(st.sampled_from([1, 2, 3, 5, 8, 16, 17, 37])),
+        segments=draw(st.sampled_from([1, 2, 3, 4, 7])),
+        index_bits=draw(st.integers(1, 4)),
+        entry_bits=draw(st.sampled_from([2, 9, 25])),
+        bank=draw(st.sampled_from([1, 4, 7, 8, 16])),
+        row_beats=draw(st.sampled_from([1, 2, 8, 64])),
+        packed=draw(st.booleans()),
+    )
 
 
 def power(n):
@@ -124,9 +128,11 @@ def test_indices_come_back_from_the_store(engine, rows, columns, source):
 
 
 PACKING = st.builds(
-    EngineParameters, stages=st.integers(1, 4), columns=st.sampled_from([5, 8, 16, 17, 37]),
+    EngineParameters,
+    stages=st.integers(1, 4),
+    columns=st.sampled_from([5, 8, 16, 17, 37]),
     segments=st.sampled_from([1, 2, 3, 7]),
-)  # fmt: skip
+)
 """Engines that pack: more than 16 bits of indices in a row."""
 
 
@@ -149,8 +155,15 @@ def unpacked(store, engine, start, bits, beat, *lane):
 
 
 @settings(max_examples=150, deadline=None)
-@given(PACKING, st.lists(st.tuples(st.integers(1, 4), st.integers(1, 150), st.integers(1, 25)),
-                         min_size=1, max_size=3), st.randoms(use_true_random=False))  # fmt: skip
+@given(
+    PACKING,
+    st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 150), st.integers(1, 25)),
+        min_size=1,
+        max_size=3,
+    ),
+    st.randoms(use_true_random=False),
+)
 def test_packed_indices_come_back_from_the_store(engine, layers, source):
     """Layers of different bits after each other, every tile from a fresh row on."""
     matrices, parts = [], []
@@ -222,8 +235,9 @@ def bank_place(engine, row, words_per_column):
 @SMALL
 @given(engines(), st.integers(1, 90), st.randoms(use_true_random=False))
 def test_every_row_parameter_is_where_its_bank_looks(engine, rows, source):
-    bias = [source.choice([-(2**39), 2**39 - 1, 0, -1, source.randrange(2**39)])
-            for _ in range(rows)]  # fmt: skip
+    bias = [
+        source.choice([-(2**39), 2**39 - 1, 0, -1, source.randrange(2**39)]) for _ in range(rows)
+    ]
     multiplier = [source.randrange(1 << 16) for _ in range(rows)]
     shift = [source.randrange(64) for _ in range(rows)]
     exponent = [source.randrange(-2048, 2048) for _ in range(rows)]
@@ -269,17 +283,33 @@ def test_results_are_read_from_where_they_are_put(engine, rows, source):
 
 
 DESCRIPTOR = Descriptor(
-    beats=0x1234, tiles=0x5678, rows=0x9ABC, k=16, index_row=0xDEADBEEF, slot=0x1111,
-    result_slot=0x2222, in_row=0x3333, out_row=0x4444, out_bits=25, vector_rows=0xABCD,
-    index_bits=3, stream=0x9876,
-)  # fmt: skip
+    beats=0x1234,
+    tiles=0x5678,
+    rows=0x9ABC,
+    k=16,
+    index_row=0xDEADBEEF,
+    slot=0x1111,
+    result_slot=0x2222,
+    in_row=0x3333,
+    out_row=0x4444,
+    out_bits=25,
+    vector_rows=0xABCD,
+    index_bits=3,
+    stream=0x9876,
+)
 
 
 def test_descriptor_words():
     assert [hex(word) for word in DESCRIPTOR.words().tolist()] == [
-        "0x56781234", "0x100f9abc", "0xdeadbeef", "0x22221111", "0x44443333", "0xabcd0219",
-        "0x9876", "0x0",
-    ]  # fmt: skip
+        "0x56781234",
+        "0x100f9abc",
+        "0xdeadbeef",
+        "0x22221111",
+        "0x44443333",
+        "0xabcd0219",
+        "0x9876",
+        "0x0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -298,6 +328,11 @@ def test_a_layer_with_more_tiles_than_places_has_a_flag():
 
 def test_regions_are_the_upper_four_bits():
     assert {region.name: region.base for region in Region} == {
-        "REGISTERS": 0, "INDEX": 0x10000000, "CODEBOOK": 0x20000000, "ROWS": 0x30000000,
-        "LAYERS": 0x40000000, "VECTOR": 0x50000000, "RESULT": 0x60000000,
-    }  # fmt: skip
+        "REGISTERS": 0,
+        "INDEX": 0x10000000,
+        "CODEBOOK": 0x20000000,
+        "ROWS": 0x30000000,
+        "LAYERS": 0x40000000,
+        "VECTOR": 0x50000000,
+        "RESULT": 0x60000000,
+    }

@@ -6,14 +6,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from gateware.core import ArrayCore
-from gateware.emit import emit
-from model.devices import BOARDS, KINDS, LIMITS, XC7Z045, Device
-from model.engine import EngineParameters
-from model.estimate import estimate
-from model.plan import ACTIVATIONS, Layer, index_blocks, plan
-from sim.arrays import Single
-from sim.bare_core import BareCore, build_core
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, XC7Z045, Device
+from dpnet.model.engine.estimate import estimate
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.plan import ACTIVATIONS, Layer, index_blocks, plan
+from dpnet.sim.board.bare_core import BareCore, build_core
+from dpnet.sim.measure.arrays import Single
 
 SMALL_CHIP = Device("small", {"lut": 7_000, "lutram": 2_000, "ff": 20_000, "dsp": 40, "bram36": 60})
 
@@ -40,9 +40,16 @@ def test_no_engine_that_fits_is_faster(repeated):
     fastest = best.cycles
     for stages, columns, segments in product(range(1, 5), range(1, 13), range(1, 9)):
         engine = replace(
-            best.engine, stages=stages, columns=columns, segments=segments, dsp_columns=0,
-            index_depth=12 * 20, slots=16, result_slots=16, vector_words=256,
-        )  # fmt: skip
+            best.engine,
+            stages=stages,
+            columns=columns,
+            segments=segments,
+            dsp_columns=0,
+            index_depth=12 * 20,
+            slots=16,
+            result_slots=16,
+            vector_words=256,
+        )
         if all(
             getattr(estimate(engine), kind) <= SMALL_CHIP.sizes[kind] * LIMITS[kind]
             for kind in KINDS
@@ -55,8 +62,9 @@ def test_no_engine_that_fits_is_faster(repeated):
 @pytest.mark.parametrize("activation, repeated", [("fp32", False), ("int8", True)])
 def test_cycles_are_those_that_the_gateware_takes(activation, repeated):
     rng = np.random.default_rng(5)
-    [made] = plan([Layer(11, 30, 16)], SMALL_CHIP, activation=activation, repeated=repeated,
-                  count=1)  # fmt: skip
+    [made] = plan(
+        [Layer(11, 30, 16)], SMALL_CHIP, activation=activation, repeated=repeated, count=1
+    )
     vectors = 3 if repeated else 1
     layer = Single(made.engine, rng, rows=11, columns=30)
     inputs = [layer.vector(layer.layers[0]) for _ in range(vectors)]
@@ -109,8 +117,13 @@ def test_a_network_that_no_chip_holds():
 
 
 def test_widths_of_an_image_replace_the_usual_ones():
-    [made] = plan([Layer(8, 8, 4)], XC7Z045, activation="int8", count=1,
-                  widths={"activation_bits": 5, "entry_bits": 9})  # fmt: skip
+    [made] = plan(
+        [Layer(8, 8, 4)],
+        XC7Z045,
+        activation="int8",
+        count=1,
+        widths={"activation_bits": 5, "entry_bits": 9},
+    )
     assert (made.engine.activation_bits, made.engine.entry_bits) == (5, 9)
     assert made.engine.index_bits == 2
     assert isinstance(made.engine, EngineParameters)
@@ -121,10 +134,12 @@ def test_widths_of_an_image_replace_the_usual_ones():
     [
         ({"activation": "int4"}, f"activation must be one of {', '.join(ACTIVATIONS)}, not 'int4'"),
         ({"layers": []}, "layers must have at least one layer"),
-        ({"layers": [Layer(1, 1, 1)] * 2, "repeated": True},
-         "only a single layer can be repeated, not 2"),
+        (
+            {"layers": [Layer(1, 1, 1)] * 2, "repeated": True},
+            "only a single layer can be repeated, not 2",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_questions_are_refused(arguments, message):
     usual = {"layers": [Layer(8, 8, 4)], "device": BOARDS["zc706"], "activation": "fp32"}
     with pytest.raises(ValueError) as error:

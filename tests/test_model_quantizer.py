@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.quantizer.algorithm1 import algorithm1
-from model.quantizer.exact import quantize
-from model.quantizer.lloyd import lloyd
-from model.quantizer.quantized import (
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.judges.algorithm1 import algorithm1
+from dpnet.model.quantizer.lloyd import lloyd
+from dpnet.model.quantizer.quantized import (
     CodebookSizeError,
     EmptyError,
     NonFiniteError,
@@ -140,9 +140,7 @@ def test_long_rows_equal_algorithm1() -> None:
     st.sampled_from([1, 2]),
 )
 @settings(max_examples=300, deadline=None)
-def test_any_row_equals_algorithm1_in_fractions(
-    values: list[float], k: int, norm: int
-) -> None:
+def test_any_row_equals_algorithm1_in_fractions(values: list[float], k: int, norm: int) -> None:
     expected = algorithm1([Fraction(v) for v in values], k, norm)[2]
     row = np.array(values)
     q = quantize(row[None, :], k, norm)
@@ -225,8 +223,10 @@ def test_largest_floats_have_a_codebook_and_an_infinite_cost() -> None:
 
 def test_float32_offset_and_large_values() -> None:
     random = np.random.default_rng(SEED)
-    for row in (random.normal(size=40).astype("f") + np.float32(1e5),
-                random.normal(size=40).astype("f") * np.float32(1e30)):
+    for row in (
+        random.normal(size=40).astype("f") + np.float32(1e5),
+        random.normal(size=40).astype("f") * np.float32(1e30),
+    ):
         q = quantize(row[None, :], 4)
         expected = algorithm1([Fraction(float(v)) for v in row], 4)[2]
         assert exact_cost(row.astype(float), q.indices[0], 2) == expected
@@ -273,7 +273,7 @@ def test_order_of_the_columns_does_not_matter() -> None:
         ([[object()]], 2, ShapeError, "must be real numbers, not object"),
         ([[1.0, 2.0], [1.0]], 2, ShapeError, "must be an array, not lists of different lengths"),
     ],
-)  # fmt: skip
+)
 def test_bad_values_are_refused(
     values: object, k: int, error: type[Exception], message: str
 ) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from model.quantizer.exact import PART, quantize
-from model.quantizer.quantized import NonFiniteError, Quantized
-from model.quantizer.rows import Lattice
+from dpnet.model.quantizer.exact import PART, quantize
+from dpnet.model.quantizer.quantized import NonFiniteError, Quantized
+from dpnet.model.quantizer.rows import Lattice
 
 SEED = int(os.environ.get("SEED", "11"))
 ROWS, N = 288, 512  # two parts of PART values
@@ -111,9 +111,13 @@ def test_processes(alone: dict[str, Quantized]) -> None:
 def two_workers() -> Iterator[Client]:
     """A Dask cluster on this machine: two processes of one thread, no dashboard."""
     cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-        silence_logs=40, host="127.0.0.1",
-    )  # fmt: skip
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=40,
+        host="127.0.0.1",
+    )
     with cluster, Client(cluster) as client:
         yield client
 

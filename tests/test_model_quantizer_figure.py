@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from model.quantizer import figure
-from model.quantizer.figure import at_bits, curves, entropy, main, measure
-from model.quantizer.limits import GAUSSIAN, LAPLACE, Density
+from dpnet.model.quantizer.judges import figure
+from dpnet.model.quantizer.judges.figure import at_bits, curves, entropy, main, measure
+from dpnet.model.quantizer.judges.limits import GAUSSIAN, LAPLACE, Density
 
 SEED = int(os.environ.get("SEED", "3"))
 SIZES = (2, 4, 8)
@@ -33,10 +33,14 @@ def measured() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("source", "k", "mse"),
     [
-        (GAUSSIAN, 4, "0.1175"), (GAUSSIAN, 8, "0.03455"), (GAUSSIAN, 16, "0.009501"),
-        (LAPLACE, 4, "0.1762"), (LAPLACE, 8, "0.0545"), (LAPLACE, 16, "0.0154"),
+        (GAUSSIAN, 4, "0.1175"),
+        (GAUSSIAN, 8, "0.03455"),
+        (GAUSSIAN, 16, "0.009501"),
+        (LAPLACE, 4, "0.1762"),
+        (LAPLACE, 8, "0.0545"),
+        (LAPLACE, 16, "0.0154"),
     ],
-)  # fmt: skip
+)
 def test_lloyd_max_is_that_of_the_tables(source: Density, k: int, mse: str) -> None:
     assert f"{source.lloyd_max(k):.{len(mse) - 2}f}" == mse
 
@@ -148,9 +152,11 @@ def test_the_seed_draws_the_rows(measured: dict[str, Any]) -> None:
 
 
 def test_the_command_writes_picture_and_figures(
-    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    measured: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
     seeds: list[int] = []
     monkeypatch.setattr(figure, "measure", lambda seed: seeds.append(seed) or measured)
@@ -163,8 +169,9 @@ def test_the_command_writes_picture_and_figures(
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
     assert width >= 1200 and 0.8 < width / height < 1.3
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-        "quantizer-figure.json", "quantizer.png",
-    ]  # fmt: skip
+        "quantizer-figure.json",
+        "quantizer.png",
+    ]
     assert main([]) == 0
     text = capsys.readouterr().out
     assert f"seed {SEED}" in text and len(re.findall(r"with \d+ centroids", text)) == 6

@@ -14,13 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.quantizer import rows as quantizer_rows
-from model.quantizer.algorithm1 import algorithm1
-from model.quantizer.certify import judge_breaking, judge_long, judge_random, judge_wide, main
-from model.quantizer.exact import quantize
-from model.quantizer.quantized import EmptyError, Quantized, ShapeError
-from model.quantizer.rational import solve_rational
-from model.quantizer.rows import Lattice
+from dpnet.model.quantizer import rows as quantizer_rows
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.judges.algorithm1 import algorithm1
+from dpnet.model.quantizer.judges.certify import (
+    judge_breaking,
+    judge_long,
+    judge_random,
+    judge_wide,
+    main,
+)
+from dpnet.model.quantizer.kernels.rational import solve_rational
+from dpnet.model.quantizer.quantized import EmptyError, Quantized, ShapeError
+from dpnet.model.quantizer.rows import Lattice
 
 SEED = int(os.environ.get("SEED", "21"))
 
@@ -125,9 +131,10 @@ def test_a_codebook_with_zero_equals_enumeration() -> None:
         assert 0.0 in q.codebook[: int(q.k_eff)]
         assert q.curve is not None and q.curve[-1] == pytest.approx(best, rel=1e-9, abs=1e-12)
         np.testing.assert_allclose(
-            np.abs(values - q.dequantized), np.abs(values[:, None] - q.codebook).min(axis=1),
+            np.abs(values - q.dequantized),
+            np.abs(values[:, None] - q.codebook).min(axis=1),
             atol=1e-12,
-        )  # fmt: skip
+        )
 
 
 def test_pruned_weights_stay_zero() -> None:
@@ -203,9 +210,16 @@ def test_curve_is_the_cost_of_every_k(options: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "axis", "batch"),
-    [((7,), -1, ()), ((3, 7), 1, (3,)), ((3, 7), 0, (7,)), ((4, 2, 3, 3), (1, 2, 3), (4,)),
-     ((4, 2, 3, 3), (0, 2), (2, 3)), ((2, 3, 5), -1, (2, 3)), ((4, 6), (0, 1), ())],
-)  # fmt: skip
+    [
+        ((7,), -1, ()),
+        ((3, 7), 1, (3,)),
+        ((3, 7), 0, (7,)),
+        ((4, 2, 3, 3), (1, 2, 3), (4,)),
+        ((4, 2, 3, 3), (0, 2), (2, 3)),
+        ((2, 3, 5), -1, (2, 3)),
+        ((4, 6), (0, 1), ()),
+    ],
+)
 def test_any_axes_share_a_codebook(
     shape: tuple[int, ...], axis: int | tuple[int, ...], batch: tuple[int, ...]
 ) -> None:
@@ -329,12 +343,12 @@ def test_the_judge_notices_a_partition_that_is_not_best(monkeypatch: pytest.Monk
     def worse(values: NDArray[np.float64], k: int, **options: object) -> Quantized:
         return quantize(values, max(1, k - 1), **options)
 
-    monkeypatch.setattr("model.quantizer.certify.quantize", worse)
+    monkeypatch.setattr("dpnet.model.quantizer.judges.certify.quantize", worse)
     found = judge_random(9, SEED)
     assert max(entry["excess"] for entry in found.values()) > 1e-3
     assert judge_long(SEED, 1)[1] > 1e-3
-    monkeypatch.setattr("model.quantizer.certify.judge_breaking", lambda seed: {})
-    monkeypatch.setattr("model.quantizer.certify.judge_wide", lambda seed: 0.0)
+    monkeypatch.setattr("dpnet.model.quantizer.judges.certify.judge_breaking", lambda seed: {})
+    monkeypatch.setattr("dpnet.model.quantizer.judges.certify.judge_wide", lambda seed: 0.0)
     assert main(["--rows", "9", "--seed", str(SEED), "--json"]) == 1
 
 
@@ -343,16 +357,25 @@ def test_the_judge_notices_a_partition_that_is_not_best(monkeypatch: pytest.Monk
     [
         ({"weights": [1.0, -1.0]}, ShapeError, "weights must be 0 or more, not -1.0"),
         ({"weights": [0.0, 0.0]}, EmptyError, "weights must not all be 0, as those of row 0"),
-        ({"weights": [1.0] * 3}, ShapeError,
-         "weights must be of the values' shape (1, 2), not (3,)"),
-        ({"symmetric": True, "zero": True}, ValueError,
-         "k must be odd for a symmetric codebook with 0, not 2"),
-        ({"symmetric": True, "curve": True}, ValueError,
-         "curve must be False with symmetric: half of the k have no codebook"),
+        (
+            {"weights": [1.0] * 3},
+            ShapeError,
+            "weights must be of the values' shape (1, 2), not (3,)",
+        ),
+        (
+            {"symmetric": True, "zero": True},
+            ValueError,
+            "k must be odd for a symmetric codebook with 0, not 2",
+        ),
+        (
+            {"symmetric": True, "curve": True},
+            ValueError,
+            "curve must be False with symmetric: half of the k have no codebook",
+        ),
         ({"lattice": 8}, TypeError, "lattice must be a Lattice, not 8"),
         ({"lattice": Lattice(8), "norm": 1}, ValueError, "norm must be 2 with a lattice, not 1"),
     ],
-)  # fmt: skip
+)
 def test_bad_options_are_refused(
     options: dict[str, object], raised: type[Exception], message: str
 ) -> None:

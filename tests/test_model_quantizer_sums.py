@@ -7,15 +7,15 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
-from model.quantizer.certify import cost_of, monge_breaks
-from model.quantizer.exact import quantize
-from model.quantizer.lanes import (
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.judges.certify import cost_of, monge_breaks
+from dpnet.model.quantizer.kernels.lanes import (
     compensated_sums,
     distances,
     sixteen_indices,
     squared_distances,
 )
-from model.quantizer.long import (
+from dpnet.model.quantizer.kernels.long import (
     _heavy_places,
     _moved,
     _narrow,
@@ -24,9 +24,9 @@ from model.quantizer.long import (
     _window_grid,
     solve_long,
 )
-from model.quantizer.prefix import BLOCK, gather, long_row, sums
-from model.quantizer.program import PAD, solve_rows
-from model.quantizer.quantized import NonFiniteError
+from dpnet.model.quantizer.kernels.prefix import BLOCK, gather, long_row, sums
+from dpnet.model.quantizer.kernels.program import PAD, solve_rows
+from dpnet.model.quantizer.quantized import NonFiniteError
 
 SEED = 5
 UNIT = Fraction(1, 2**53)
@@ -155,14 +155,18 @@ def _best_breaks(values: list[float], k: int) -> list[set[int]]:
     behind: list[dict[int, Fraction]] = [{n: Fraction(0)}]
     for _ in range(k):
         before, after = ahead[-1], behind[-1]
-        ahead.append({
-            b: min(before[a] + errors[a, b] for a in before if a < b)
-            for b in range(len(ahead), n + 1)
-        })  # fmt: skip
-        behind.append({
-            a: min(after[b] + errors[a, b] for b in after if a < b)
-            for a in range(n - len(behind) + 1)
-        })  # fmt: skip
+        ahead.append(
+            {
+                b: min(before[a] + errors[a, b] for a in before if a < b)
+                for b in range(len(ahead), n + 1)
+            }
+        )
+        behind.append(
+            {
+                a: min(after[b] + errors[a, b] for b in after if a < b)
+                for a in range(n - len(behind) + 1)
+            }
+        )
     least = ahead[k][n]
     return [
         {j for j in ahead[c] if j in behind[k - c] and ahead[c][j] + behind[k - c][j] == least}
@@ -189,9 +193,15 @@ def test_windows_hold_the_breaks_of_every_best_partition(kind: str) -> None:
         values = points * (0.1 if attempt % 3 else 1.0)
         bounds, first, last = np.zeros((3, 1, k + 1), np.int64)
         solve_rows(
-            values[None], np.empty((1, 0)), k, np.zeros(1), bounds,
-            np.zeros(1, np.int64), first, last,
-        )  # fmt: skip
+            values[None],
+            np.empty((1, 0)),
+            k,
+            np.zeros(1),
+            bounds,
+            np.zeros(1, np.int64),
+            first,
+            last,
+        )
         for c, places in enumerate(_best_breaks(values.tolist(), k)):
             several += len(places) > 1
             assert first[0, c] <= min(places) and max(places) <= last[0, c], (values, k, c)

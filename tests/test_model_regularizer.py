@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from model.quantizer.exact import quantize
-from model.quantizer.lloyd import lloyd
-from model.quantizer.quantized import CodebookSizeError, NonFiniteError
-from model.regularizer import ClusterRegularizer, Reading, stability_limit
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.lloyd import lloyd
+from dpnet.model.quantizer.quantized import CodebookSizeError, NonFiniteError
+from dpnet.model.training.regularizer import ClusterRegularizer, Reading, stability_limit
 
 
 def make_net(dtype: torch.dtype = torch.float64) -> nn.Sequential:
@@ -238,17 +238,26 @@ def test_use_before_the_first_step_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"reading": "mean"}, ValueError, "reading must be one of ('sum', 'per-row', "
-         "'per-train-set'), not 'mean'"),
+        (
+            {"reading": "mean"},
+            ValueError,
+            "reading must be one of ('sum', 'per-row', 'per-train-set'), not 'mean'",
+        ),
         ({"lam": -1.0}, ValueError, "lam must be finite and not negative, not -1.0"),
         ({"period": 0}, ValueError, "period must be at least 1 epoch, not 0"),
-        ({"reading": "per-train-set"}, ValueError,
-         "n_train must be the size of the training set, not None"),
+        (
+            {"reading": "per-train-set"},
+            ValueError,
+            "n_train must be the size of the training set, not None",
+        ),
         ({"k": 17}, CodebookSizeError, "k must be in 1..16, not 17"),
-        ({"k": {"3.weight": 4}}, ValueError,
-         "k must have an entry for each of ['0.weight', '3.weight'], not for ['3.weight']"),
+        (
+            {"k": {"3.weight": 4}},
+            ValueError,
+            "k must have an entry for each of ['0.weight', '3.weight'], not for ['3.weight']",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_options_are_refused(
     options: dict[str, object], error: type[Exception], message: str
 ) -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.quantizer.exact import quantize
-from model.quantizer.network import compress_
-from model.quantizer.network_plan import CompressConfig
-from model.quantizer.sensitivity import activation_energy, fisher
+from dpnet.model.compression.network import compress_
+from dpnet.model.compression.plan import CompressConfig
+from dpnet.model.compression.sensitivity import activation_energy, fisher
+from dpnet.model.quantizer.exact import quantize
 
 SEED = int(os.environ.get("SEED", "7"))
 
@@ -93,8 +93,15 @@ def test_fisher_is_the_mean_square_of_the_gradients_of_single_samples(net: Small
 def test_energy_of_a_convolution_is_that_of_its_patches(mode: str, groups: int) -> None:
     torch.manual_seed(SEED)
     conv = nn.Conv2d(
-        4, 6, 3, stride=2, padding=1, dilation=1, groups=groups, padding_mode=mode,
-    ).double()  # fmt: skip
+        4,
+        6,
+        3,
+        stride=2,
+        padding=1,
+        dilation=1,
+        groups=groups,
+        padding_mode=mode,
+    ).double()
     x = torch.randn(5, 4, 7, 6, dtype=torch.float64)
     found = activation_energy(conv, [x[:2], x[2:]])["weight"]
     padded = functional.pad(x, (1, 1, 1, 1), mode="constant" if mode == "zeros" else mode)
@@ -148,10 +155,13 @@ def test_a_shared_weight_counts_all_of_its_inputs(net: Small) -> None:
     torch.testing.assert_close(found["first.weight"], both.square().mean(dim=0)[None])
 
 
-@pytest.mark.parametrize("collect", [
-    activation_energy,
-    lambda net, data: fisher(net, data, functional.cross_entropy),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "collect",
+    [
+        activation_energy,
+        lambda net, data: fisher(net, data, functional.cross_entropy),
+    ],
+)
 def test_the_net_is_as_it_was_after_an_exception(net: Small, collect) -> None:
     def failing() -> Iterator[tuple[Tensor, Tensor]]:
         yield batches()[0]

@@ -8,14 +8,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import EngineParameters
-from model.layout import Descriptor, Region, codebook_store, index_rows, index_store, row_store
-from model.tiles import streamed_cycles, tile_words
+from dpnet.model.engine.layout import (
+    Descriptor,
+    Region,
+    codebook_store,
+    index_rows,
+    index_store,
+    row_store,
+)
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.tiles import streamed_cycles, tile_words
 
 ENGINES = st.builds(
-    EngineParameters, stages=st.integers(1, 3), columns=st.sampled_from([1, 2, 3, 4, 5, 17]),
-    segments=st.integers(1, 3), index_bits=st.integers(1, 4), bank=st.sampled_from([2, 16]),
-)  # fmt: skip
+    EngineParameters,
+    stages=st.integers(1, 3),
+    columns=st.sampled_from([1, 2, 3, 4, 5, 17]),
+    segments=st.integers(1, 3),
+    index_bits=st.integers(1, 4),
+    bank=st.sampled_from([2, 16]),
+)
 
 
 @dataclass
@@ -34,10 +45,13 @@ def matrix(engine, rows, columns, k, seed):
     rng = np.random.default_rng(seed)
     half = 1 << engine.entry_bits - 1
     return Matrix(
-        rng.integers(0, k, (rows, columns)), rng.integers(-half, half, (rows, k)),
-        rng.integers(-(1 << 39), 1 << 39, rows), rng.integers(0, 1 << 16, rows),
-        rng.integers(0, 64, rows), rng.integers(-2048, 2048, rows),
-    )  # fmt: skip
+        rng.integers(0, k, (rows, columns)),
+        rng.integers(-half, half, (rows, k)),
+        rng.integers(-(1 << 39), 1 << 39, rows),
+        rng.integers(0, 1 << 16, rows),
+        rng.integers(0, 64, rows),
+        rng.integers(-2048, 2048, rows),
+    )
 
 
 def rows_in(engine, memory, first, count):
@@ -51,7 +65,7 @@ def rows_in(engine, memory, first, count):
     found = np.zeros((count, engine.stages, engine.segments, engine.columns), int)
     for n, g, s in np.ndindex(count, engine.stages, engine.segments):
         row = first + n
-        place = ((row // fold * power(engine.stages) + g) * power(engine.segments) + s)
+        place = (row // fold * power(engine.stages) + g) * power(engine.segments) + s
         start = Region.INDEX.base // 4 + place * power(words)
         whole = sum(memory.get(start + w, 0) << 32 * w for w in range(words))
         whole >>= row % fold * (32 // fold)
@@ -69,9 +83,17 @@ def test_after_each_tile_the_ring_holds_the_last_tiles(engine, columns, stream, 
     count, bits = engine.index_rows(columns, k), engine.index_bits_of(k)
     base = data.draw(st.integers(0, 3)) * engine.fold
     descriptor = Descriptor(
-        beats=engine.beats(columns), tiles=ring, rows=rows, k=k, index_row=base, slot=3,
-        result_slot=0, in_row=0, index_bits=bits, stream=stream,
-    )  # fmt: skip
+        beats=engine.beats(columns),
+        tiles=ring,
+        rows=rows,
+        k=k,
+        index_row=base,
+        slot=3,
+        result_slot=0,
+        in_row=0,
+        index_bits=bits,
+        stream=stream,
+    )
     # Whatever lies before the ring stays as it is.
     before = {address // 4: 0xFFFFFFFF for address in range(*before_ring(engine, descriptor), 4)}
     memory = dict(before)
@@ -101,9 +123,12 @@ def test_after_each_tile_the_ring_holds_the_last_tiles(engine, columns, stream, 
 
 def before_ring(engine, descriptor):
     """Byte addresses of the words of all index rows before the ring."""
-    row_words = len(index_store(
-        engine, np.zeros((engine.fold, engine.stages, engine.segments, engine.columns), np.uint8)
-    ))  # fmt: skip
+    row_words = len(
+        index_store(
+            engine,
+            np.zeros((engine.fold, engine.stages, engine.segments, engine.columns), np.uint8),
+        )
+    )
     end = 4 * row_words * descriptor.index_row // engine.fold
     return Region.INDEX.base, Region.INDEX.base + end
 
@@ -120,23 +145,39 @@ def before_ring(engine, descriptor):
         # 5 of 8 stages of 8 words.
         ({"stages": 5, "columns": 16, "segments": 4}, [40] * 5 + [1280, 320]),
     ],
-)  # fmt: skip
+)
 def test_words_that_no_store_has_are_left_out(sizes, runs):
     engine = EngineParameters(**sizes)
     columns = 5 * engine.segments
     made = matrix(engine, engine.tile_rows, columns, 16, 0)
     descriptor = Descriptor(
-        beats=5, tiles=1, rows=engine.tile_rows, k=16, index_row=0, slot=0, result_slot=0, in_row=0,
+        beats=5,
+        tiles=1,
+        rows=engine.tile_rows,
+        k=16,
+        index_row=0,
+        slot=0,
+        result_slot=0,
+        in_row=0,
         stream=1,
-    )  # fmt: skip
+    )
     assert [len(words) for _, words in tile_words(engine, descriptor, made, 0)] == runs
 
 
 def cycles(engine, *, columns, ring, stream, fp32):
     d = Descriptor(
-        beats=columns, tiles=ring, rows=stream, k=1, index_row=0, slot=0, result_slot=0, in_row=0,
-        stream=stream, fp32_in=fp32, fp32_out=fp32,
-    )  # fmt: skip
+        beats=columns,
+        tiles=ring,
+        rows=stream,
+        k=1,
+        index_row=0,
+        slot=0,
+        result_slot=0,
+        in_row=0,
+        stream=stream,
+        fp32_in=fp32,
+        fp32_out=fp32,
+    )
     return streamed_cycles(engine, d, columns)
 
 

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from model.networks.digits import DigitsMlp, TableSixNet, digits, table_six_case
-from model.pictures import Pictures
-from model.quantizer.exact import quantize
-from model.training import (
+from dpnet.model.networks.digits import DigitsMlp, TableSixNet, digits, table_six_case
+from dpnet.model.pictures import Pictures
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.training.recipe import (
     CheckpointError,
     DivergedError,
     TrainResult,
@@ -256,9 +256,7 @@ def test_pretraining_goes_on_too(few: Pictures, tmp_path: Path) -> None:
     expected = small()
     right = pretrain(expected, few, SHORT)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(
-            small(), few, SHORT, checkpoint=tmp_path / "run", on_progress=interrupt_after(1)
-        )
+        pretrain(small(), few, SHORT, checkpoint=tmp_path / "run", on_progress=interrupt_after(1))
     net = small()
     assert pretrain(net, few, SHORT, checkpoint=tmp_path / "run") == right
     assert torch.equal(net.first.weight, expected.first.weight)

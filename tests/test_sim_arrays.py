@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from model.configurations import ARRAYS, LEAN, SMALL, Configuration
-from model.estimate import estimate
-from sim import arrays
-from sim.roofline import bucket_roof, index_roof
+from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration
+from dpnet.model.engine.estimate import estimate
+from dpnet.sim.measure import arrays
+from dpnet.sim.measure.roofline import bucket_roof, index_roof
 
 
 @pytest.mark.parametrize("made", (ARRAYS | LEAN).values(), ids=ARRAYS | LEAN)
@@ -62,10 +62,12 @@ def test_wrong_results_are_an_error(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
-    [(1001, 1024, "needs 6 slots, the engine has 4"),
-     (1000, 2480, "needs 496 index words a lane"),
-     (10, 1025, "needs 1025 words of a vector, the engine has 1024")],
-)  # fmt: skip
+    [
+        (1001, 1024, "needs 6 slots, the engine has 4"),
+        (1000, 2480, "needs 496 index words a lane"),
+        (10, 1025, "needs 1025 words of a vector, the engine has 1024"),
+    ],
+)
 def test_a_matrix_that_does_not_fit_is_no_configuration(rows, columns, message):
     engine = ARRAYS["int8-1000x1024"].engine
     if "index" in message:

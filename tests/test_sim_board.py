@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import serial
 
-from host.errors import PortError
-from host.session import Session, connect
-from model.baseline import BaselineParameters, InterleavedParameters
-from model.compile import compile_fp32
-from model.engine import EngineParameters
-from model.golden.network import fp32_layer
-from model.quantizer.exact import quantize
-from sim.board import open_board, parse_url
-from sim.serve import listen, serve
+from dpnet.host.errors import PortError
+from dpnet.host.session import Session, connect
+from dpnet.model.compile import compile_fp32
+from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.golden.network import fp32_layer
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.bytes_board import open_board, parse_url
+from dpnet.sim.serve import listen, serve
 
 SMALL = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 
@@ -128,10 +128,13 @@ def test_a_taken_port_is_one_line_and_exit_code_3():
     taken = listen(0)
     number = str(taken.getsockname()[1])
     done = subprocess.run(
-        [sys.executable, "-m", "sim.serve", SMALL, "--port", number],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "dpnet.sim.serve", SMALL, "--port", number],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     taken.close()
     assert done.returncode == 3
-    assert done.stderr.startswith(f"sim.serve: 127.0.0.1:{number} cannot be listened on")
+    assert done.stderr.startswith(f"dpnet.sim.serve: 127.0.0.1:{number} cannot be listened on")
     assert done.stderr.count("\n") == 1

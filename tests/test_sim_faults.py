@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 
-import sim.faults
-from gateware.core import ArrayCore
-from gateware.emit import emit
-from model.configurations import SMALL, Configuration
-from model.engine import EngineParameters
-from model.layout import Region
-from sim.bare_core import CHANGED, BareCore, Place, build_core, reachable
-from sim.faults import (
+import dpnet.sim.measure.faults
+from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.configurations import SMALL, Configuration
+from dpnet.model.engine.layout import Region
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, build_core, reachable
+from dpnet.sim.measure.faults import (
     KINDS,
     VECTORS,
     Campaign,
@@ -36,12 +36,24 @@ UNCHECKED = [kind for kind in KINDS if not kind.is_checked(MADE.engine)]
 TWICE = "small-fp32-lockstep"
 PACKED = Configuration(
     EngineParameters(
-        stages=1, columns=5, segments=2, activation_bits=8, entry_bits=9, max_columns=64,
-        index_depth=64, slots=4, result_slots=16, vector_words=256, layers=4, edges="integer",
-        row_beats=1, lockstep=True,
+        stages=1,
+        columns=5,
+        segments=2,
+        activation_bits=8,
+        entry_bits=9,
+        max_columns=64,
+        index_depth=64,
+        slots=4,
+        result_slots=16,
+        vector_words=256,
+        layers=4,
+        edges="integer",
+        row_beats=1,
+        lockstep=True,
     ),
-    9, 20,
-)  # fmt: skip
+    9,
+    20,
+)
 
 
 @functools.cache
@@ -78,7 +90,7 @@ def test_every_memory_and_the_adders_registers_can_be_reached(core):
         "buckets at the last drain": (1, engine.columns * engine.sum_bits),
         "segments' adder (chain)": (engine.lanes, engine.sum_bits),
         "sum of the gains": (engine.columns, engine.sum_bits),
-    }  # fmt: skip
+    }
     assert {
         name: (len(found[kind_named(name)]), found[kind_named(name)][0].width) for name in sizes
     } == sizes
@@ -154,11 +166,17 @@ def test_what_works_in_lockstep_is_never_silent():
 
 @pytest.mark.parametrize(
     ("ignored", "pattern"),
-    [("parity", r"next_address$"), ("parity", r"array\.\\?delay"),
-     ("parity", r"post_\d+\.\\?where"), ("parity", r"\.hidden$"),
-     ("sigma", r"array\.(k|slot|product|tag|result__payload)$"), ("sigma", r"^(scale|offset)_\d+$"),
-     ("sigma", r"^(feeder__)?exponent$"), ("parity", r"^(read|\\?write.*)$")],
-)  # fmt: skip
+    [
+        ("parity", r"next_address$"),
+        ("parity", r"array\.\\?delay"),
+        ("parity", r"post_\d+\.\\?where"),
+        ("parity", r"\.hidden$"),
+        ("sigma", r"array\.(k|slot|product|tag|result__payload)$"),
+        ("sigma", r"^(scale|offset)_\d+$"),
+        ("sigma", r"^(feeder__)?exponent$"),
+        ("parity", r"^(read|\\?write.*)$"),
+    ],
+)
 def test_registers_that_hand_something_on_are_checked(ignored, pattern, monkeypatch):
     """Each by a check of its own: without it some faults are silent."""
     check_by(monkeypatch, SMALL[TWICE], program(TWICE), ignored, pattern)
@@ -173,7 +191,7 @@ def test_unpacked_indices_are_checked(monkeypatch):
 def check_by(monkeypatch, made, built, ignored, pattern):
     """Nothing is silent in registers of these names, but would be if this error were ignored."""
     kind = Kind("these", "register", pattern, lockstep=True)
-    monkeypatch.setattr(sim.faults, "KINDS", (kind, Kind("others", "register", r"")))
+    monkeypatch.setattr(dpnet.sim.measure.faults, "KINDS", (kind, Kind("others", "register", r"")))
     [heeded] = campaign("these", made, built, 150, 3, kinds=[kind])
     [deaf] = campaign("these", made, built, 150, 3, kinds=[kind], ignored=[ignored])
     assert heeded.silent == 0 < heeded.detected, heeded.silent_places
@@ -193,9 +211,13 @@ def test_what_is_not_checked_is_counted_as_silent():
 
 @pytest.mark.parametrize(
     ("ignored", "name"),
-    [("sigma", "bucket adder"), ("sigma", "sum of the gains"), ("parity", "codebook words"),
-     ("parity", "results")],
-)  # fmt: skip
+    [
+        ("sigma", "bucket adder"),
+        ("sigma", "sum of the gains"),
+        ("parity", "codebook words"),
+        ("parity", "results"),
+    ],
+)
 def test_the_campaign_notices_a_check_that_is_off(ignored, name):
     """The same injections with and without heeding the strobe.  The sum of the gains is only a
     check: a fault there spoils no result, so that it turns harmless instead."""
@@ -246,8 +268,10 @@ def test_only_flip_flops_and_memories_are_marked():
     )
     marked = [line for line in reachable(text).splitlines() if "public_flat_rw" in line]
     assert [line.split("/*")[0].strip() for line in marked] == [
-        "output reg [3:0] o", "reg \\a.b$1", "reg [7:0] mem [0:15]",
-    ]  # fmt: skip
+        "output reg [3:0] o",
+        "reg \\a.b$1",
+        "reg [7:0] mem [0:15]",
+    ]
 
 
 def test_the_report_adds_up(tmp_path):
@@ -274,9 +298,13 @@ def test_the_report_adds_up(tmp_path):
 
 @pytest.mark.parametrize(
     ("engine", "kind", "failures"),
-    [(TWICE, "other registers", 1), (TWICE, "index words", 1), (NAME, "index words", 1),
-     (NAME, "other registers", 0)],
-)  # fmt: skip
+    [
+        (TWICE, "other registers", 1),
+        (TWICE, "index words", 1),
+        (NAME, "index words", 1),
+        (NAME, "other registers", 0),
+    ],
+)
 def test_a_silent_fault_where_a_check_is_fails(engine, kind, failures):
     tally, kind = Tally(0, "make faults"), kind_named(kind)
     made = SMALL[engine].engine

@@ -14,14 +14,14 @@ import pytest
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.sim import Simulator
 
-from sim.formal import __main__ as formal
-from sim.formal import sby as tools
-from sim.formal.crc import ONES, after_byte, after_word
-from sim.formal.harness import COVERS, Harness
-from sim.formal.planting import ROOT
-from sim.formal.proof import Bug
-from sim.formal.sby import FormalError, Sby
-from sim.formal.table import BUGS, PROOFS
+from dpnet.sim.formal import __main__ as formal
+from dpnet.sim.formal import sby as tools
+from dpnet.sim.formal.crc import ONES, after_byte, after_word
+from dpnet.sim.formal.harness import COVERS, Harness
+from dpnet.sim.formal.planting import ROOT
+from dpnet.sim.formal.proof import Bug
+from dpnet.sim.formal.sby import FormalError, Sby
+from dpnet.sim.formal.table import BUGS, PROOFS
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +62,11 @@ def test_a_proof_its_covers_and_its_bug_are_reported(capsys, build_folder):
     assert document == json.loads((build_folder / "formal.json").read_text())
     (proof,), (cover,), (bug,) = (document[k] for k in ("proofs", "covers", "planted_bugs"))
     assert (proof["name"], proof["method"], proof["status"], proof["depth"]) == (
-        "cobs-resync", "k-induction", "pass", 1
-    )  # fmt: skip
+        "cobs-resync",
+        "k-induction",
+        "pass",
+        1,
+    )
     assert proof["properties"] == ["after_any_00_as_after_reset"] and proof["seconds"] > 0
     assert (cover["status"], cover["step"]) == ("reached", 3)
     assert (bug["property"], bug["caught"]) == ("after_any_00_as_after_reset", True)
@@ -83,9 +86,7 @@ def test_what_is_false_unreachable_or_not_inductive_does_not_pass():
     # 0 to 9 never reach 200, but a counter that starts at 199 does.
     unknown = sby.prove(below(200), 1, 60)
     assert (unknown.status, unknown.failed) == ("unknown", ("below_200",))
-    covers = counting(
-        lambda value: {"seven": value != 7, "ten": value != 10}, only=COVERS
-    ).rtlil()  # fmt: skip
+    covers = counting(lambda value: {"seven": value != 7, "ten": value != 10}, only=COVERS).rtlil()
     assert sby.cover(covers, 12, 60).steps == {"not_seven": 7}
 
 
@@ -117,10 +118,13 @@ def solvers(folder):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_results_and_no_solver(number, build_folder, capsys):
     with subprocess.Popen(
-        [sys.executable, "-m", "sim.formal", "cobs-resync", "loader"], cwd=ROOT, text=True,
+        [sys.executable, "-m", "dpnet.sim.formal", "cobs-resync", "loader"],
+        cwd=ROOT,
+        text=True,
         env=os.environ | {"DPNET_BUILD": str(build_folder)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as run:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as run:
         while not (run.stdout.readline()).startswith("  bug cut-block-goes-on: caught"):
             assert run.poll() is None
         deadline = time.monotonic() + 60
@@ -130,8 +134,9 @@ def test_an_interruption_leaves_results_and_no_solver(number, build_folder, caps
         run.send_signal(number)
         _, errors = run.communicate(timeout=30)
     assert (run.returncode, errors) == (
-        130, "formal: interrupted; the same command goes on where it was\n"
-    )  # fmt: skip
+        130,
+        "formal: interrupted; the same command goes on where it was\n",
+    )
     assert solvers(build_folder) == [] and not list((build_folder / "formal").glob("*-*"))
     found = json.loads((build_folder / "formal.json").read_text())
     assert [len(found[k]) for k in ("proofs", "covers", "planted_bugs")] == [1, 1, 1]
@@ -143,8 +148,15 @@ def test_an_interruption_leaves_results_and_no_solver(number, build_folder, caps
 
 
 def test_a_bug_without_effect_survives(monkeypatch, capsys):
-    harmless = Bug("harmless", "cobs", "frames_end_at_00", 6, "gateware/link/cobs.py",
-                   "self.o.payload.end.eq(zero)", "self.o.payload.end.eq(byte == 0)")  # fmt: skip
+    harmless = Bug(
+        "harmless",
+        "cobs",
+        "frames_end_at_00",
+        6,
+        "gateware/link/cobs.py",
+        "self.o.payload.end.eq(zero)",
+        "self.o.payload.end.eq(byte == 0)",
+    )
     monkeypatch.setattr(formal, "BUGS", (harmless,))
     assert formal.main(["harmless"]) == 1
     assert "bug harmless: SURVIVED" in capsys.readouterr().out

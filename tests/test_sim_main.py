@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from host.commands import InputError
-from sim.table_six import file_cases
+from dpnet.host.commands import InputError
+from dpnet.sim.measure.table_six import file_cases
 
 
 def start(*options, build):
     environment = dict(os.environ) | {"DPNET_BUILD": str(build), "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.Popen(
-        [sys.executable, "-m", "sim", *options], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "dpnet.sim", *options],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,8 +75,9 @@ def test_a_file_gives_its_two_largest_matrices_that_fit(tmp_path):
     )
     cases, text = file_cases(tmp_path / "net.safetensors", 0)
     assert [(layer.name, layer.rows, layer.columns) for layer, _ in cases] == [
-        ("large", 30, 40), ("conv", 6, 27)
-    ]  # fmt: skip
+        ("large", 30, 40),
+        ("conv", 6, 27),
+    ]
     assert [x.shape for _, x in cases] == [(40,), (27,)]
     assert "net.safetensors" in text
 

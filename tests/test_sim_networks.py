@@ -5,25 +5,46 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.engine import EngineParameters
-from model.layout import Region
-from sim.bench import seed
-from sim.networks import Batches, Network, Streams
+from dpnet.model.engine.layout import Region
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.kit.bench import seed
+from dpnet.sim.kit.random_networks import Batches, Network, Streams
 
 ENGINES = {
     "folds": EngineParameters(
-        stages=2, columns=3, segments=2, index_depth=160, slots=24, result_slots=32, bank=2,
-        max_columns=64, vector_words=256,
+        stages=2,
+        columns=3,
+        segments=2,
+        index_depth=160,
+        slots=24,
+        result_slots=32,
+        bank=2,
+        max_columns=64,
+        vector_words=256,
     ),
     "packs": EngineParameters(
-        stages=3, columns=17, segments=3, index_depth=90, slots=20, result_slots=30,
-        max_columns=64, vector_words=256,
+        stages=3,
+        columns=17,
+        segments=3,
+        index_depth=90,
+        slots=20,
+        result_slots=30,
+        max_columns=64,
+        vector_words=256,
     ),
     "lane": EngineParameters(
-        stages=1, columns=1, segments=1, index_depth=64, slots=4, result_slots=9, max_columns=32,
-        vector_words=64, index_bits=2, edges="integer",
+        stages=1,
+        columns=1,
+        segments=1,
+        index_depth=64,
+        slots=4,
+        result_slots=9,
+        max_columns=32,
+        vector_words=64,
+        index_bits=2,
+        edges="integer",
     ),
-}  # fmt: skip
+}
 
 
 def words_of(segments):

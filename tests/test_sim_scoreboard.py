@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim.scoreboard import Scoreboard
+from dpnet.sim.kit.scoreboard import Scoreboard
 
 
 def test_equal_sequences_pass_whichever_is_ahead():

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sim import simulator
-from sim.simulator import SimulatorError, build_environment, find_simulator
+from dpnet.sim import simulator
+from dpnet.sim.simulator import SimulatorError, build_environment, find_simulator
 
 
 @pytest.fixture

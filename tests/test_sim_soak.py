@@ -9,18 +9,18 @@ import zlib
 import numpy as np
 import pytest
 
-from gateware.emit import emit
-from gateware.link.receiver import FrameReceiver
-from host.driver import Driver
-from host.errors import EngineError
-from host.link import Link
-from host.session import Session
-from sim.engine_model import stuff
-from sim.soak import __main__ as command
-from sim.soak import cells, loads, rates, receiver, uart
-from sim.soak.board import ENGINE, FragileLine, PowerBoard
-from sim.soak.build import build_program
-from sim.soak.line import SlowLine
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.receiver import FrameReceiver
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError
+from dpnet.host.link import Link
+from dpnet.host.session import Session
+from dpnet.sim.peers.engine_model import stuff
+from dpnet.sim.soak import __main__ as command
+from dpnet.sim.soak import cells, loads, rates, receiver, uart
+from dpnet.sim.soak.board import ENGINE, FragileLine, PowerBoard
+from dpnet.sim.soak.build import build_program
+from dpnet.sim.soak.line import SlowLine
 
 SEED = 7
 
@@ -201,7 +201,7 @@ def test_the_command_goes_on_after_an_interruption(folder, monkeypatch, capsys):
     assert report["not_recovered"] == 0 and report["broken"] == ["uart: returned 18"]
     assert 0.1 < report["line_rate_clean"] < 1 and report["line_rate_1e-3"] > 0.05
     assert report["command"] == (
-        "python -m sim.soak --seed 0 --frames 2000 --uart-frames 18 --loads 4"
+        "python -m dpnet.sim.soak --seed 0 --frames 2000 --uart-frames 18 --loads 4"
     )
     assert not (folder / "soak" / "kept").exists()
 

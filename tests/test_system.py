@@ -5,18 +5,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from host.bench import bench_layer
-from host.driver import Driver
-from host.errors import EngineError
-from host.link import Link
-from host.session import Session, connect
-from model.compile import DenseLayer, compile_fp32, compile_integer
-from model.golden.network import integer_network
-from model.image import read_image, write_image
-from model.layout import Region, vector_store
-from model.quantizer.exact import quantize
-from sim.bench import seed
-from sim.faulty import FaultyTransport
+from dpnet.host.bench import bench_layer
+from dpnet.host.driver import Driver
+from dpnet.host.errors import EngineError
+from dpnet.host.link import Link
+from dpnet.host.session import Session, connect
+from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.layout import Region, vector_store
+from dpnet.model.golden.network import integer_network
+from dpnet.model.image import read_image, write_image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.kit.bench import seed
+from dpnet.sim.peers.faulty import FaultyTransport
 
 SMALL = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 BASELINE = "sim://baseline?weights=4096&columns=128&rows=64"
@@ -40,11 +40,13 @@ def network(rng, k):
     sizes = (30, 17, 9)
     layers = [
         DenseLayer(
-            name=f"fc{n}", quantized=quantize(rng.standard_normal((rows, columns)), k),
-            bias=rng.standard_normal(rows), relu=n == 0,
+            name=f"fc{n}",
+            quantized=quantize(rng.standard_normal((rows, columns)), k),
+            bias=rng.standard_normal(rows),
+            relu=n == 0,
         )
         for n, (columns, rows) in enumerate(pairwise(sizes))
-    ]  # fmt: skip
+    ]
     return compile_integer(layers, rng.standard_normal((50, 30)))
 
 

@@ -11,13 +11,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from boards import xilinx
-from boards.board import BuildOptions, Built
-from boards.tool import ToolError
-from boards.xc7 import KINDS, synthesize
-from boards.zc706.top import LAMPS, UartEngine, clock_by_mmcm, divider
-from gateware.emit import emit, place
-from model.engine import EngineParameters
+from dpnet.boards import xilinx
+from dpnet.boards.board import BuildOptions, Built
+from dpnet.boards.tool import ToolError
+from dpnet.boards.xc7 import KINDS, synthesize
+from dpnet.boards.zc706.top import LAMPS, UartEngine, clock_by_mmcm, divider
+from dpnet.gateware.emit import emit, place
+from dpnet.model.engine.parameters import EngineParameters
 
 PART, FAMILY = "xc7a35tcsg324-1", "artix7"
 OSCILLATOR_MHZ = 100
@@ -28,14 +28,16 @@ SIZES = {"lut": 20_800, "lutram": 9_600, "ff": 41_600, "dsp": 90, "bram36": 50}
 """Of the XC7A35T (DS180)."""
 
 PINS = {
-    "clk100": ("E3", False), "button": ("C2", False),
+    "clk100": ("E3", False),
+    "button": ("C2", False),
     # The FT2232HQ's TXD and RXD.
-    "rx": ("A9", False), "tx": ("D10", True),
+    "rx": ("A9", False),
+    "tx": ("D10", True),
     **{
         f"led_{name}": (site, True)
         for name, site in zip(LAMPS, ("H5", "J5", "T9", "T10"), strict=True)
     },
-}  # fmt: skip
+}
 """(site, whether it is an output) of each port, all LVCMOS33: as in amaranth-boards 0.0.21; LD4 to
 LD7 are the lamps, CK_RST the button."""
 
@@ -53,10 +55,12 @@ class ArtyTop(wiring.Component):
         self.baud = baud
         self.eighths = divider(mhz, 8)
         self.inner = UartEngine(engine=engine, clock_hz=round(mhz * 1_000_000), baud=baud)
-        super().__init__({
-            name: Out(1, init=name == "tx") if output else In(1, init=name == "rx")
-            for name, (_, output) in PINS.items()
-        })
+        super().__init__(
+            {
+                name: Out(1, init=name == "tx") if output else In(1, init=name == "rx")
+                for name, (_, output) in PINS.items()
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -68,7 +72,7 @@ class ArtyTop(wiring.Component):
 
 
 class ArtyA7:
-    """The board; see `boards.board.Board`."""
+    """The board; see `dpnet.boards.board.Board`."""
 
     name = "arty-a7-35t"
     title = "Digilent Arty A7-35T, XC7A35TCSG324-1"
@@ -76,24 +80,41 @@ class ArtyA7:
     doors = ("uart",)
     # It holds the digits networks of `make sim`.
     engine = EngineParameters(
-        stages=1, columns=8, segments=2, activation_bits=8, entry_bits=16, max_columns=1024,
-        index_depth=4096, slots=64, result_slots=64, vector_words=1024, row_beats=1,
-        edges="integer", packed=False,
-    )  # fmt: skip
+        stages=1,
+        columns=8,
+        segments=2,
+        activation_bits=8,
+        entry_bits=16,
+        max_columns=1024,
+        index_depth=4096,
+        slots=64,
+        result_slots=64,
+        vector_words=1024,
+        row_beats=1,
+        edges="integer",
+        packed=False,
+    )
 
     def build(
-        self, *, engine: EngineParameters, toolchain: str | None, folder: Path,
+        self,
+        *,
+        engine: EngineParameters,
+        toolchain: str | None,
+        folder: Path,
         options: BuildOptions,
-    ) -> Built:  # fmt: skip
-        """See `boards.board.Board.build`: Verilog, XDC and scripts for both toolchains, a bitstream
-        where one is installed."""
+    ) -> Built:
+        """See `dpnet.boards.board.Board.build`: Verilog, XDC and scripts for both toolchains, a
+        bitstream where one is installed."""
         mhz = options.mhz or MHZ
         top = ArtyTop(engine=engine, mhz=mhz, baud=options.baud)
         design = xilinx.Design(
-            part=PART, family=FAMILY, verilog=emit(top, xilinx.TOP), mhz=mhz,
+            part=PART,
+            family=FAMILY,
+            verilog=emit(top, xilinx.TOP),
+            mhz=mhz,
             pins=tuple(xilinx.Pin(name, site, "LVCMOS33", o) for name, (site, o) in PINS.items()),
             clock=xilinx.Clock(mhz=OSCILLATOR_MHZ, vivado="[get_ports {clk100}]"),
-        )  # fmt: skip
+        )
         chosen, missing = find_toolchain(self.toolchains if toolchain is None else (toolchain,))
         if toolchain is not None and chosen is None:
             raise ToolError(missing)
@@ -106,9 +127,14 @@ class ArtyA7:
             used = {kind: getattr(estimate, kind) for kind in KINDS}
             notes = ("sites as Yosys counts them, without clock and pins; nothing was placed",)
             return Built(
-                bitstream=None, files=tuple(files), clock_hz=mhz * 1e6, used=used, available=SIZES,
-                notes=notes, missing=missing,
-            )  # fmt: skip
+                bitstream=None,
+                files=tuple(files),
+                clock_hz=mhz * 1e6,
+                used=used,
+                available=SIZES,
+                notes=notes,
+                missing=missing,
+            )
         if chosen == "vivado":
             routed = xilinx.run_vivado(design, folder / chosen)
         else:
@@ -116,9 +142,13 @@ class ArtyA7:
         bit = (folder / chosen / xilinx.BIT).replace(folder / xilinx.BIT)
         files += [folder / chosen / name for name in routed.files]
         return Built(
-            bitstream=bit, files=tuple(files), clock_hz=mhz * 1e6, mhz=routed.mhz,
-            used=routed.used, available=SIZES,
-        )  # fmt: skip
+            bitstream=bit,
+            files=tuple(files),
+            clock_hz=mhz * 1e6,
+            mhz=routed.mhz,
+            used=routed.used,
+            available=SIZES,
+        )
 
 
 def find_toolchain(toolchains: tuple[str, ...]) -> tuple[str | None, str]:

@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from boards import ecp5
-from boards.board import BuildOptions, Built
-from boards.build import kept, synthesis_folder
-from boards.command import progress
-from boards.ecp5 import CriticalPath, Timing, TimingError
-from boards.tool import Tool
-from boards.ulx3s.top import OSCILLATOR_MHZ, Ulx3sTop
-from boards.yosys import find_yosys
-from gateware.emit import emit
-from model.engine import EngineParameters
+from dpnet.boards import ecp5
+from dpnet.boards.board import BuildOptions, Built
+from dpnet.boards.build import kept, synthesis_folder
+from dpnet.boards.command import progress
+from dpnet.boards.ecp5 import CriticalPath, Timing, TimingError
+from dpnet.boards.tool import Tool
+from dpnet.boards.ulx3s.top import OSCILLATOR_MHZ, Ulx3sTop
+from dpnet.boards.yosys import find_yosys
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
 
 TOP = "ulx3s"
 CLOCK = "clk"
@@ -56,7 +56,7 @@ def constraints() -> str:
 
 
 class Ulx3s:
-    """The board; see `boards.board.Board`."""
+    """The board; see `dpnet.boards.board.Board`."""
 
     name = "ulx3s"
     title = "Radiona ULX3S, LFE5U-85F-6BG381C"
@@ -64,16 +64,31 @@ class Ulx3s:
     doors = ("uart",)
     # It holds the digits networks of `make sim`: 64-256-128-10 takes 6,336 index rows, 99 slots.
     engine = EngineParameters(
-        stages=1, columns=4, segments=2, activation_bits=8, entry_bits=16, max_columns=1024,
-        index_depth=8192, slots=128, result_slots=128, vector_words=1024, row_beats=1,
-        edges="integer", packed=False, multiplier="18x18",
-    )  # fmt: skip
+        stages=1,
+        columns=4,
+        segments=2,
+        activation_bits=8,
+        entry_bits=16,
+        max_columns=1024,
+        index_depth=8192,
+        slots=128,
+        result_slots=128,
+        vector_words=1024,
+        row_beats=1,
+        edges="integer",
+        packed=False,
+        multiplier="18x18",
+    )
 
     def build(
-        self, *, engine: EngineParameters, toolchain: str | None, folder: Path,
+        self,
+        *,
+        engine: EngineParameters,
+        toolchain: str | None,
+        folder: Path,
         options: BuildOptions,
-    ) -> Built:  # fmt: skip
-        """See `boards.board.Board.build`; the toolchain is nextpnr, the door the UART."""
+    ) -> Built:
+        """See `dpnet.boards.board.Board.build`; the toolchain is nextpnr, the door the UART."""
         top = Ulx3sTop(engine=engine, mhz=options.mhz or MHZ, baud=options.baud)
         yosys, nextpnr, ecppack = find_yosys(), ecp5.find_nextpnr(), ecp5.ECPPACK.find()
         verilog = emit(top, TOP)
@@ -88,13 +103,17 @@ class Ulx3s:
         (folder / "dpnet.bit").write_bytes(data)
         critical = timing.critical
         return Built(
-            bitstream=folder / "dpnet.bit", files=tuple(folder / name for name in files),
-            clock_hz=top.clock_hz, mhz=timing.mhz, used=timing.used, available=ecp5.AVAILABLE,
+            bitstream=folder / "dpnet.bit",
+            files=tuple(folder / name for name in files),
+            clock_hz=top.clock_hz,
+            mhz=timing.mhz,
+            used=timing.used,
+            available=ecp5.AVAILABLE,
             notes=(
                 f"slowest path: {critical.ns:.1f} ns from {critical.source} to {critical.target}",
                 f"UART of {top.baud:,} baud; load it: openFPGALoader -b ulx3s dpnet.bit",
             ),
-        )  # fmt: skip
+        )
 
 
 def synthesize(verilog: str, yosys: Tool) -> str:
@@ -119,9 +138,14 @@ def place_and_route(netlist: str, mhz: float, seed: int, nextpnr: Tool) -> tuple
         with tempfile.TemporaryDirectory(dir=synthesis_folder(), prefix="config-") as name:
             config = Path(name) / "chip.config"
             timing = ecp5.place_and_route(
-                netlist, seed=seed, target=mhz, config=config, nextpnr=nextpnr, pins=constraints(),
+                netlist,
+                seed=seed,
+                target=mhz,
+                config=config,
+                nextpnr=nextpnr,
+                pins=constraints(),
                 clock=CLOCK,
-            )  # fmt: skip
+            )
             return {"timing": asdict(timing), "config": _squeeze(config.read_text())}
 
     with progress(f"placing and routing for {mhz:g} MHz, seed {seed} ({nextpnr})") as ended:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 
-from boards.build import kept
-from boards.tool import Tool
-from boards.yosys import find_yosys, run_script
+from dpnet.boards.build import kept
+from dpnet.boards.tool import Tool
+from dpnet.boards.yosys import find_yosys, run_script
 
 FLATTEN = """\
 read_json design.v

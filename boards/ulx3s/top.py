@@ -13,9 +13,9 @@ from amaranth.hdl import (
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.ulx3s.pll import find_pll
-from gateware.emit import place
-from gateware.top import Top
+from dpnet.boards.ulx3s.pll import find_pll
+from dpnet.gateware.emit import place
+from dpnet.gateware.top import Top
 
 OSCILLATOR_MHZ = 25
 SETTLE_CYCLES = 256
@@ -117,9 +117,7 @@ class Ulx3sTop(wiring.Component):
         self.baud = baud
         self.pll = find_pll(input_mhz=OSCILLATOR_MHZ, mhz=mhz)
         self.clock_hz = int(self.pll.mhz * 1_000_000)
-        self._top = Top(
-            params=engine, door="uart", clock_hz=self.clock_hz, baud=baud, status=True
-        )
+        self._top = Top(params=engine, door="uart", clock_hz=self.clock_hz, baud=baud, status=True)
         self._lamps = Lamps(clock_hz=self.clock_hz)
         super().__init__()
 
@@ -143,13 +141,24 @@ class Ulx3sTop(wiring.Component):
         rx = Signal(init=1)
         m.submodules.rx = cdc.FFSynchronizer(self.rx, rx, init=1)
         m.d.comb += [
-            top.rx.eq(self.rx), self.tx.eq(top.tx), self.wifi_gpio0.eq(1),
+            top.rx.eq(self.rx),
+            self.tx.eq(top.tx),
+            self.wifi_gpio0.eq(1),
             startup.locked.eq(locked),
-            lamps.rx.eq(rx), lamps.tx.eq(top.tx), lamps.busy.eq(top.busy),
-            self.led.eq(Cat(
-                lamps.alive, startup.run, lamps.received, lamps.sent, lamps.shown_busy, top.failed,
-                top.lost, startup.stopped,
-            )),
-        ]  # fmt: skip
+            lamps.rx.eq(rx),
+            lamps.tx.eq(top.tx),
+            lamps.busy.eq(top.busy),
+            self.led.eq(
+                Cat(
+                    lamps.alive,
+                    startup.run,
+                    lamps.received,
+                    lamps.sent,
+                    lamps.shown_busy,
+                    top.failed,
+                    top.lost,
+                    startup.stopped,
+                )
+            ),
+        ]
         return m
-

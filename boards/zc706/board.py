@@ -7,13 +7,13 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from boards.bitfile import BitFileError, write_bin
-from boards.board import BuildOptions, Built
-from boards.command import Candidate
-from boards.resources import measure, module_table, table
-from boards.tool import ToolError
-from boards.xc7 import KINDS, XC7Z045
-from boards.xilinx import (
+from dpnet.boards.bitfile import BitFileError, write_bin
+from dpnet.boards.board import BuildOptions, Built
+from dpnet.boards.command import Candidate
+from dpnet.boards.resources import measure, module_table, table
+from dpnet.boards.tool import ToolError
+from dpnet.boards.xc7 import KINDS, XC7Z045
+from dpnet.boards.xilinx import (
     BIT,
     TOP,
     Clock,
@@ -27,19 +27,21 @@ from boards.xilinx import (
     write_openxc7,
     write_vivado,
 )
-from boards.zc706.devicetree import overlay
-from boards.zc706.top import LAMPS, OSCILLATOR_MHZ, AxiEngine, AxiTop, UartEngine, UartTop
-from gateware.emit import emit
-from model.engine import EngineParameters
+from dpnet.boards.zc706.devicetree import overlay
+from dpnet.boards.zc706.top import LAMPS, OSCILLATOR_MHZ, AxiEngine, AxiTop, UartEngine, UartTop
+from dpnet.gateware.emit import emit
+from dpnet.model.engine.parameters import EngineParameters
 
 PART, FAMILY = "xc7z045ffg900-2", "zynq7"
 MHZ = 100.0
 
 # UG954; the lamps are called 0, center, left and right there.
 LED_PINS = {
-    "alive": ("A17", "LVCMOS15"), "failed": ("G2", "LVCMOS15"), "link": ("Y21", "LVCMOS25"),
+    "alive": ("A17", "LVCMOS15"),
+    "failed": ("G2", "LVCMOS15"),
+    "link": ("Y21", "LVCMOS25"),
     "busy": ("W21", "LVCMOS25"),
-}  # fmt: skip
+}
 CLOCK_PINS = {"clk200_p": ("H9", "LVDS"), "clk200_n": ("G9", "LVDS")}
 BUTTON_PIN = ("A8", "LVCMOS15")
 PMOD_PINS = ("AJ21", "AK21", "AB21", "AB16", "Y20", "AA20", "AC18", "AC19")
@@ -53,8 +55,8 @@ OPENXC7_BANKS = "openXC7's pin file for the XC7Z045 has only banks 10, 33, 34 an
 
 
 class Zc706:
-    """See `boards.board.Board`.  Door "axi" is M_AXI_GP0 at FCLK0, "uart" the PMOD connector at the
-    board's oscillator; the second one needs Vivado."""
+    """See `dpnet.boards.board.Board`.  Door "axi" is M_AXI_GP0 at FCLK0, "uart" the PMOD connector
+    at the board's oscillator; the second one needs Vivado."""
 
     name = "zc706"
     title = "Xilinx ZC706, XC7Z045FFG900-2"
@@ -63,11 +65,15 @@ class Zc706:
     engine = EngineParameters()
 
     def build(
-        self, *, engine: EngineParameters, toolchain: str | None, folder: Path,
+        self,
+        *,
+        engine: EngineParameters,
+        toolchain: str | None,
+        folder: Path,
         options: BuildOptions,
-    ) -> Built:  # fmt: skip
-        """See `boards.board.Board.build`.  Verilog, constraints and scripts are in folders of the
-        toolchains' names; without a toolchain there is one for each that could build this."""
+    ) -> Built:
+        """See `dpnet.boards.board.Board.build`.  Verilog, constraints and scripts are in folders of
+        the toolchains' names; without a toolchain there is one for each that could build this."""
         if options.door == "uart" and toolchain == "openxc7":
             raise ValueError(f"door uart needs toolchain vivado: {OPENXC7_BANKS}, not the PMOD's")
         possible = [t for t in self.toolchains if t == "vivado" or options.door != "uart"]
@@ -79,7 +85,8 @@ class Zc706:
         if options.door == "uart" and toolchain is None:
             notes.append(f"openXC7 cannot build this: {OPENXC7_BANKS}, not the PMOD's")
         files = [
-            file for t, made in designs.items()
+            file
+            for t, made in designs.items()
             for file in _write(t, made, folder / t, options.seed)
         ]
         if options.door != "uart":
@@ -97,11 +104,15 @@ class Zc706:
             files += [folder / "resources.txt"] if used else []
             notes.append(note)
         return Built(
-            bitstream=folder / BIT if routed else None, files=tuple(files),
-            clock_hz=_mhz(options) * 1e6, mhz=routed.mhz if routed else None, used=used,
-            available={kind: XC7Z045[kind] for kind in used}, notes=tuple(notes),
+            bitstream=folder / BIT if routed else None,
+            files=tuple(files),
+            clock_hz=_mhz(options) * 1e6,
+            mhz=routed.mhz if routed else None,
+            used=used,
+            available={kind: XC7Z045[kind] for kind in used},
+            notes=tuple(notes),
             missing=None if routed else "; ".join(errors),
-        )  # fmt: skip
+        )
 
 
 BOARD = Zc706()
@@ -117,17 +128,22 @@ def design(engine: EngineParameters, toolchain: str, options: BuildOptions) -> D
         top = UartTop(engine=engine, mhz=mhz, baud=options.baud, lamps=lamps)
         pins |= {name: (*pin, False) for name, pin in CLOCK_PINS.items()}
         pins |= {
-            "button": (*BUTTON_PIN, False), "rx": (PMOD_PINS[PMOD_RX], PMOD_STANDARD, False),
+            "button": (*BUTTON_PIN, False),
+            "rx": (PMOD_PINS[PMOD_RX], PMOD_STANDARD, False),
             "tx": (PMOD_PINS[PMOD_TX], PMOD_STANDARD, True),
-        }  # fmt: skip
+        }
         clock = Clock(mhz=OSCILLATOR_MHZ, vivado="[get_ports {clk200_p}]")
     else:
         top = AxiTop(engine=engine, mhz=mhz, lamps=lamps)
         clock = Clock(mhz=mhz, vivado="[get_pins {ps7/FCLKCLK[0]}]")
     return Design(
-        part=PART, family=FAMILY, verilog=emit(top, TOP), clock=clock, mhz=mhz,
+        part=PART,
+        family=FAMILY,
+        verilog=emit(top, TOP),
+        clock=clock,
+        mhz=mhz,
         pins=tuple(Pin(name, *pin) for name, pin in pins.items()),
-    )  # fmt: skip
+    )
 
 
 def _mhz(options: BuildOptions) -> float:

@@ -1,7 +1,7 @@
 """The device tree of the engine behind M_AXI_GP0."""
 
-from gateware.axi import ADDRESS_BITS
-from gateware.axi3 import GP0_BASE
+from dpnet.gateware.doors.axi import ADDRESS_BITS
+from dpnet.gateware.doors.axi3 import GP0_BASE
 
 FCLK0 = 15
 """Number of FCLK0 at the Zynq's clock controller, `clkc`."""

@@ -6,8 +6,7 @@ Amaranth has none, and Vivado's own wrapper is made by a tool of its own.
 from amaranth.hdl import Const, Instance
 
 _READ = (
-    "ACLK ARVALID RREADY ARBURST:2 ARLOCK:2 ARSIZE:2 ARPROT:3 ARADDR:32 ARCACHE:4 ARLEN:4 "
-    "ARQOS:4"
+    "ACLK ARVALID RREADY ARBURST:2 ARLOCK:2 ARSIZE:2 ARPROT:3 ARADDR:32 ARCACHE:4 ARLEN:4 ARQOS:4"
 )
 _WRITE = (
     "AWVALID BREADY WLAST WVALID AWBURST:2 AWLOCK:2 AWSIZE:2 AWPROT:3 AWADDR:32 AWCACHE:4 AWLEN:4 "
@@ -15,17 +14,21 @@ _WRITE = (
 )
 _GROUPS = (
     ("DMA0 DMA1 DMA2 DMA3", "ACLK DAREADY DRLAST DRVALID DRTYPE:2"),
-    ("MAXIGP0 MAXIGP1",
-     "ACLK ARREADY AWREADY BVALID RLAST RVALID WREADY BID:12 RID:12 BRESP:2 RRESP:2 RDATA:32"),
-    ("SAXIGP0 SAXIGP1",
-     f"{_READ} {_WRITE} ARID:6 AWID:6 WID:6 WDATA:32 WSTRB:4"),
-    ("SAXIHP0 SAXIHP1 SAXIHP2 SAXIHP3",
-     f"{_READ} {_WRITE} ARID:6 AWID:6 WID:6 WDATA:64 WSTRB:8 RDISSUECAP1EN WRISSUECAP1EN"),
-    ("SAXIACP",
-     f"{_READ} {_WRITE} ARID:3 AWID:3 WID:3 WDATA:64 WSTRB:8 ARUSER:5 AWUSER:5"),
+    (
+        "MAXIGP0 MAXIGP1",
+        "ACLK ARREADY AWREADY BVALID RLAST RVALID WREADY BID:12 RID:12 BRESP:2 RRESP:2 RDATA:32",
+    ),
+    ("SAXIGP0 SAXIGP1", f"{_READ} {_WRITE} ARID:6 AWID:6 WID:6 WDATA:32 WSTRB:4"),
+    (
+        "SAXIHP0 SAXIHP1 SAXIHP2 SAXIHP3",
+        f"{_READ} {_WRITE} ARID:6 AWID:6 WID:6 WDATA:64 WSTRB:8 RDISSUECAP1EN WRISSUECAP1EN",
+    ),
+    ("SAXIACP", f"{_READ} {_WRITE} ARID:3 AWID:3 WID:3 WDATA:64 WSTRB:8 ARUSER:5 AWUSER:5"),
     ("EMIOCAN0 EMIOCAN1", "PHYRX"),
-    ("EMIOENET0 EMIOENET1",
-     "EXTINTIN GMIICOL GMIICRS GMIIRXCLK GMIIRXDV GMIIRXER GMIITXCLK MDIOI GMIIRXD:8"),
+    (
+        "EMIOENET0 EMIOENET1",
+        "EXTINTIN GMIICOL GMIICRS GMIIRXCLK GMIIRXDV GMIIRXER GMIITXCLK MDIOI GMIIRXD:8",
+    ),
     ("EMIOI2C0 EMIOI2C1", "SCLI SDAI"),
     ("EMIOPJTAG", "TCK TDI TMS"),
     ("EMIOSDIO0 EMIOSDIO1", "CDN CLKFB CMDI WP DATAI:4"),
@@ -37,7 +40,7 @@ _GROUPS = (
     ("FTMD", "TRACEINCLOCK TRACEINVALID TRACEINDATA:32 TRACEINATID:4"),
     ("FTM", "TF2PDEBUG:32 TF2PTRIG:4 TP2FTRIGACK:4"),
     ("", "EVENTEVENTI FPGAIDLEN IRQF2P:20 DDRARB:4 FCLKCLKTRIGN:4"),
-)  # fmt: skip
+)
 
 INPUTS = {
     prefix + name: int(bits or 1)
@@ -55,9 +58,12 @@ _TO_LOGIC = {
     "r": ("ready",),
 }
 _FROM_LOGIC = {
-    "aw": ("ready",), "w": ("ready",), "b": ("id", "resp", "valid"), "ar": ("ready",),
+    "aw": ("ready",),
+    "w": ("ready",),
+    "b": ("id", "resp", "valid"),
+    "ar": ("ready",),
     "r": ("id", "data", "resp", "last", "valid"),
-}  # fmt: skip
+}
 
 
 def ps7(**ports):
@@ -70,7 +76,7 @@ def ps7(**ports):
 
 def gp0(door, clk):
     """The `ps7` ports that join M_AXI_GP0 to `door`, which has the `s_axi_*` of
-    `gateware.axi3.Axi3Door`, at the clock `clk`."""
+    `dpnet.gateware.doors.axi3.Axi3Door`, at the clock `clk`."""
     ports = {"i_MAXIGP0ACLK": clk}
     for direction, channels in (("o", _TO_LOGIC), ("i", _FROM_LOGIC)):
         for channel, names in channels.items():

@@ -6,10 +6,10 @@ from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Rese
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.zc706.ps7 import gp0, ps7
-from gateware.axi3 import Axi3Door, axi3_members
-from gateware.emit import place
-from gateware.top import Top
+from dpnet.boards.zc706.ps7 import gp0, ps7
+from dpnet.gateware.doors.axi3 import Axi3Door, axi3_members
+from dpnet.gateware.emit import place
+from dpnet.gateware.top import Top
 
 LAMPS = {
     "alive": "blinks about once a second: clock and reset are right",
@@ -112,7 +112,7 @@ class AxiEngine(wiring.Component):
     """Everything behind the processor's AXI port, in one clock domain.
 
     Parameters: `engine` (`EngineParameters`), `clock_hz`.
-    Members: `s_axi_*` (see `gateware.axi3.Axi3Door`); `LAMPS`.
+    Members: `s_axi_*` (see `dpnet.gateware.doors.axi3.Axi3Door`); `LAMPS`.
     """
 
     def __init__(self, *, engine, clock_hz):
@@ -133,9 +133,11 @@ class AxiEngine(wiring.Component):
         m.d.comb += [
             lamps.moved.eq((top.i.valid & top.i.ready) | (top.o.valid & top.o.ready)),
             lamps.running.eq(top.busy),
-            self.alive.eq(lamps.alive), self.link.eq(lamps.link), self.busy.eq(lamps.busy),
+            self.alive.eq(lamps.alive),
+            self.link.eq(lamps.link),
+            self.busy.eq(lamps.busy),
             self.failed.eq(top.failed),
-        ]  # fmt: skip
+        ]
         return m
 
 
@@ -162,11 +164,15 @@ class UartEngine(wiring.Component):
         line = Signal(init=1)
         m.submodules.line = cdc.FFSynchronizer(self.rx, line, init=1)
         m.d.comb += [
-            top.rx.eq(self.rx), self.tx.eq(top.tx),
-            lamps.moved.eq(~line | ~top.tx), lamps.running.eq(top.busy),
-            self.alive.eq(lamps.alive), self.link.eq(lamps.link), self.busy.eq(lamps.busy),
+            top.rx.eq(self.rx),
+            self.tx.eq(top.tx),
+            lamps.moved.eq(~line | ~top.tx),
+            lamps.running.eq(top.busy),
+            self.alive.eq(lamps.alive),
+            self.link.eq(lamps.link),
+            self.busy.eq(lamps.busy),
             self.failed.eq(top.failed | top.lost),
-        ]  # fmt: skip
+        ]
         return m
 
 
@@ -193,9 +199,7 @@ class AxiTop(wiring.Component):
         m.domains += ClockDomain("sync")
         clocks, resets = Signal(4), Signal(4)
         inner = place(m, self._inner, "logic")
-        m.submodules.ps7 = ps7(
-            o_FCLKCLK=clocks, o_FCLKRESETN=resets, **gp0(inner, ClockSignal())
-        )
+        m.submodules.ps7 = ps7(o_FCLKCLK=clocks, o_FCLKRESETN=resets, **gp0(inner, ClockSignal()))
         m.submodules.bufg = Instance("BUFG", i_I=clocks[0], o_O=ClockSignal())
         m.submodules.reset = cdc.ResetSynchronizer(~resets[0])
         for name in self.lamps:
@@ -210,15 +214,24 @@ def clock_by_mmcm(m, oscillator, oscillator_mhz, *, eighths, button):
     m.domains += ClockDomain("sync")
     m.submodules.mmcm = Instance(
         "MMCME2_BASE",
-        p_CLKIN1_PERIOD=1000 / oscillator_mhz, p_CLKFBOUT_MULT_F=VCO_MHZ / oscillator_mhz,
-        p_DIVCLK_DIVIDE=1, p_CLKOUT0_DIVIDE_F=eighths / 8,
-        i_CLKIN1=oscillator, i_CLKFBIN=back, o_CLKFBOUT=back, o_CLKOUT0=made, o_LOCKED=locked,
-        i_PWRDWN=Const(0), i_RST=Const(0),
-    )  # fmt: skip
+        p_CLKIN1_PERIOD=1000 / oscillator_mhz,
+        p_CLKFBOUT_MULT_F=VCO_MHZ / oscillator_mhz,
+        p_DIVCLK_DIVIDE=1,
+        p_CLKOUT0_DIVIDE_F=eighths / 8,
+        i_CLKIN1=oscillator,
+        i_CLKFBIN=back,
+        o_CLKFBOUT=back,
+        o_CLKOUT0=made,
+        o_LOCKED=locked,
+        i_PWRDWN=Const(0),
+        i_RST=Const(0),
+    )
     m.submodules.bufg = Instance("BUFG", i_I=made, o_O=ClockSignal())
     m.submodules.restart = restart = Restart()
     m.d.comb += [
-        ResetSignal().eq(restart.reset), restart.good.eq(locked), restart.button.eq(button)
+        ResetSignal().eq(restart.reset),
+        restart.good.eq(locked),
+        restart.button.eq(button),
     ]
 
 
@@ -239,11 +252,16 @@ class UartTop(wiring.Component):
         self.eighths = divider(mhz, 8)
         self.clock_hz = round(Fraction(VCO_MHZ * 8_000_000, self.eighths))
         self._inner = UartEngine(engine=engine, clock_hz=self.clock_hz, baud=baud)
-        super().__init__({
-            "clk200_p": In(1), "clk200_n": In(1), "button": In(1),
-            "rx": In(1, init=1), "tx": Out(1, init=1),
-            **{f"led_{name}": Out(1) for name in self.lamps},
-        })  # fmt: skip
+        super().__init__(
+            {
+                "clk200_p": In(1),
+                "clk200_n": In(1),
+                "button": In(1),
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                **{f"led_{name}": Out(1) for name in self.lamps},
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -51,8 +51,9 @@ class StoreChecker(wiring.Component):
             self.image_crc.eq(~image_crc),
         ]
         for register, clear, taken in (
-            (crc, self.clear, word), (image_crc, self.image_clear, self.image_word)
-        ):  # fmt: skip
+            (crc, self.clear, word),
+            (image_crc, self.image_clear, self.image_word),
+        ):
             with m.If(clear):
                 m.d.sync += register.eq(0xFFFFFFFF)
             with m.Elif(taken):

@@ -82,7 +82,7 @@ class CobsEncoder(wiring.Component):
         tail = Signal.like(head)
         count = Signal(8, init=1)
         full = Signal()
-        m.d.comb += full.eq((head - tail)[:len(head)] >= self.depth - 4)
+        m.d.comb += full.eq((head - tail)[: len(head)] >= self.depth - 4)
         byte = self.i.payload
 
         with m.FSM():

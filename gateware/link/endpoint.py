@@ -4,15 +4,15 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.bus import CoreSignature
-from gateware.link.checker import StoreChecker
-from gateware.link.history import TxidHistory
-from gateware.link.imagecheck import ImageCheck
-from gateware.link.receiver import PAYLOAD_WORDS, FrameReceiver
-from gateware.link.registerfile import RegisterFile
-from gateware.link.responder import Responder
-from gateware.link.verdict import Verdict
-from gateware.registers import (
+from dpnet.gateware.link.checker import StoreChecker
+from dpnet.gateware.link.history import TxidHistory
+from dpnet.gateware.link.imagecheck import ImageCheck
+from dpnet.gateware.link.receiver import PAYLOAD_WORDS, FrameReceiver
+from dpnet.gateware.link.registerfile import RegisterFile
+from dpnet.gateware.link.responder import Responder
+from dpnet.gateware.link.verdict import Verdict
+from dpnet.gateware.parts.bus import CoreSignature
+from dpnet.gateware.registers import (
     BY_NAME,
     FIRST,
     MAX_VECTORS,
@@ -31,16 +31,18 @@ REGION_WORDS = 1 << (REGION_SHIFT - 2)
 class Endpoint(wiring.Component):
     """Requests on a byte stream, carried out one after the other on a core and its stores.
 
-    What they mean is in `gateware.registers`.  Every good request has one response, in order.  A
-    byte of a request a cycle: a WRITE of 256 bytes takes fewer cycles than its bytes.  A start, a
+    What they mean is in `dpnet.gateware.registers`.  Every good request has one response, in order.
+     A byte of a request a cycle: a WRITE of 256 bytes takes fewer cycles than its bytes.  A start,
+     a
     COMMIT and a WRITE that are repeated change nothing and are answered alike.
 
     While there is a valid image, no run, and no request, the image is read back at a word a cycle
     and compared with its CRC-32, over and over; a request waits at most `BUS_LATENCY` + 1 cycles
     for it.  An image that changed is valid no more.
 
-    Parameters: `identity`, the values of the registers `gateware.registers.IDENTITY` by name.
-    Members: `i`, request bytes; `o`, response bytes; `core`, see `gateware.bus.CoreSignature`.
+    Parameters: `identity`, the values of the registers `dpnet.gateware.registers.IDENTITY` by name.
+    Members: `i`, request bytes; `o`, response bytes; `core`, see
+    `dpnet.gateware.parts.bus.CoreSignature`.
     """
 
     i: In(stream.Signature(8))
@@ -224,7 +226,7 @@ class Endpoint(wiring.Component):
     def _fields(self, name):
         """What the word of this request puts into the fields of a register."""
         word = self._receiver.word
-        return (word[field.offset:field.offset + field.bits] for field in BY_NAME[name].fields)
+        return (word[field.offset : field.offset + field.bits] for field in BY_NAME[name].fields)
 
     def _release(self, m):
         run, tiles = self._fields("RELEASE")
@@ -252,9 +254,7 @@ class Endpoint(wiring.Component):
         wanted, total, address = Signal(32), Signal(32), Signal(32)
         m.d.comb += [checker.address.eq(address), checker.count.eq(receiver.word)]
         image_check = self._image_check
-        m.d.comb += [
-            image_check.span.address.eq(address), image_check.span.count.eq(receiver.word)
-        ]
+        m.d.comb += [image_check.span.address.eq(address), image_check.span.count.eq(receiver.word)]
         with m.State("COMMIT"):
             m.d.sync += [wanted.eq(receiver.word), position.eq(2)]
             with m.If(self._state == State.VALID):
@@ -269,11 +269,13 @@ class Endpoint(wiring.Component):
             m.d.sync += [address.eq(receiver.word), position.eq(position + 1)]
             m.next = "COUNT"
         with m.State("COUNT"):
-            region, low = address[REGION_SHIFT - 2:], address[:REGION_SHIFT - 2]
+            region, low = address[REGION_SHIFT - 2 :], address[: REGION_SHIFT - 2]
             last = Mux(committing, Region.IMAGE_LAST, Region.RESULT)
             with m.If(
-                (region < Region.IMAGE_FIRST) | (region > last)
-                | (receiver.word == 0) | (low + receiver.word > REGION_WORDS)
+                (region < Region.IMAGE_FIRST)
+                | (region > last)
+                | (receiver.word == 0)
+                | (low + receiver.word > REGION_WORDS)
             ):
                 m.d.sync += self._status.eq(Status.BAD_ADDRESS)
                 m.next = "RESPOND"

@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.registers import HISTORY
+from dpnet.gateware.registers import HISTORY
 
 
 class TxidHistory(wiring.Component):
@@ -39,7 +39,10 @@ class TxidHistory(wiring.Component):
                 m.d.sync += [behind.eq(back), self.bitmap.eq((known >> back[:6]) >> 1)]
             with m.Else():
                 m.d.sync += [
-                    known.eq(moved), newest.eq(self.txid), behind.eq(0), self.bitmap.eq(moved >> 1)
+                    known.eq(moved),
+                    newest.eq(self.txid),
+                    behind.eq(0),
+                    self.bitmap.eq(moved >> 1),
                 ]
         with m.If(self.accept):
             m.d.sync += known.eq(known | (1 << behind[:6]))

@@ -4,9 +4,9 @@ from amaranth import Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.bus import BUS_LATENCY
-from gateware.link.checker import ADDRESS_BITS, COUNT_BITS
-from gateware.registers import MAX_RANGES
+from dpnet.gateware.link.checker import ADDRESS_BITS, COUNT_BITS
+from dpnet.gateware.parts.bus import BUS_LATENCY
+from dpnet.gateware.registers import MAX_RANGES
 
 RANGE = data.StructLayout({"address": ADDRESS_BITS, "count": COUNT_BITS})
 """Words of an image that follow each other."""

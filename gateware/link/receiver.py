@@ -4,18 +4,20 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import crc, data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.link.cobs import CobsDecoder
-from gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
+from dpnet.gateware.link.cobs import CobsDecoder
+from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
 
-HEADER = data.StructLayout({
-    "operation": 4,
-    "version": 4,
-    "txid": 8,
-    "epoch": 8,
-    "flags": 8,
-    "offset": 32,
-    "length": 16,
-})
+HEADER = data.StructLayout(
+    {
+        "operation": 4,
+        "version": 4,
+        "txid": 8,
+        "epoch": 8,
+        "flags": 8,
+        "offset": 32,
+        "length": 16,
+    }
+)
 """The first ten bytes of a frame, lowest byte first."""
 
 PAYLOAD_WORDS = MAX_PAYLOAD // 4
@@ -80,7 +82,11 @@ class FrameReceiver(wiring.Component):
         m.d.comb += [
             expected.eq(HEADER_BYTES + CRC_BYTES + Mux(reads, 0, header.length[:9])),
             accepted.eq(
-                taken & beat.end & beat.good & check.match_detected & (count == expected)
+                taken
+                & beat.end
+                & beat.good
+                & check.match_detected
+                & (count == expected)
                 & (reads | (header.length <= MAX_PAYLOAD))
                 & ((header.operation & RESPONSE) == 0)
             ),

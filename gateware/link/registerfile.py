@@ -4,8 +4,8 @@ from amaranth import Array, C, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.bus import ERRORS
-from gateware.registers import (
+from dpnet.gateware.parts.bus import ERRORS
+from dpnet.gateware.registers import (
     GATEWARE,
     IDENTITY,
     MAGIC,
@@ -19,7 +19,7 @@ COUNTER_BITS = 16
 
 
 class RegisterFile(wiring.Component):
-    """All of `gateware.registers.REGISTERS`, one read a cycle, latency 1.
+    """All of `dpnet.gateware.registers.REGISTERS`, one read a cycle, latency 1.
 
     Parameters: `identity`, the values of the registers `IDENTITY` by name, 32 bits unsigned.
     Members: `index` (byte address / 4), `value` one cycle later; `image_*`, `epoch`, `run` as kept
@@ -40,29 +40,31 @@ class RegisterFile(wiring.Component):
         if RUN_ERRORS != ERRORS:
             raise AssertionError(f"STATUS has {RUN_ERRORS}, the core {ERRORS}")
         self.identity = dict(identity)
-        super().__init__({
-            "index": In(range(len(REGISTERS))),
-            "value": Out(32),
-            "image_state": In(2),
-            "image_crc": In(32),
-            "image_words": In(32),
-            "epoch": In(8),
-            "run": In(16),
-            "started": In(1),
-            "frame": In(1),
-            "dropped": In(1),
-            "rejected": In(1),
-            "checked": In(1),
-            "differs": In(1),
-            "changed": In(1),
-            "vectors": In(range(MAX_VECTORS + 1)),
-            "released": In(16),
-            "busy": In(1),
-            "cycles": In(48),
-            "tiles_done": In(16),
-            "stalled": In(32),
-            "errors": In(len(ERRORS)),
-        })
+        super().__init__(
+            {
+                "index": In(range(len(REGISTERS))),
+                "value": Out(32),
+                "image_state": In(2),
+                "image_crc": In(32),
+                "image_words": In(32),
+                "epoch": In(8),
+                "run": In(16),
+                "started": In(1),
+                "frame": In(1),
+                "dropped": In(1),
+                "rejected": In(1),
+                "checked": In(1),
+                "differs": In(1),
+                "changed": In(1),
+                "vectors": In(range(MAX_VECTORS + 1)),
+                "released": In(16),
+                "busy": In(1),
+                "cycles": In(48),
+                "tiles_done": In(16),
+                "stalled": In(32),
+                "errors": In(len(ERRORS)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -102,9 +104,7 @@ class RegisterFile(wiring.Component):
             "IMAGE_ERRORS": counter(self.checked & self.differs, "IMAGE_ERRORS"),
             "FRAME_ERRORS": counter(self.dropped, "FRAME_ERRORS"),
             "REJECTED": counter(self.rejected, "REJECTED"),
-            **{
-                name.upper(): counter(self.errors[bit], name) for bit, name in enumerate(ERRORS)
-            },
+            **{name.upper(): counter(self.errors[bit], name) for bit, name in enumerate(ERRORS)},
             "VECTORS": self.vectors,
             "RELEASE": Cat(self.run, self.released),
             "START": 0,

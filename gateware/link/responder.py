@@ -4,9 +4,9 @@ from amaranth import Module, Signal
 from amaranth.lib import crc, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.link.cobs import CobsEncoder
-from gateware.link.receiver import HEADER
-from gateware.registers import HEADER_BYTES, MAX_PAYLOAD
+from dpnet.gateware.link.cobs import CobsEncoder
+from dpnet.gateware.link.receiver import HEADER
+from dpnet.gateware.registers import HEADER_BYTES, MAX_PAYLOAD
 
 
 class Responder(wiring.Component):

@@ -4,8 +4,8 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.link.receiver import HEADER
-from gateware.registers import (
+from dpnet.gateware.link.receiver import HEADER
+from dpnet.gateware.registers import (
     MAX_PAYLOAD,
     MAX_RANGES,
     REGION_SHIFT,
@@ -92,7 +92,10 @@ class Verdict(wiring.Component):
     def _bad_span(self):
         offset, length = self.header.offset, self.header.length
         return (
-            offset[:2].any() | length[:2].any() | (length == 0) | (length > MAX_PAYLOAD)
+            offset[:2].any()
+            | length[:2].any()
+            | (length == 0)
+            | (length > MAX_PAYLOAD)
             | (offset[:REGION_SHIFT] + length > 1 << REGION_SHIFT)
             | (offset[REGION_SHIFT:] > Region.RESULT)
         )

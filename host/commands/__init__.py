@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.driver import Driver
-from host.report import Progress
-from host.session import connect
+from dpnet.host.driver import Driver
+from dpnet.host.report import Progress
+from dpnet.host.session import connect
 
 FINE, DIFFERENT, WRONG, FAILED, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 70, 130, 141
 LACKING = 1

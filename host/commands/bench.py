@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from host.bench import BenchRow, bench_layer, bench_table, phase_table
-from host.commands import FINE, DifferenceError, InputError, engine, figures, going_on, whole
-from host.report import Progress, emit
-from model.compile import compile_fp32
-from model.image import ImageLayer, read_image
-from model.image_checks import LARGEST_COLUMNS, LARGEST_ROWS
+from dpnet.host.bench import BenchRow, bench_layer, bench_table, phase_table
+from dpnet.host.commands import FINE, DifferenceError, InputError, engine, figures, going_on, whole
+from dpnet.host.report import Progress, emit
+from dpnet.model.compile import compile_fp32
+from dpnet.model.image import ImageLayer, read_image
+from dpnet.model.image.header import LARGEST_COLUMNS, LARGEST_ROWS
 
 EXAMPLE = (
     "  dpnet bench --rows 1000 --columns 1024 --bits 4\n"
@@ -26,15 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dpnet bench`."""
     add = parser.add_argument
     add("--port", default="sim://array", metavar="URL", help="the array (default sim://array)")
-    add("--baseline", default="sim://baseline", metavar="URL",
-        help="a baseline (default sim://baseline, the paper's), or none")
+    add(
+        "--baseline",
+        default="sim://baseline",
+        metavar="URL",
+        help="a baseline (default sim://baseline, the paper's), or none",
+    )
     add("--image", type=Path, metavar="IMAGE", help="an fp32 image, instead of random weights")
     add("--layer", metavar="NAME", help="the image's layer, if there are several")
     add("--rows", type=whole(1, LARGEST_ROWS), default=1000, metavar="R", help="default 1000")
     add("--columns", type=whole(1, LARGEST_COLUMNS), default=1024, metavar="C", help="default 1024")
     add("--bits", type=whole(1, 4), default=4, metavar="N", help="bits of an index (default 4)")
-    add("--seed", type=whole(0, 2**31), default=0,
-        help="of the vector, and of random weights (default 0)")  # fmt: skip
+    add(
+        "--seed",
+        type=whole(0, 2**31),
+        default=0,
+        help="of the vector, and of random weights (default 0)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,9 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [_bench(url, layer, x) for url in [*urls, arguments.port]]
     ports = [*urls, arguments.port]
     emit(
-        {"results": [figures(vars(row)) for row in rows], "ports": ports}, _text(rows, ports),
+        {"results": [figures(vars(row)) for row in rows], "ports": ports},
+        _text(rows, ports),
         arguments.json,
-    )  # fmt: skip
+    )
     wrong, compared = sum(row.mismatches for row in rows), sum(row.compared for row in rows)
     if wrong:
         raise DifferenceError(
@@ -58,11 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _text(rows: list[BenchRow], ports: list[str]) -> str:
-    return "\n".join([
-        bench_table(rows), "", phase_table(rows, ports),
-        "chip ms: the engine's own count, at 100 MHz.  paper ms: its Table VI, the product alone "
-        "(behavioral simulation)."
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            bench_table(rows),
+            "",
+            phase_table(rows, ports),
+            "chip ms: the engine's own count, at 100 MHz.  paper ms: its Table VI, the product "
+            "alone (behavioral simulation).",
+        ]
+    )
 
 
 def _bench(url: str, layer: ImageLayer, x: np.ndarray) -> BenchRow:
@@ -93,7 +106,7 @@ def _layer(arguments: argparse.Namespace) -> ImageLayer:
 def _random(shape: tuple[int, int], bits: int, seed: int) -> ImageLayer:
     try:
         # A board's own Linux may lack numba; an image needs no quantizer.
-        quantize = importlib.import_module("model.quantizer.exact").quantize
+        quantize = importlib.import_module("dpnet.model.quantizer.exact").quantize
     except ImportError as error:
         raise InputError(
             f"random weights cannot be quantized here: {error}; give an image with --image"

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from host.commands import FINE, InputError, check_output, going_on, whole
-from host.commands.weights import finite_fp32, read_weights
-from host.report import Progress, emit, table
-from model.compile import compile_fp32
-from model.compression import ratio_eq1
-from model.groups import to_rows
-from model.image import write_image
-from model.image_checks import LARGEST_COLUMNS, LARGEST_LAYERS, LARGEST_ROWS
-from model.quantizer.exact import quantize
-from model.quantizer.quantized import Quantized
+from dpnet.host.commands import FINE, InputError, check_output, going_on, whole
+from dpnet.host.commands.weights import finite_fp32, read_weights
+from dpnet.host.report import Progress, emit, table
+from dpnet.model.compile import compile_fp32
+from dpnet.model.compression.groups import to_rows
+from dpnet.model.compression.ratios import ratio_eq1
+from dpnet.model.image import write_image
+from dpnet.model.image.header import LARGEST_COLUMNS, LARGEST_LAYERS, LARGEST_ROWS
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.quantized import Quantized
 
 EXAMPLE = "  dpnet compress resnet18.safetensors --bits 4 --include 'conv|fc'"
 
@@ -45,19 +45,35 @@ class _Layer:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dpnet compress`."""
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE",
-        help="weights: .safetensors, or a state dict in .pt, .pth, .th")
+    add(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="weights: .safetensors, or a state dict in .pt, .pth, .th",
+    )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--bits", type=whole(1, 4), default=4, metavar="N",
-                      help="bits of an index: 2^N values per row, 1 to 4 (default 4)")
-    size.add_argument("--k", type=whole(1, 16), metavar="K",
-                      help="values per row, 1 to 16, instead of --bits")
+    size.add_argument(
+        "--bits",
+        type=whole(1, 4),
+        default=4,
+        metavar="N",
+        help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
+    )
+    size.add_argument(
+        "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
+    )
     add("--out", type=Path, metavar="FILE", help="the image (default: FILE with .dpnet at its end)")
-    add("--include", default="", metavar="REGEX",
-        help="only tensors whose name has a match of this")
-    add("--norm", type=int, choices=(1, 2), default=2,
-        help="minimize absolute (1) or squared (2) errors (default 2)")
-    add("--all", action="store_true", help="also tensors that get larger")  # fmt: skip
+    add(
+        "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
+    )
+    add(
+        "--norm",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="minimize absolute (1) or squared (2) errors (default 2)",
+    )
+    add("--all", action="store_true", help="also tensors that get larger")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -127,9 +143,7 @@ def _unfit(tensor: Tensor, k: int, everything: bool) -> str:
     return "" if everything or ratio > 1 else f"would get larger, ratio {ratio:.2f}"
 
 
-def _quantize(
-    chosen: Mapping[str, Tensor], k: int, norm: int, progress: Progress
-) -> list[_Layer]:
+def _quantize(chosen: Mapping[str, Tensor], k: int, norm: int, progress: Progress) -> list[_Layer]:
     total = sum(tensor.numel() for tensor in chosen.values())
     done = 0
     layers = []
@@ -147,9 +161,12 @@ def _layer(name: str, tensor: Tensor, k: int, norm: int) -> _Layer:
     lost = (values - torch.from_numpy(quantized.dequantized)).norm().item()
     whole_norm = values.norm().item()
     return _Layer(
-        name, tuple(tensor.shape), ratio_eq1([rows.shape], k),
-        lost / whole_norm if whole_norm else 0.0, quantized,
-    )  # fmt: skip
+        name,
+        tuple(tensor.shape),
+        ratio_eq1([rows.shape], k),
+        lost / whole_norm if whole_norm else 0.0,
+        quantized,
+    )
 
 
 def _document(
@@ -158,16 +175,24 @@ def _document(
     weights = sum(layer.values for layer in layers)
     groups = [layer.quantized.indices.shape for layer in layers]
     return {
-        "file": str(out), "file_bytes": size, "k": k, "weights": weights,
-        "fp32_bytes": 4 * weights, "ratio_eq1": ratio_eq1(groups, k),
+        "file": str(out),
+        "file_bytes": size,
+        "k": k,
+        "weights": weights,
+        "fp32_bytes": 4 * weights,
+        "ratio_eq1": ratio_eq1(groups, k),
         "ratio_bytes": 4 * weights / size,
         "layers": [
-            {"name": layer.name, "shape": list(layer.shape), "ratio_eq1": layer.ratio,
-             "relative_error": layer.error}
+            {
+                "name": layer.name,
+                "shape": list(layer.shape),
+                "ratio_eq1": layer.ratio,
+                "relative_error": layer.error,
+            }
             for layer in layers
         ],
         "left_out": dict(left_out),
-    }  # fmt: skip
+    }
 
 
 def _text(layers: list[_Layer], document: Mapping[str, object]) -> str:
@@ -178,19 +203,28 @@ def _text(layers: list[_Layer], document: Mapping[str, object]) -> str:
     left_out = document["left_out"]
     assert isinstance(left_out, dict)
     lines = [table(("layer", "shape", "Eq. (1)", "relative error"), rows), ""]
-    lines += [f"left out: {name} ({reason})" for name, reason in left_out.items()
-              if "larger" in reason or "more than" in reason]  # fmt: skip
-    return "\n".join([
-        *lines,
-        f"{document['weights']:,} weights, {document['k']} values per row: ratio "
-        f"{document['ratio_eq1']:.2f} by Eq. (1), {document['ratio_bytes']:.2f} by bytes on disk",
-        f"image in {document['file']}, {document['file_bytes']:,} bytes; biases, other tensors of "
-        "1 dimension and all that is left out are not in it",
-    ])  # fmt: skip
+    lines += [
+        f"left out: {name} ({reason})"
+        for name, reason in left_out.items()
+        if "larger" in reason or "more than" in reason
+    ]
+    return "\n".join(
+        [
+            *lines,
+            f"{document['weights']:,} weights, {document['k']} values per row: ratio "
+            f"{document['ratio_eq1']:.2f} by Eq. (1), "
+            f"{document['ratio_bytes']:.2f} by bytes on disk",
+            f"image in {document['file']}, {document['file_bytes']:,} bytes; biases, other tensors "
+            "of 1 dimension and all that is left out are not in it",
+        ]
+    )
 
 
 def _reasons(left_out: Mapping[str, str]) -> str:
     first = [f"{name} ({reason})" for name, reason in list(left_out.items())[:3]]
     more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-    return (", ".join(first) + more + (" are" if len(left_out) > 1 else " is") + " left out"
-            if first else "it holds no tensors")  # fmt: skip
+    return (
+        ", ".join(first) + more + (" are" if len(left_out) > 1 else " is") + " left out"
+        if first
+        else "it holds no tensors"
+    )

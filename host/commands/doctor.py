@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from host.commands import FINE, LACKING
-from host.doctor.examination import add_arguments, document, examine, failed, text
-from host.doctor.findings import Environment
-from host.report import Progress, emit
+from dpnet.host.commands import FINE, LACKING
+from dpnet.host.doctor.examination import add_arguments, document, examine, failed, text
+from dpnet.host.doctor.findings import Environment
+from dpnet.host.report import Progress, emit
 
 __all__ = ["EXAMPLE", "add_arguments", "run"]
 

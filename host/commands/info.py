@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
-from host.commands import FINE, InputError, engine
-from host.report import emit, table
-from model.compression import ratio_eq1
-from model.image import Image, read_image
+from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
+from dpnet.host.commands import FINE, InputError, engine
+from dpnet.host.report import emit, table
+from dpnet.model.compression.ratios import ratio_eq1
+from dpnet.model.image import Image, read_image
 
 EXAMPLE = "  dpnet info digits-4bit.dpnet\n  dpnet info --port /dev/ttyUSB0"
 
 KINDS: dict[int, str] = {
-    Kind.ARRAY: "array of lanes", Kind.BASELINE: "the paper's fp32 baseline",
+    Kind.ARRAY: "array of lanes",
+    Kind.BASELINE: "the paper's fp32 baseline",
     Kind.INTERLEAVED: "fp32 baseline at a weight a cycle",
-}  # fmt: skip
+}
 COUNTERS = ("FRAME_ERRORS", "REJECTED", "IMAGE_ERRORS", *(name.upper() for name in RUN_ERRORS))
 
 
@@ -49,22 +50,37 @@ def _image(path: Path) -> tuple[dict[str, object], str]:
     biases = 0 if image.is_fp32 else sum(layer.rows for layer in layers)
     eq1 = ratio_eq1([(x.rows, x.columns) for x in layers], [x.k for x in layers])
     document: dict[str, object] = {
-        "file": str(path), "file_bytes": size, "kind": kind, "weights": weights,
-        "fp32_bytes": 4 * (weights + biases), "ratio_eq1": eq1,
+        "file": str(path),
+        "file_bytes": size,
+        "kind": kind,
+        "weights": weights,
+        "fp32_bytes": 4 * (weights + biases),
+        "ratio_eq1": eq1,
         "ratio_bytes": 4 * (weights + biases) / size,
         "layers": [
-            {"name": x.name, "shape": list(x.shape), "rows": x.rows, "columns": x.columns,
-             "k": x.k, "relu": x.relu, "out_bits": None if x.is_fp32 else x.out_bits}
+            {
+                "name": x.name,
+                "shape": list(x.shape),
+                "rows": x.rows,
+                "columns": x.columns,
+                "k": x.k,
+                "relu": x.relu,
+                "out_bits": None if x.is_fp32 else x.out_bits,
+            }
             for x in layers
         ],
-        "input_bits": None if image.is_fp32 else image.input_bits, "about": dict(image.about),
-    }  # fmt: skip
+        "input_bits": None if image.is_fp32 else image.input_bits,
+        "about": dict(image.about),
+    }
     lines = [
-        f"{path}: {kind} image, {len(layers)} layers, {weights:,} weights", "", _layers(image), "",
+        f"{path}: {kind} image, {len(layers)} layers, {weights:,} weights",
+        "",
+        _layers(image),
+        "",
         f"{size:,} bytes; as fp32 {4 * (weights + biases):,}: ratio {document['ratio_bytes']:.2f} "
         f"by bytes, {eq1:.2f} by Eq. (1)",
         *(f"{name}: {value}" for name, value in image.about.items()),
-    ]  # fmt: skip
+    ]
     return document, "\n".join(lines)
 
 
@@ -86,25 +102,37 @@ def _port(url: str) -> tuple[dict[str, object], str]:
     errors = [name for name in RUN_ERRORS if status.field(name).of(values["STATUS"])]
     cycles = values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
     document: dict[str, object] = {
-        "port": url, "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
-        "lanes": identity.lanes if identity.kind == Kind.ARRAY else 1, "state": state,
-        "busy": bool(status.field("busy").of(values["STATUS"])), "errors": errors,
+        "port": url,
+        "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
+        "lanes": identity.lanes if identity.kind == Kind.ARRAY else 1,
+        "state": state,
+        "busy": bool(status.field("busy").of(values["STATUS"])),
+        "errors": errors,
         "last_run_cycles": cycles if values["RUN"] else None,
         "registers": {name: value for name, value in values.items() if name != "START"},
-    }  # fmt: skip
-    rows = [(name.lower(), values[name], BY_NAME[name].doc) for name in
-            ("PROTOCOL", "GATEWARE", *IDENTITY)]  # fmt: skip
+    }
+    rows = [
+        (name.lower(), values[name], BY_NAME[name].doc)
+        for name in ("PROTOCOL", "GATEWARE", *IDENTITY)
+    ]
     counters = ", ".join(f"{name.lower()} {values[name]}" for name in COUNTERS)
     lines = [
-        f"{url}: {document['kind']}, {document['lanes']} lanes", "",
-        table(("register", "value", "meaning"), rows), "",
-        f"image: {state}" + (
+        f"{url}: {document['kind']}, {document['lanes']} lanes",
+        "",
+        table(("register", "value", "meaning"), rows),
+        "",
+        f"image: {state}"
+        + (
             f", {values['IMAGE_WORDS']:,} words, CRC-32 {values['IMAGE_CRC']:08x}"
-            if state == "valid" else ", changed since it was valid: load it again"
-            if status.field("image").of(values["STATUS"]) else ""
+            if state == "valid"
+            else ", changed since it was valid: load it again"
+            if status.field("image").of(values["STATUS"])
+            else ""
         ),
         f"last run: number {values['RUN']}, {cycles:,} cycles, "
-        f"errors: {', '.join(errors) or 'none'}" if values["RUN"] else "no run yet",
+        f"errors: {', '.join(errors) or 'none'}"
+        if values["RUN"]
+        else "no run yet",
         f"since reset: {counters}",
-    ]  # fmt: skip
+    ]
     return document, "\n".join(lines)

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from host.commands import FINE, InputError, whole
-from host.report import Progress, emit, table
-from model.devices import BOARDS, KINDS, LIMITS, Device
-from model.engine import EngineParameters
-from model.image import Image, read_image
-from model.plan import (
+from dpnet.host.commands import FINE, InputError, whole
+from dpnet.host.report import Progress, emit, table
+from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.plan import (
     ACTIVATIONS,
     LARGEST_COLUMNS,
     LARGEST_ROWS,
@@ -23,6 +22,7 @@ from model.plan import (
     index_blocks,
     plan,
 )
+from dpnet.model.image import Image, read_image
 
 EXAMPLE = (
     "  dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
@@ -39,15 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dpnet plan`."""
     add = parser.add_argument
     add("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
-    add("--matrix", type=_shape, action="append", metavar="RxC",
-        help="instead of an image: a matrix of R rows and C columns; again for each further layer")
+    add(
+        "--matrix",
+        type=_shape,
+        action="append",
+        metavar="RxC",
+        help="instead of an image: a matrix of R rows and C columns; again for each further layer",
+    )
     add("--k", type=whole(1, 16), metavar="K", help="values a row of --matrix (default 16)")
     add("--activation", choices=ACTIVATIONS, help="activations of --matrix (default fp32)")
     add("--board", choices=BOARDS, default="zc706", help="default zc706")
     for kind in KINDS:
         add(f"--{kind}", type=whole(1, 10**8), metavar="N", help=f"{NAMES[kind]}s of another chip")
-    add("--repeated", action="store_true",
-        help="one layer, vector after vector: fewest cycles from one to the next")  # fmt: skip
+    add(
+        "--repeated",
+        action="store_true",
+        help="one layer, vector after vector: fewest cycles from one to the next",
+    )
     add("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
 
 
@@ -59,17 +67,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
     with Progress(f"searching engines for the {device.name}"):
         found = plan(
-            layers, device, activation=activation, repeated=arguments.repeated, widths=widths,
+            layers,
+            device,
+            activation=activation,
+            repeated=arguments.repeated,
+            widths=widths,
             count=arguments.count,
-        )  # fmt: skip
+        )
     if not found:
         raise InputError(_too_large(layers, device))
     document = {
         "device": {"name": device.name, **device.sizes},
         "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
-        "layers": [asdict(layer) for layer in layers], "activation": activation,
-        "repeated": arguments.repeated, "proposals": [_row(one, device) for one in found],
-    }  # fmt: skip
+        "layers": [asdict(layer) for layer in layers],
+        "activation": activation,
+        "repeated": arguments.repeated,
+        "proposals": [_row(one, device) for one in found],
+    }
     emit(document, _text(found, device, layers, activation, arguments.repeated), arguments.json)
     return FINE
 
@@ -126,12 +140,17 @@ def _too_large(layers: list[Layer], device: Device) -> str:
 
 def _row(one: Proposal, device: Device) -> dict[str, Any]:
     return {
-        "engine": asdict(one.engine), "lanes": one.engine.lanes, "cycles": one.cycles,
-        "latency_cycles": one.latency, "work_cycles": one.work, "drain_cycles": one.drain,
-        "us_at_100_mhz": one.cycles / CLOCK_MHZ, "binds": one.binds,
+        "engine": asdict(one.engine),
+        "lanes": one.engine.lanes,
+        "cycles": one.cycles,
+        "latency_cycles": one.latency,
+        "work_cycles": one.work,
+        "drain_cycles": one.drain,
+        "us_at_100_mhz": one.cycles / CLOCK_MHZ,
+        "binds": one.binds,
         **{kind: getattr(one.resources, kind) for kind in KINDS},
         "share": {kind: getattr(one.resources, kind) / device.sizes[kind] for kind in KINDS},
-    }  # fmt: skip
+    }
 
 
 def _text(
@@ -144,16 +163,24 @@ def _text(
     what = "to the next vector" if repeated else "one vector"
     best = found[0].engine
     lines = [
-        f"{device.name}, {activation}: {shapes}{', …' if len(layers) > 4 else ''}", "",
+        f"{device.name}, {activation}: {shapes}{', …' if len(layers) > 4 else ''}",
+        "",
         table(
-            ("stages × columns × segments", "lanes", f"cycles, {what}", "µs",
-             *(NAMES[kind] for kind in KINDS), "binds"),
+            (
+                "stages × columns × segments",
+                "lanes",
+                f"cycles, {what}",
+                "µs",
+                *(NAMES[kind] for kind in KINDS),
+                "binds",
+            ),
             [_cells(one, device) for one in found],
-        ), "",
+        ),
+        "",
         f"cycles are exact, µs at {CLOCK_MHZ} MHz; resources estimated within 10 % of Yosys, for "
         f"the engine without a link; a design may take at most {limits}",
         "the first one: " + ", ".join(f"{k}={v}" for k, v in _sizes(best).items()),
-    ]  # fmt: skip
+    ]
     if small := next((one.engine for one in found if one.engine.lanes <= LARGEST_SIMULATED), None):
         lines.append(f"simulate it: --port '{_url(small)}'")
     return "\n".join(lines)
@@ -163,11 +190,13 @@ def _cells(one: Proposal, device: Device) -> list[str]:
     engine = one.engine
     parts = [(getattr(one.resources, kind), device.sizes[kind]) for kind in KINDS]
     return [
-        f"{engine.stages} × {engine.columns} × {engine.segments}", f"{engine.lanes:,}",
-        f"{one.cycles:,}", f"{one.cycles / CLOCK_MHZ:.2f}",
+        f"{engine.stages} × {engine.columns} × {engine.segments}",
+        f"{engine.lanes:,}",
+        f"{one.cycles:,}",
+        f"{one.cycles / CLOCK_MHZ:.2f}",
         *(f"{taken:,} {taken / there:4.0%}" for taken, there in parts),
         NAMES.get(one.binds, one.binds),
-    ]  # fmt: skip
+    ]
 
 
 def _sizes(engine: EngineParameters) -> dict[str, object]:

@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.commands import FINE, DifferenceError, InputError, engine, going_on, read_vectors, whole
-from host.driver import Driver, RunReport
-from host.report import Progress, emit
-from host.session import Session
-from model.golden.network import fp32_layer, integer_network
-from model.image import Image, ImageLayer, read_image
-from model.networks.digits import TEST_PICTURES, digits
+from dpnet.host.commands import (
+    FINE,
+    DifferenceError,
+    InputError,
+    engine,
+    going_on,
+    read_vectors,
+    whole,
+)
+from dpnet.host.driver import Driver, RunReport
+from dpnet.host.report import Progress, emit
+from dpnet.host.session import Session
+from dpnet.model.golden.network import fp32_layer, integer_network
+from dpnet.model.image import Image, ImageLayer, read_image
+from dpnet.model.networks.digits import TEST_PICTURES, digits
 
 EXAMPLE = (
     "  dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
@@ -58,13 +66,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("image", type=Path, metavar="IMAGE", help="an image file")
     add("--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …")
-    add("--pictures", type=whole(1, TEST_PICTURES), default=200, metavar="N",
-        help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)")
+    add(
+        "--pictures",
+        type=whole(1, TEST_PICTURES),
+        default=200,
+        metavar="N",
+        help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
+    )
     add("--input", type=Path, metavar="FILE.npy", help="rows (n, C) to run instead")
     add("--layer", metavar="NAME", help="the layer of an fp32 image")
-    add("--seed", type=whole(0, 2**31), default=0,
-        help="of an fp32 image's random vector (default 0)")
-    add("--no-verify", action="store_true", help="do not compute the golden model")  # fmt: skip
+    add(
+        "--seed",
+        type=whole(0, 2**31),
+        default=0,
+        help="of an fp32 image's random vector (default 0)",
+    )
+    add("--no-verify", action="store_true", help="do not compute the golden model")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -157,9 +174,11 @@ def _run_layer(
         outcome.count(session.report)
         if verify:
             golden = fp32_layer(
-                session.image.layers[number], vector, bits=size.activation_bits,
+                session.image.layers[number],
+                vector,
+                bits=size.activation_bits,
                 entry_bits=size.entry_bits,
-            )  # fmt: skip
+            )
             outcome.compare([found.view(np.uint32)], [golden.view(np.uint32)])
         progress(n + 1, len(x))
     return outcome
@@ -180,16 +199,20 @@ def _document(
     verified = not arguments.no_verify
     right = None if labels is None else int((np.array(outcome.classes) == labels).sum())
     return {
-        "image": str(arguments.image), "port": arguments.port,
-        "layer": layer.name if layer.is_fp32 else None, "inputs": len(outcome.cycles),
-        "cycles_per_input": outcome.cycles[0], "cycles_largest": max(outcome.cycles),
-        "predicted_cycles": predicted, "stalled_cycles": outcome.stalled[0],
+        "image": str(arguments.image),
+        "port": arguments.port,
+        "layer": layer.name if layer.is_fp32 else None,
+        "inputs": len(outcome.cycles),
+        "cycles_per_input": outcome.cycles[0],
+        "cycles_largest": max(outcome.cycles),
+        "predicted_cycles": predicted,
+        "stalled_cycles": outcome.stalled[0],
         "sent_bytes_per_input": outcome.sent_bytes // len(outcome.cycles),
         "accuracy": None if right is None else 100.0 * right / len(outcome.classes),
         "classes": outcome.classes if not layer.is_fp32 else None,
         "outputs_compared": outcome.compared if verified else None,
         "mismatches": outcome.mismatches if verified else None,
-    }  # fmt: skip
+    }
 
 
 def _text(d: dict[str, Any], image: Image) -> str:

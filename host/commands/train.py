@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from host.commands import FINE, InputError, check_output, going_on, whole
-from host.report import Progress, emit
-from host.training import (
+from dpnet.host.commands import FINE, InputError, check_output, going_on, whole
+from dpnet.host.report import Progress, emit
+from dpnet.model.compression.ratios import fp32_bytes
+from dpnet.model.networks.digits import TEST_PICTURES, DigitsMlp
+from dpnet.model.networks.digits_training import (
     DIGITS_SETTINGS,
     DigitsResult,
     pretrain_digits,
     remove_checkpoints,
     train_digits,
 )
-from model.compression import fp32_bytes
-from model.networks.digits import TEST_PICTURES, DigitsMlp
-from model.regularizer import Reading
-from model.training import CheckpointError, DivergedError, TrainSettings
+from dpnet.model.training.recipe import CheckpointError, DivergedError, TrainSettings
+from dpnet.model.training.regularizer import Reading
 
 EXAMPLE = "  dpnet train --bits 4 --out digits-4bit.dpnet"
 
@@ -28,20 +28,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `dpnet train`."""
     s = DIGITS_SETTINGS
     add = parser.add_argument
-    add("--bits", type=whole(1, 4), default=4, metavar="N",
-        help="bits of an index: 2^N values per row, 1 to 4 (default 4)")
+    add(
+        "--bits",
+        type=whole(1, 4),
+        default=4,
+        metavar="N",
+        help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
+    )
     add("--out", type=Path, metavar="FILE", help="the image (default digits-Nbit.dpnet)")
     add("--seed", type=whole(0, 2**31), default=s.seed, help=f"default {s.seed}")
-    add("--epochs-float", type=whole(0, 100_000), default=s.epochs_float, metavar="N",
-        help=f"epochs before clustering (default {s.epochs_float})")
-    add("--epochs-cluster", type=whole(0, 100_000), default=s.epochs_cluster, metavar="N",
-        help=f"epochs with the clustering-friendly term (default {s.epochs_cluster})")
-    add("--lam", type=float, default=s.lam, metavar="X",
-        help=f"lambda of Eq. (3) (default {s.lam:g})")
-    add("--period", type=whole(1, 100_000), default=s.period, metavar="N",
-        help=f"epochs between exact solutions of the codebooks (default {s.period})")
-    add("--reading", choices=get_args(Reading), default=s.reading,
-        help=f"what the sum of Eq. (3) is divided by (default {s.reading})")  # fmt: skip
+    add(
+        "--epochs-float",
+        type=whole(0, 100_000),
+        default=s.epochs_float,
+        metavar="N",
+        help=f"epochs before clustering (default {s.epochs_float})",
+    )
+    add(
+        "--epochs-cluster",
+        type=whole(0, 100_000),
+        default=s.epochs_cluster,
+        metavar="N",
+        help=f"epochs with the clustering-friendly term (default {s.epochs_cluster})",
+    )
+    add(
+        "--lam",
+        type=float,
+        default=s.lam,
+        metavar="X",
+        help=f"lambda of Eq. (3) (default {s.lam:g})",
+    )
+    add(
+        "--period",
+        type=whole(1, 100_000),
+        default=s.period,
+        metavar="N",
+        help=f"epochs between exact solutions of the codebooks (default {s.period})",
+    )
+    add(
+        "--reading",
+        choices=get_args(Reading),
+        default=s.reading,
+        help=f"what the sum of Eq. (3) is divided by (default {s.reading})",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,10 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> TrainSettings:
     settings = replace(
-        DIGITS_SETTINGS, epochs_float=arguments.epochs_float,
-        epochs_cluster=arguments.epochs_cluster, seed=arguments.seed,
-        lam=arguments.lam, period=arguments.period, reading=arguments.reading,
-    )  # fmt: skip
+        DIGITS_SETTINGS,
+        epochs_float=arguments.epochs_float,
+        epochs_cluster=arguments.epochs_cluster,
+        seed=arguments.seed,
+        lam=arguments.lam,
+        period=arguments.period,
+        reading=arguments.reading,
+    )
     try:
         # No epochs: only the checks.
         pretrain_digits(replace(settings, epochs_float=0))
@@ -87,25 +120,33 @@ def _train(
 
 def _document(result: DigitsResult) -> dict[str, object]:
     return {
-        "bits": result.bits, "seed": result.seed, "accuracy_float": result.accuracy_float,
+        "bits": result.bits,
+        "seed": result.seed,
+        "accuracy_float": result.accuracy_float,
         "accuracy_quantized": result.accuracy_quantized,
-        "accuracy_engine": result.accuracy_engine, "test_pictures": TEST_PICTURES,
-        "ratio_eq1": result.ratio_eq1, "ratio_bytes": result.ratio_bytes,
-        "file": str(result.path), "file_bytes": result.file_bytes,
+        "accuracy_engine": result.accuracy_engine,
+        "test_pictures": TEST_PICTURES,
+        "ratio_eq1": result.ratio_eq1,
+        "ratio_bytes": result.ratio_bytes,
+        "file": str(result.path),
+        "file_bytes": result.file_bytes,
         "fp32_bytes": fp32_bytes(DigitsMlp()),
-    }  # fmt: skip
+    }
 
 
 def _text(r: DigitsResult) -> str:
-    return "\n".join([
-        f"digits network 64-256-128-10, {r.bits} bits: {1 << r.bits} values per row, seed {r.seed}",
-        f"accuracy on {TEST_PICTURES} test pictures",
-        f"  float network                {r.accuracy_float:6.2f} %",
-        f"  quantized network            {r.accuracy_quantized:6.2f} %",
-        f"  integer golden model         {r.accuracy_engine:6.2f} %   what the engine computes",
-        "compression of fp32",
-        f"  by Eq. (1)                   {r.ratio_eq1:6.2f} ×   weights only",
-        f"  by bytes on disk             {r.ratio_bytes:6.2f} ×   everything: "
-        f"{fp32_bytes(DigitsMlp()):,} to {r.file_bytes:,} bytes",
-        f"image in {r.path}; next: dpnet run {r.path} --port sim://array",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"digits network 64-256-128-10, {r.bits} bits: {1 << r.bits} values per row, "
+            f"seed {r.seed}",
+            f"accuracy on {TEST_PICTURES} test pictures",
+            f"  float network                {r.accuracy_float:6.2f} %",
+            f"  quantized network            {r.accuracy_quantized:6.2f} %",
+            f"  integer golden model         {r.accuracy_engine:6.2f} %   what the engine computes",
+            "compression of fp32",
+            f"  by Eq. (1)                   {r.ratio_eq1:6.2f} ×   weights only",
+            f"  by bytes on disk             {r.ratio_bytes:6.2f} ×   everything: "
+            f"{fp32_bytes(DigitsMlp()):,} to {r.file_bytes:,} bytes",
+            f"image in {r.path}; next: dpnet run {r.path} --port sim://array",
+        ]
+    )

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from host.commands import InputError
+from dpnet.host.commands import InputError
 
 _PICKLES = (".pt", ".pth", ".th")
 
@@ -68,9 +68,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
-    tensors = {
-        str(name): value for name, value in found.items() if isinstance(value, Tensor)
-    } if isinstance(found, Mapping) else {}  # fmt: skip
+    tensors = (
+        {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+        if isinstance(found, Mapping)
+        else {}
+    )
     if not tensors:
         raise InputError(
             f"{path} holds no state dict; save one with torch.save(net.state_dict(), FILE)"

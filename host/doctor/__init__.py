@@ -1,1 +1,1 @@
-"""`dpnet doctor`: what this machine has and lacks.  `python -m host.doctor` needs no package."""
+"""`dpnet doctor`: what this machine lacks.  `python -m dpnet.host.doctor` needs no package."""

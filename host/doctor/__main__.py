@@ -1,4 +1,4 @@
-"""`python -m host.doctor`: the doctor where `dpnet` itself does not start."""
+"""`python -m dpnet.host.doctor`: the doctor where `dpnet` itself does not start."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 
-from host.doctor.examination import add_arguments, document, examine, failed, text
-from host.doctor.findings import Environment
+from dpnet.host.doctor.examination import add_arguments, document, examine, failed, text
+from dpnet.host.doctor.findings import Environment
 
 
 def main(argv: list[str] | None = None) -> int:
     """Examine and print; 0 if nothing that is needed is missing, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m host.doctor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dpnet.host.doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     add_arguments(parser)
     arguments = parser.parse_args(argv)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from gateware.registers import CRC_BYTES, GATEWARE, HEADER_BYTES, VERSION, Kind
-from host.doctor.findings import MISSING, NOTE, OK, Environment, Finding, from_error
-from host.doctor.ports import forbidden
-from host.driver import Driver, Identity
-from host.errors import LinkError
-from host.frames import FrameError, cobs_decode
-from host.link import Link
-from host.transport import Transport, open_transport
+from dpnet.gateware.registers import CRC_BYTES, GATEWARE, HEADER_BYTES, VERSION, Kind
+from dpnet.host.doctor.findings import MISSING, NOTE, OK, Environment, Finding, from_error
+from dpnet.host.doctor.ports import forbidden
+from dpnet.host.driver import Driver, Identity
+from dpnet.host.errors import LinkError
+from dpnet.host.link import Link
+from dpnet.host.link.frames import FrameError, cobs_decode
+from dpnet.host.link.transport import Transport, open_transport
 
 _HEARD = 1 << 16
 _REPLIES = 4
@@ -47,9 +47,9 @@ class Listening:
         self._transport = transport
 
     def read(self, limit: int, timeout_s: float) -> bytes:
-        """See `host.transport.Transport`."""
+        """See `dpnet.host.link.transport.Transport`."""
         data = self._transport.read(limit, timeout_s)
-        self.heard += data[:_HEARD - len(self.heard)]
+        self.heard += data[: _HEARD - len(self.heard)]
         return data
 
 
@@ -74,15 +74,19 @@ def _identified(url: str, port: Listening) -> Finding:
         if other is None:
             return from_error("engine", MISSING, error, "load its bitstream again")
         return Finding(
-            "engine", MISSING, f"the engine at {url} speaks protocol {other}, this host {VERSION}",
+            "engine",
+            MISSING,
+            f"the engine at {url} speaks protocol {other}, this host {VERSION}",
             "use the host software and the bitstream of one release",
-        )  # fmt: skip
+        )
     text = f"{_name(identity)} at {url}, protocol {identity.protocol}"
     if identity.gateware != GATEWARE:
         return Finding(
-            "engine", NOTE, f"{text}: gateware {identity.gateware}, this host's is {GATEWARE}",
+            "engine",
+            NOTE,
+            f"{text}: gateware {identity.gateware}, this host's is {GATEWARE}",
             "build the bitstream again (make bitstream), or use the host software of its release",
-        )  # fmt: skip
+        )
     return Finding("engine", OK, f"{text}, gateware {identity.gateware}")
 
 

@@ -7,13 +7,20 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from host.doctor import packages, ports, programs
-from host.doctor.findings import MISSING, NOTE, Environment, Finding
+from dpnet.host.doctor import packages, ports, programs
+from dpnet.host.doctor.findings import MISSING, NOTE, Environment, Finding
 
 CHECKS = (
-    packages.python, packages.package, packages.packages, packages.room, programs.verilog,
-    programs.simulator, programs.synthesis, ports.serial_ports, ports.logic,
-)  # fmt: skip
+    packages.python,
+    packages.package,
+    packages.packages,
+    packages.room,
+    programs.verilog,
+    programs.simulator,
+    programs.synthesis,
+    ports.serial_ports,
+    ports.logic,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +39,7 @@ def examine(environment: Environment, port: str | None = None) -> list[Finding]:
 def _engine(environment: Environment, port: str) -> list[Finding]:
     # The only check that needs packages, which may be what is missing.
     try:
-        check = importlib.import_module("host.doctor.engine").engine
+        check = importlib.import_module("dpnet.host.doctor.engine").engine
     except ImportError as error:
         return [Finding("engine", MISSING, f"{error.name} cannot be imported", "run make setup")]
     return list(check(environment, port))
@@ -58,7 +65,10 @@ def text(findings: Sequence[Finding]) -> str:
             lines.append(f"{'':7}  {'':{width}}  → {finding.cure}")
     lacking = [finding.name for finding in findings if finding.status == MISSING]
     notes = sum(finding.status == NOTE for finding in findings)
-    lines += ["", f"not ready: {', '.join(lacking)}" if lacking else (
-        f"ready: the simulator flow has all that it needs; {notes} notes"
-    )]  # fmt: skip
+    lines += [
+        "",
+        f"not ready: {', '.join(lacking)}"
+        if lacking
+        else (f"ready: the simulator flow has all that it needs; {notes} notes"),
+    ]
     return "\n".join(lines)

@@ -80,10 +80,15 @@ class Environment:
         paths = [str(CHECKOUT), *filter(None, [self.variables.get("PYTHONPATH")])]
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, errors="replace", start_new_session=True,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
                 env={**self.variables, "PYTHONPATH": os.pathsep.join(paths)},
-            )  # fmt: skip
+            )
         except OSError as error:
             return 127, f"{command[0]}: {error.strerror}"
         try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from host.doctor.findings import (
+from dpnet.host.doctor.findings import (
     CHECKOUT,
     MISSING,
     NOTE,
@@ -19,7 +19,7 @@ from host.doctor.findings import (
     Finding,
     last_line,
 )
-from model.build_root import build_root
+from dpnet.model.build_root import build_root
 
 OLDEST_PYTHON = (3, 11)
 LEAST_BYTES = 1_000_000_000
@@ -29,7 +29,10 @@ SETUP = "run make setup"
 NEEDED = {"": SETUP, "sim": SETUP}
 OPTIONAL = {"synthesis": "run make setup-synthesis", "test": SETUP}
 
-_IMPORTS = "import host.cli, host.bench, sim.board; print('all of them can be imported')"
+_IMPORTS = (
+    "import dpnet.host.cli, dpnet.host.bench, dpnet.sim.board.bytes_board; "
+    "print('all of them can be imported')"
+)
 
 
 def python(environment: Environment) -> Iterator[Finding]:
@@ -37,9 +40,11 @@ def python(environment: Environment) -> Iterator[Finding]:
     version = ".".join(map(str, environment.python))
     if tuple(environment.python) < OLDEST_PYTHON:
         yield Finding(
-            "Python", MISSING, f"{version}; 3.11 or newer is needed",
+            "Python",
+            MISSING,
+            f"{version}; 3.11 or newer is needed",
             "install one and run make setup PYTHON=/path/to/python3",
-        )  # fmt: skip
+        )
     else:
         yield Finding("Python", OK, f"{version} ({sys.executable})")
 
@@ -94,14 +99,18 @@ def room(environment: Environment) -> Iterator[Finding]:
     text = f"{free / 1e9:.1f} GB free for {folder}"
     if free < LEAST_BYTES:
         yield Finding(
-            "disk", MISSING, f"{text}; {LEAST_BYTES / 1e9:.0f} GB is needed",
+            "disk",
+            MISSING,
+            f"{text}; {LEAST_BYTES / 1e9:.0f} GB is needed",
             "make room (make clean), or let DPNET_BUILD name a folder on another disk",
-        )  # fmt: skip
+        )
     elif not environment.may_use(existing):
         yield Finding(
-            "disk", MISSING, f"{existing} cannot be written",
+            "disk",
+            MISSING,
+            f"{existing} cannot be written",
             "let DPNET_BUILD name a folder of yours",
-        )  # fmt: skip
+        )
     else:
         yield Finding("disk", OK, text)
 
@@ -144,9 +153,11 @@ def _imports(environment: Environment) -> Finding:
     ended, text = environment.run([sys.executable, "-c", _IMPORTS])
     if ended is None:
         return Finding(
-            "packages", MISSING, f"importing them takes longer than {environment.deadline_s:g} s",
+            "packages",
+            MISSING,
+            f"importing them takes longer than {environment.deadline_s:g} s",
             "look for a file that shadows one of them in PYTHONPATH",
-        )  # fmt: skip
+        )
     if ended:
         return Finding("packages", MISSING, last_line(text), f"{SETUP} in a new .venv")
     return Finding("packages", OK, last_line(text))
@@ -165,9 +176,11 @@ def _pins(environment: Environment) -> Iterator[Finding]:
             different.append(f"{name} {version} instead of {pinned}")
     if different:
         yield Finding(
-            "releases", NOTE, f"others than figures and tests were made with: "
-            f"{', '.join(different)}", f"only if results differ: {SETUP} in a new .venv",
-        )  # fmt: skip
+            "releases",
+            NOTE,
+            f"others than figures and tests were made with: {', '.join(different)}",
+            f"only if results differ: {SETUP} in a new .venv",
+        )
 
 
 def _pinned(constraints: Path) -> list[tuple[str, str]]:

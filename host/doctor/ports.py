@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from host.doctor.findings import NOTE, OK, Environment, Finding
+from dpnet.host.doctor.findings import NOTE, OK, Environment, Finding
 
 FASTEST_MS = 1
 """The shortest time that an FTDI's driver takes."""
@@ -38,9 +38,11 @@ def logic(environment: Environment) -> Iterator[Finding]:
             yield Finding("logic", OK, f"{name} is operating")
         else:
             yield Finding(
-                "logic", NOTE, f"{name} is in state {found!r}: no bitstream is loaded",
+                "logic",
+                NOTE,
+                f"{name} is in state {found!r}: no bitstream is loaded",
                 "load one before axi: ports are used (boards/zc706/README.md)",
-            )  # fmt: skip
+            )
     for device in sorted((environment.root / "dev").glob("uio*")):
         if environment.may_use(device):
             yield Finding("UIO device", OK, str(device))
@@ -64,8 +66,10 @@ def _latency(timer: Path) -> Iterator[Finding]:
     name, text = timer.parent.name, timer.read_text().strip()
     if text.isdigit() and int(text) > FASTEST_MS:
         yield Finding(
-            "adapter", NOTE, f"{name} waits {text} ms for more bytes, so short requests are slow",
+            "adapter",
+            NOTE,
+            f"{name} waits {text} ms for more bytes, so short requests are slow",
             f"echo {FASTEST_MS} | sudo tee {timer}",
-        )  # fmt: skip
+        )
     else:
         yield Finding("adapter", OK, f"{name} waits {text} ms for more bytes")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from host.doctor.findings import (
+from dpnet.host.doctor.findings import (
     MISSING,
     NOTE,
     OK,
@@ -29,7 +29,7 @@ OPENXC7_FOLDERS = ("PRJXRAY_DB_DIR", "CHIPDB")
 # in a process of their own, which has a deadline and may lack any package.
 _SIMULATOR = """
 import subprocess, sys
-from sim.simulator import SimulatorError, build_environment, find_simulator
+from dpnet.sim.simulator import SimulatorError, build_environment, find_simulator
 try:
     found = find_simulator()
 except SimulatorError as error:
@@ -49,7 +49,7 @@ print("Yosys", ".".join(map(str, find_yosys(lambda version: version >= (0, 40)).
 """
 _SYNTHESIS = """
 import sys
-from boards.tool import ToolError
+from dpnet.boards.tool import ToolError
 from {module} import {name}
 try:
     print({name}.find())
@@ -64,9 +64,11 @@ def simulator(environment: Environment) -> Iterator[Finding]:
     icarus = found.status == OK and found.found.startswith("Icarus")
     if icarus:
         yield Finding(
-            "simulator", NOTE, f"{found.found}: hundreds of times slower than Verilator",
+            "simulator",
+            NOTE,
+            f"{found.found}: hundreds of times slower than Verilator",
             "install Verilator 5.036 or newer, or run make setup on x86-64 Linux",
-        )  # fmt: skip
+        )
     else:
         yield found
     status = NOTE if icarus else MISSING
@@ -83,9 +85,9 @@ def verilog(environment: Environment) -> Iterator[Finding]:
 def synthesis(environment: Environment) -> Iterator[Finding]:
     """What makes bitstreams; each only a note."""
     cure = "run make setup-synthesis"
-    yosys = _SYNTHESIS.format(module="boards.yosys", name="YOSYS")
+    yosys = _SYNTHESIS.format(module="dpnet.boards.yosys", name="YOSYS")
     yield _asked(environment, "synthesis", yosys, NOTE, cure)
-    nextpnr = _SYNTHESIS.format(module="boards.ecp5", name="NEXTPNR")
+    nextpnr = _SYNTHESIS.format(module="dpnet.boards.ecp5", name="NEXTPNR")
     yield _asked(environment, "place and route", nextpnr, NOTE, cure)
     yield _vivado(environment)
     yield _openxc7(environment)
@@ -96,17 +98,17 @@ def _asked(environment: Environment, name: str, code: str, status: str, cure: st
     ended, text = environment.run([sys.executable, "-c", code])
     if ended is None:
         return Finding(
-            name, status, f"it does not answer within {environment.deadline_s:g} s",
+            name,
+            status,
+            f"it does not answer within {environment.deadline_s:g} s",
             "a program on the PATH hangs: take it off the PATH, or install it again",
-        )  # fmt: skip
+        )
     if ended:
         return from_error(name, status, last_line(text), cure)
     return Finding(name, OK, last_line(text))
 
 
-def _program(
-    environment: Environment, name: str, option: str, wanted: str, status: str
-) -> Finding:
+def _program(environment: Environment, name: str, option: str, wanted: str, status: str) -> Finding:
     """A program that must be on the PATH and print `wanted`."""
     found = environment.find(name)
     if found is None:
@@ -116,9 +118,11 @@ def _program(
         return _hangs(environment, name, found, status)
     if ended or wanted not in text:
         return Finding(
-            name, status, f"{found} is no {wanted}, or broken: {last_line(text)}",
+            name,
+            status,
+            f"{found} is no {wanted}, or broken: {last_line(text)}",
             f"{SYSTEM}, and put it first on the PATH",
-        )  # fmt: skip
+        )
     version = version_in(text)
     return Finding(name, OK, f"{'.'.join(map(str, version or ()))} ({found})")
 
@@ -148,19 +152,23 @@ def _vivado(environment: Environment) -> Finding:
     only = "only bitstreams for Xilinx chips need it, or openXC7"
     if found is None:
         return Finding(
-            "Vivado", NOTE, f"there is no program {name!r}; {only}",
+            "Vivado",
+            NOTE,
+            f"there is no program {name!r}; {only}",
             "install it and put it on the PATH, or set VIVADO (the XC7Z045 is not in the free "
             "edition)",
-        )  # fmt: skip
+        )
     ended, text = environment.run([str(found), "-version"])
     if ended is None:
         return _hangs(environment, "Vivado", found, NOTE)
     version = version_in(text)
     if ended or "vivado" not in text.lower() or version is None:
         return Finding(
-            "Vivado", NOTE, f"{found} does not run: {last_line(text)}; {only}",
+            "Vivado",
+            NOTE,
+            f"{found} does not run: {last_line(text)}; {only}",
             "source its settings64.sh, or install it again",
-        )  # fmt: skip
+        )
     return Finding("Vivado", OK, f"{'.'.join(map(str, version))} ({found})")
 
 
@@ -168,18 +176,21 @@ def _openxc7(environment: Environment) -> Finding:
     absent = [name for name in OPENXC7 if environment.find(name) is None]
     if absent:
         return Finding(
-            "openXC7", NOTE,
+            "openXC7",
+            NOTE,
             f"{', '.join(absent)} not on the PATH; only bitstreams for Xilinx chips need it, or "
             "Vivado",
             "install it (github.com/openXC7) and put its programs on the PATH",
-        )  # fmt: skip
+        )
     given = environment.variables
     folders = [name for name in OPENXC7_FOLDERS if not Path(given.get(name) or "-").is_dir()]
     if folders:
         return Finding(
-            "openXC7", NOTE, f"{' and '.join(folders)} must name folders of its databases",
+            "openXC7",
+            NOTE,
+            f"{' and '.join(folders)} must name folders of its databases",
             "set them as make bitstream says, which looks into them too",
-        )  # fmt: skip
+        )
     return Finding("openXC7", OK, f"{environment.find(OPENXC7[0])}")
 
 
@@ -192,6 +203,8 @@ def _absent(environment: Environment, name: str, status: str) -> Finding:
 
 def _hangs(environment: Environment, name: str, found: Path, status: str) -> Finding:
     return Finding(
-        name, status, f"{found} does not answer within {environment.deadline_s:g} s",
+        name,
+        status,
+        f"{found} does not answer within {environment.deadline_s:g} s",
         "take it off the PATH, or install it again",
-    )  # fmt: skip
+    )

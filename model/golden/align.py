@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.golden.checks import (
+from dpnet.model.golden.checks import (
     NonFiniteError,
     RangeError,
     check_finite,
@@ -15,7 +15,7 @@ from model.golden.checks import (
     check_integers,
     check_parameter,
 )
-from model.golden.rounding import Integers, shift_right_even
+from dpnet.model.golden.rounding import Integers, shift_right_even
 
 BITS_LIMIT = 25  # the wide operand of a DSP48E1
 LARGEST_EXPONENT = 254  # biased, of a finite fp32

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.golden.align import BITS_LIMIT, Align, align_codebook, codebook_fp32
-from model.golden.checks import check_fp32
+from dpnet.model.golden.align import BITS_LIMIT, Align, align_codebook, codebook_fp32
+from dpnet.model.golden.checks import check_fp32
 
 
 def error_bound(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.golden.checks import check_integers
-from model.golden.requantize import Requantize
-from model.golden.rounding import Integers
+from dpnet.model.golden.checks import check_integers
+from dpnet.model.golden.requantize import Requantize
+from dpnet.model.golden.rounding import Integers
 
 INT8 = (-128, 127)
 OUT_BITS = 8
@@ -46,6 +46,10 @@ class Dense:
                 f"not {weights.shape!r} and {inputs.shape!r}"
             )
         return self.requantize.compute(
-            inputs @ weights.T, rows.bias, rows.multiplier, rows.shift, rows.relu,
+            inputs @ weights.T,
+            rows.bias,
+            rows.multiplier,
+            rows.shift,
+            rows.relu,
             np.int64(OUT_BITS),
-        )  # fmt: skip
+        )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.golden.checks import check_fp32
+from dpnet.model.golden.checks import check_fp32
 
 CANONICAL_NAN = 0x7FC0_0000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.golden.fp32 import Fp32, Fp32Add, Fp32Multiply, check_product
+from dpnet.model.golden.fp32 import Fp32, Fp32Add, Fp32Multiply, check_product
 
 PARTIALS = 8
 """Partial sums of a row: a power of two, and more than the six cycles of an addition."""

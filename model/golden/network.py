@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.golden.align import Align
-from model.golden.array import BucketProduct
-from model.golden.normalize import Normalize
-from model.golden.requantize import Requantize
-from model.image import Image, ImageLayer
+from dpnet.model.golden.align import Align
+from dpnet.model.golden.array import BucketProduct
+from dpnet.model.golden.normalize import Normalize
+from dpnet.model.golden.requantize import Requantize
+from dpnet.model.image import Image, ImageLayer
 
 
 def integer_layer(layer: ImageLayer, x: NDArray[np.int64]) -> NDArray[np.int64]:

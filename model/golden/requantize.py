@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.golden.checks import check_integers, check_parameter
-from model.golden.rounding import Integers, shift_right_even
+from dpnet.model.golden.checks import check_integers, check_parameter
+from dpnet.model.golden.rounding import Integers, shift_right_even
 
 OUT_BITS_LIMIT = 25
 SHIFT_LIMIT = 63

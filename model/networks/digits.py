@@ -12,9 +12,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.groups import to_rows
-from model.pictures import Pictures
-from model.training.settings import TrainSettings
+from dpnet.model.compression.groups import to_rows
+from dpnet.model.pictures import Pictures
+from dpnet.model.training.settings import TrainSettings
 
 TEST_PICTURES = 360
 VALIDATION_PICTURES = 240

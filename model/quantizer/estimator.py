@@ -1,6 +1,6 @@
 """The exact quantizer as a scikit-learn estimator of one feature.
 
-    from model.quantizer.estimator import OptimalKMeans1D
+    from dpnet.model.quantizer.estimator import OptimalKMeans1D
 
     clusters = OptimalKMeans1D(n_clusters=4).fit(lengths[:, None])
     clusters.cluster_centers_, clusters.labels_, clusters.inertia_, clusters.predict([[7.5]])
@@ -23,8 +23,8 @@ from sklearn.base import (
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from model.quantizer.exact import quantize
-from model.quantizer.rows import Lattice
+from dpnet.model.quantizer.exact import quantize
+from dpnet.model.quantizer.rows import Lattice
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class OptimalKMeans1D(
     norm : 2 for k-means, 1 for k-medians
     zero : one center is exactly 0
     symmetric : the centers are their own negatives
-    lattice : centers are whole multiples of a step, see `model.quantizer.rows.Lattice`
+    lattice : centers are whole multiples of a step, see `dpnet.model.quantizer.rows.Lattice`
 
     Attributes
     ----------
@@ -75,9 +75,14 @@ class OptimalKMeans1D(
         values = self._values(X, reset=True)
         weights = None if sample_weight is None else _weights(sample_weight, values)
         found = quantize(
-            values, self.n_clusters, self.norm, weights=weights, zero=self.zero,
-            symmetric=self.symmetric, lattice=self.lattice,
-        )  # fmt: skip
+            values,
+            self.n_clusters,
+            self.norm,
+            weights=weights,
+            zero=self.zero,
+            symmetric=self.symmetric,
+            lattice=self.lattice,
+        )
         self.cluster_centers_ = found.codebook[: int(found.k_eff), None]
         self.labels_ = self._nearest(values)
         self.inertia_ = float(found.cost)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.quantizer.quantized import (
+from dpnet.model.quantizer.quantized import (
     INDEX_LIMIT,
     EmptyError,
     NonFiniteError,
@@ -22,8 +22,8 @@ from model.quantizer.quantized import (
     rows_of,
     values_of,
 )
-from model.quantizer.rows import Lattice, Task, solve_part
-from model.quantizer.threads import in_threads, slices, thread_count
+from dpnet.model.quantizer.rows import Lattice, Task, solve_part
+from dpnet.model.quantizer.threads import in_threads, slices, thread_count
 
 PART = 1 << 16  # values that are worth a thread of their own
 
@@ -58,7 +58,8 @@ def quantize(
     axis : the axis, or several, whose values share a codebook: -1 is a codebook per row of a
         matrix, (1, 2, 3) one per output channel of a convolution, (0, 1) one for a whole matrix.
     weights : how much each value counts, 0 or more, of a shape that broadcasts to that of
-        `values`; see `model.quantizer.sensitivity`. Values of weight 0 go to the nearest centroid.
+        `values`; see `dpnet.model.compression.sensitivity`. Values of weight 0 go to the nearest
+        centroid.
     zero : one centroid is exactly 0, for pruned weights, and the others the best beside it.
     symmetric : the codebook is its own negative; for an odd k it has a 0.
     lattice : centroids are whole multiples of a step, see `Lattice`: the best of these.
@@ -71,7 +72,8 @@ def quantize(
     as long as float64 centroids can come that close. A row is solved in float64 with a bound on
     every rounding. What this leaves undecided is solved again with 106 bits, and rows that are
     too narrow for these (clusters 1e-8 of the range) in rational numbers; with `zero` 106 bits
-    decide. `model.quantizer.certify` judges rows and weights; the options have tests of their own.
+    decide. `dpnet.model.quantizer.judges.certify` judges rows and weights; the options have tests
+    of their own.
 
     Time is O(n log n) a row for the sort and some 15 passes over it. Beside `values` a long row
     takes some 10 bytes a value (`make bench-quantizer`), more where values repeat or are weighted,
@@ -81,9 +83,19 @@ def quantize(
     """
     if is_tensor(values) or is_tensor(weights):
         return _of_tensors(
-            values, k, norm, axis=axis, weights=weights, zero=zero, symmetric=symmetric,
-            lattice=lattice, curve=curve, start=start, executor=executor, k_limit=k_limit,
-        )  # fmt: skip
+            values,
+            k,
+            norm,
+            axis=axis,
+            weights=weights,
+            zero=zero,
+            symmetric=symmetric,
+            lattice=lattice,
+            curve=curve,
+            start=start,
+            executor=executor,
+            k_limit=k_limit,
+        )
     array = check_values(values, finite=False)
     axes = check_axis(axis, array.ndim)
     task = Task(check_k(k, k_limit), norm, zero, symmetric, lattice, curve)
@@ -159,10 +171,12 @@ def _in_parts(
         return rows[piece], heavy, task, prices[piece]
 
     if executor is not None:
-        return _joined([
-            future.result()
-            for future in [executor.submit(solve_part, *given(piece)) for piece in pieces]
-        ])
+        return _joined(
+            [
+                future.result()
+                for future in [executor.submit(solve_part, *given(piece)) for piece in pieces]
+            ]
+        )
     return _joined(in_threads(lambda piece: solve_part(*given(piece)), pieces, threads))
 
 

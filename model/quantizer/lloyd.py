@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from model.quantizer.quantized import K_LIMIT, Quantized, check_k, check_rows
+from dpnet.model.quantizer.quantized import K_LIMIT, Quantized, check_k, check_rows
 
 
 def lloyd(

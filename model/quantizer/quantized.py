@@ -118,9 +118,7 @@ def rows_of(values: NDArray[Any], axis: tuple[int, ...]) -> NDArray[Any]:
     return np.ascontiguousarray(moved.reshape(math.prod(batch), -1))
 
 
-def values_of(
-    rows: NDArray[Any], shape: tuple[int, ...], axis: tuple[int, ...]
-) -> NDArray[Any]:
+def values_of(rows: NDArray[Any], shape: tuple[int, ...], axis: tuple[int, ...]) -> NDArray[Any]:
     """The array of `shape` whose `rows_of` these are."""
     others = [a for a in range(-len(shape), 0) if a not in axis]
     order = [a + len(shape) for a in [*others, *axis]]
@@ -131,9 +129,7 @@ def values_of(
 def check_axis(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
     """The axes of a codebook, negative and ascending; raises `ShapeError`."""
     given = axis if isinstance(axis, tuple) else (axis,)
-    if not given or not all(
-        isinstance(a, (int, np.integer)) and -ndim <= a < ndim for a in given
-    ):
+    if not given or not all(isinstance(a, (int, np.integer)) and -ndim <= a < ndim for a in given):
         raise ShapeError(f"axis must be of an array of {ndim} axes, not {axis!r}")
     negative = sorted(int(a) - ndim if a >= 0 else int(a) for a in given)
     if len(set(negative)) < len(negative):

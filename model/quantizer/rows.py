@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.quantizer.assign import finish_rows
-from model.quantizer.careful import LATTICE, solve_careful, solve_zero
-from model.quantizer.long import fewest, solve_long
-from model.quantizer.near import solve_near
-from model.quantizer.points import merge
-from model.quantizer.program import solve_rows
-from model.quantizer.quantized import CodebookSizeError, NonFiniteError, Quantized
-from model.quantizer.rational import solve_rational
+from dpnet.model.quantizer.kernels.assign import finish_rows
+from dpnet.model.quantizer.kernels.careful import LATTICE, solve_careful, solve_zero
+from dpnet.model.quantizer.kernels.long import fewest, solve_long
+from dpnet.model.quantizer.kernels.near import solve_near
+from dpnet.model.quantizer.kernels.points import merge
+from dpnet.model.quantizer.kernels.program import solve_rows
+from dpnet.model.quantizer.kernels.rational import solve_rational
+from dpnet.model.quantizer.quantized import CodebookSizeError, NonFiniteError, Quantized
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class Task:
 
     @property
     def kind(self) -> int:
-        """Of the error, for `model.quantizer.careful`."""
+        """Of the error, for `dpnet.model.quantizer.kernels.careful`."""
         return LATTICE if self.lattice is not None else self.norm
 
     @property
@@ -166,15 +166,27 @@ class _Solution:
         found, off = prices.copy(), np.zeros(len(prices))
         if not self._long(off):
             solve_rows(
-                self.given.ordered, self.given.weights, self.task.k, found, self.bounds,
-                self.k_eff, self.first, self.last,
-            )  # fmt: skip
+                self.given.ordered,
+                self.given.weights,
+                self.task.k,
+                found,
+                self.bounds,
+                self.k_eff,
+                self.first,
+                self.last,
+            )
         todo = (self.first != self.last).any(axis=1)
         if todo.any():
             solve_near(
-                self.given.ordered, self.given.weights, self.first, self.last, self.k_eff,
-                self.bounds, todo, off,
-            )  # fmt: skip
+                self.given.ordered,
+                self.given.weights,
+                self.first,
+                self.last,
+                self.k_eff,
+                self.bounds,
+                todo,
+                off,
+            )
         if todo.any():
             self._decide(todo)
         solved = self._finish()
@@ -192,9 +204,13 @@ class _Solution:
         self.k_eff[:] = k
         for row in range(len(off)):
             off[row] = solve_long(
-                self.given.ordered[row], self.given.weights[row], k, self.bounds[row],
-                self.first[row], self.last[row],
-            )  # fmt: skip
+                self.given.ordered[row],
+                self.given.weights[row],
+                k,
+                self.bounds[row],
+                self.first[row],
+                self.last[row],
+            )
             if off[row] < 0:
                 off[:] = 0.0
                 return False
@@ -212,10 +228,23 @@ class _Solution:
         with_curve = self.task.curve and not self.task.fast
         curve = np.zeros((len(todo), self.task.k) if with_curve else (0, 0))
         solve_careful(
-            self.given.ordered, self.given.weights, self.task.k, self.task.kind, self.lowest,
-            self.highest, self.steps, self.given.weights.shape[1] == 0, todo, with_curve,
-            self.first, self.last, self.bounds, self.k_eff, curve, off,
-        )  # fmt: skip
+            self.given.ordered,
+            self.given.weights,
+            self.task.k,
+            self.task.kind,
+            self.lowest,
+            self.highest,
+            self.steps,
+            self.given.weights.shape[1] == 0,
+            todo,
+            with_curve,
+            self.first,
+            self.last,
+            self.bounds,
+            self.k_eff,
+            curve,
+            off,
+        )
         cost = self._fitted()[0].cost
         for row in np.flatnonzero(todo & (off > EXACT * cost)):
             self._decide_rationally(int(row))
@@ -230,9 +259,15 @@ class _Solution:
         if self.task.lattice:
             points /= self.steps[row]
         found = solve_rational(
-            points[:m].tolist(), heavy[:m].tolist(), k, self.task.kind, self.lowest, self.highest,
-            self.first[row].tolist(), self.last[row].tolist(),
-        )  # fmt: skip
+            points[:m].tolist(),
+            heavy[:m].tolist(),
+            k,
+            self.task.kind,
+            self.lowest,
+            self.highest,
+            self.first[row].tolist(),
+            self.last[row].tolist(),
+        )
         self.bounds[row, 1:k] = ends[found[1:k]]
 
     def _fitted(self, codebook: Floats | None = None) -> tuple[Quantized, Floats]:
@@ -242,9 +277,17 @@ class _Solution:
         indices = np.empty(self.given.rows.shape, np.uint8 if k <= 256 else np.uint16)
         cost = np.empty(count)
         finish_rows(
-            self.given.rows, self.given.ordered, self.given.weights, self.task.norm,
-            codebook is not None, self.bounds, self.k_eff, book, indices, cost,
-        )  # fmt: skip
+            self.given.rows,
+            self.given.ordered,
+            self.given.weights,
+            self.task.norm,
+            codebook is not None,
+            self.bounds,
+            self.k_eff,
+            book,
+            indices,
+            cost,
+        )
         return Quantized(book, indices, cost, self.k_eff.copy()), cost
 
     def _finish(self) -> Quantized:
@@ -271,9 +314,19 @@ class _Solution:
         count, k = len(self.given.rows), self.task.k
         zero_at, curve = np.zeros(count, np.int64), np.zeros((count, k))
         solve_zero(
-            self.given.ordered, self.given.weights, k, self.task.kind, self.lowest, self.highest,
-            self.steps, self.given.weights.shape[1] == 0, self.bounds, self.k_eff, zero_at, curve,
-        )  # fmt: skip
+            self.given.ordered,
+            self.given.weights,
+            k,
+            self.task.kind,
+            self.lowest,
+            self.highest,
+            self.steps,
+            self.given.weights.shape[1] == 0,
+            self.bounds,
+            self.k_eff,
+            zero_at,
+            curve,
+        )
         book = self._fitted()[0].codebook
         book[np.arange(count), zero_at] = 0.0
         if self.task.lattice:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.files import replacing
-from model.quantizer.quantized import Quantized
+from dpnet.model.files import replacing
+from dpnet.model.quantizer.quantized import Quantized
 
 VERSION = 1
 
@@ -76,8 +76,11 @@ def unpack_quantized(packed: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Qu
     arrays = {name: {f: t.numpy() for f, t in layer.items()} for name, layer in packed.items()}
     return {
         name: Quantized(
-            layer["codebook"], layer["indices"], layer["cost"], layer["k_eff"],
+            layer["codebook"],
+            layer["indices"],
+            layer["cost"],
+            layer["k_eff"],
             price=layer.get("price"),
         )
         for name, layer in arrays.items()
-    }  # fmt: skip
+    }

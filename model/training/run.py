@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.pictures import Pictures
-from model.quantizer.quantized import Quantized
-from model.regularizer import ClusterRegularizer, Solver
-from model.training.checkpoint import (
+from dpnet.model.pictures import Pictures
+from dpnet.model.quantizer.quantized import Quantized
+from dpnet.model.training.checkpoint import (
     fingerprint,
     load_checkpoint,
     pack_quantized,
     save_checkpoint,
     unpack_quantized,
 )
-from model.training.settings import CLUSTER, FLOAT, TUNE, EpochRecord, TrainSettings
+from dpnet.model.training.regularizer import ClusterRegularizer, Solver
+from dpnet.model.training.settings import CLUSTER, FLOAT, TUNE, EpochRecord, TrainSettings
 
 Progress = Callable[[int, int, str], None]
 
@@ -61,8 +61,14 @@ class Run:
     def __post_init__(self) -> None:
         s = self.settings
         self.regularizer = ClusterRegularizer(
-            self.net, s.k, s.lam, s.period, s.reading, len(self.data.train_x),
-            skip=s.skip, solver=self.solver,
+            self.net,
+            s.k,
+            s.lam,
+            s.period,
+            s.reading,
+            len(self.data.train_x),
+            skip=s.skip,
+            solver=self.solver,
         )
         # Without a bias or another float parameter there is nothing to tune.
         self.phases = [p for p in s.phases() if p[0] != TUNE or self._trained(TUNE)]

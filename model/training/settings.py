@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from model.regularizer import Reading
+from dpnet.model.training.regularizer import Reading
 
 FLOAT, CLUSTER, TUNE = "float", "cluster", "tune"
 LR_END = 0.05  # share of a phase's learning rate at the end of its cosine

@@ -1,6 +1,6 @@
 """`make formal`: control blocks proved by k-induction, covers reached, planted bugs caught.
 
-    python -m sim.formal [NAME…] [--json]
+    python -m dpnet.sim.formal [NAME…] [--json]
 
 A NAME is that of a proof or of a planted bug; without any all are run.  Every proof has properties
 and helper invariants, which are proved together: they hold in the cycles after reset (base case)
@@ -27,12 +27,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model.build_root import build_root
-from sim.formal.harness import COVERS
-from sim.formal.planting import plant
-from sim.formal.proof import Bug, Proof
-from sim.formal.sby import FormalError, Sby
-from sim.formal.table import BUGS, PROOFS
+from dpnet.model.build_root import build_root
+from dpnet.sim.formal.harness import COVERS
+from dpnet.sim.formal.planting import plant
+from dpnet.sim.formal.proof import Bug, Proof
+from dpnet.sim.formal.sby import FormalError, Sby
+from dpnet.sim.formal.table import BUGS, PROOFS
 
 TIMEOUT = 600
 """Seconds for one run of SymbiYosys."""
@@ -52,13 +52,20 @@ class Report:
         """Prove the properties of `proof`, reach its covers."""
         harness = proof.build(only=None)
         found = sby.prove(harness.rtlil(), proof.depth, TIMEOUT, proof.engine)
-        self.proofs.append({
-            "name": proof.name, "method": "k-induction", "depth": proof.depth,
-            "status": found.status, "seconds": found.seconds, "kept": found.kept,
-            "meaning": proof.meaning,
-            "properties": harness.properties, "invariants": len(harness.invariants),
-            **({"failed": list(found.failed)} if found.failed else {}),
-        })  # fmt: skip
+        self.proofs.append(
+            {
+                "name": proof.name,
+                "method": "k-induction",
+                "depth": proof.depth,
+                "status": found.status,
+                "seconds": found.seconds,
+                "kept": found.kept,
+                "meaning": proof.meaning,
+                "properties": harness.properties,
+                "invariants": len(harness.invariants),
+                **({"failed": list(found.failed)} if found.failed else {}),
+            }
+        )
         broken = f": {', '.join(found.failed)}" if found.failed else ""
         self._say(
             f"{proof.name:<18} {found.status:<8}{len(harness.properties):>2} properties, "
@@ -71,10 +78,15 @@ class Report:
                 step = found.steps.get(name)
                 timeout = found.status == "unknown"
                 status = "reached" if step is not None else "unknown" if timeout else "unreached"
-                self.covers.append({
-                    "name": name, "proof": proof.name, "status": status, "step": step,
-                    "kept": found.kept,
-                })  # fmt: skip
+                self.covers.append(
+                    {
+                        "name": name,
+                        "proof": proof.name,
+                        "status": status,
+                        "step": step,
+                        "kept": found.kept,
+                    }
+                )
                 where = "" if step is None else f" in cycle {step}"
                 self._say(f"  cover {name}: {status}{where}")
 
@@ -82,11 +94,18 @@ class Report:
         """Plant `bug`; whether its property breaks."""
         found = plant(sby, bug)
         caught = found.status == "fail" and found.failed == (bug.property,)
-        self.bugs.append({
-            "name": bug.name, "proof": bug.proof, "property": bug.property, "file": bug.file,
-            "caught": caught, "status": found.status, "seconds": found.seconds,
-            "kept": found.kept,
-        })  # fmt: skip
+        self.bugs.append(
+            {
+                "name": bug.name,
+                "proof": bug.proof,
+                "property": bug.property,
+                "file": bug.file,
+                "caught": caught,
+                "status": found.status,
+                "seconds": found.seconds,
+                "kept": found.kept,
+            }
+        )
         undecided = f"UNDECIDED after {TIMEOUT} s"
         verdict = "caught" if caught else undecided if found.status == "unknown" else "SURVIVED"
         self._say(f"  bug {bug.name}: {verdict} by {bug.proof}: {bug.property}, {_seconds(found)}")
@@ -101,9 +120,11 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         return {
-            "complete": self.complete, "proofs": self.proofs, "covers": self.covers,
+            "complete": self.complete,
+            "proofs": self.proofs,
+            "covers": self.covers,
             "planted_bugs": self.bugs,
-        }  # fmt: skip
+        }
 
     def _say(self, line: str) -> None:
         if not self._quiet:
@@ -170,9 +191,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m sim.formal", description=__doc__,
+        prog="python -m dpnet.sim.formal",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="proofs or planted bugs")
     parser.add_argument("--json", action="store_true", help="print build/formal.json instead")
     options = parser.parse_args(arguments)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from sim.formal.door_bugs import DOOR_BUGS
-from sim.formal.proof import Bug
+from dpnet.sim.formal.door_bugs import DOOR_BUGS
+from dpnet.sim.formal.proof import Bug
 
 _COBS = "gateware/link/cobs.py"
 _RECEIVER = "gateware/link/receiver.py"
 
-_CHECKS = """taken & beat.end & beat.good & check.match_detected & (count == expected)
+_CHECKS = """taken
+                & beat.end
+                & beat.good
+                & check.match_detected
+                & (count == expected)
                 & (reads | (header.length <= MAX_PAYLOAD))
                 & ((header.operation & RESPONSE) == 0)
 """
@@ -216,12 +220,12 @@ _LOADER: tuple[Bug, ...] = (
     ),
 )  # fmt: skip
 
-_LANE = "gateware/lane.py"
-_SEQUENCER = "gateware/sequencer.py"
+_LANE = "gateware/array/lane.py"
+_SEQUENCER = "gateware/core/sequencer.py"
 
 _DRAIN: tuple[Bug, ...] = (
     Bug(
-        "narrow-bucket", "lane-4", "no_bucket_overflows", 8, "model/engine.py",
+        "narrow-bucket", "lane-4", "no_bucket_overflows", 8, "model/engine/parameters.py",
         "return self.activation_bits + ceil_log2(self.max_columns)",
         "return self.activation_bits + ceil_log2(self.max_columns) - 1",
     ),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sim.formal.proof import Bug
+from dpnet.sim.formal.proof import Bug
 
 _FIFO = "amaranth/lib/fifo.py"
-_AXI = "gateware/axi.py"
-_UART = "gateware/uart.py"
+_AXI = "gateware/doors/axi.py"
+_UART = "gateware/doors/uart.py"
 
 _DOORS: tuple[Bug, ...] = (
     Bug(
@@ -108,7 +108,7 @@ _DOORS: tuple[Bug, ...] = (
     ),
 )  # fmt: skip
 
-_AXI3 = "gateware/axi3.py"
+_AXI3 = "gateware/doors/axi3.py"
 
 _BURSTS: tuple[Bug, ...] = (
     Bug(
@@ -188,7 +188,7 @@ _WRITES: tuple[Bug, ...] = (
     ),
     Bug(
         "wid-unchecked", "axi3-write", "nothing_else_reaches_the_door", 10, _AXI3,
-        "(self.s_axi_wid == burst.id) & ", "",
+        "(self.s_axi_wid == burst.id)\n            & ", "",
     ),
     Bug(
         "strobes-unchecked", "axi3-write", "nothing_else_reaches_the_door", 10, _AXI3,

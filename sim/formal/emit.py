@@ -1,13 +1,13 @@
 """The RTLIL of a proof, in a process of its own: a planted bug's copy of the tree runs this.
 
-    python -m sim.formal.emit PROOF [PROPERTY]
+python -m dpnet.sim.formal.emit PROOF [PROPERTY]
 """
 
 from __future__ import annotations
 
 import sys
 
-from sim.formal.table import PROOFS
+from dpnet.sim.formal.table import PROOFS
 
 
 def main(arguments: list[str]) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import amaranth
 
-from sim.formal.proof import Bug
-from sim.formal.sby import FormalError, Outcome, Sby
+from dpnet.sim.formal.proof import Bug
+from dpnet.sim.formal.sby import FormalError, Outcome, Sby
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("gateware", "host", "model", "sim/formal")
@@ -32,6 +32,7 @@ def plant(sby: Sby, bug: Bug) -> Outcome:
                 ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
             )
         shutil.copy(ROOT / "sim" / "__init__.py", tree / "sim" / "__init__.py")
+        shutil.copytree(ROOT / "dpnet", tree / "dpnet", symlinks=True)
         if bug.file.startswith("amaranth/"):
             shutil.copytree(Path(amaranth.__file__).parent, tree / "amaranth")
         path = tree / bug.file
@@ -48,9 +49,13 @@ def plant(sby: Sby, bug: Bug) -> Outcome:
 def _emit(tree: Path, bug: Bug) -> str:
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "sim.formal.emit", bug.proof, bug.property],
-        cwd=tree, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "dpnet.sim.formal.emit", bug.proof, bug.property],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FormalError(f"{bug.name} cannot be elaborated: {last}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.formal.harness import Harness
-from sim.formal.sby import ANEW
+from dpnet.sim.formal.harness import Harness
+from dpnet.sim.formal.sby import ANEW
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Proof:
     `build` takes the harness' keyword arguments.  Its covers are reached within `cover_depth`
     cycles after reset (0: it has none).  `meaning` is one line for the report.  `like` names the
     proof of the same properties at another size, whose planted bugs count for this one too.
-    `engine` proves it (`sim.formal.sby`).
+    `engine` proves it (`dpnet.sim.formal.sby`).
     """
 
     name: str

@@ -17,8 +17,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from model.build_root import build_root
-from sim.formal.harness import PREFIX, TOP
+from dpnet.model.build_root import build_root
+from dpnet.sim.formal.harness import PREFIX, TOP
 
 CURE = "run make setup, or pip install 'dpnet[formal]'"
 ANEW = "smtbmc --nopresat --unroll z3 -- --noincr"
@@ -104,14 +104,22 @@ class Sby:
             scratch = Path(name)
             (scratch / "design.il").write_text(text)
             (scratch / "run.sby").write_text(configuration)
-            tools = [
-                _script(scratch, f"_run_{tool}_argv") for tool in ("yosys", "yosys_smtbmc")
-            ]
+            tools = [_script(scratch, f"_run_{tool}_argv") for tool in ("yosys", "yosys_smtbmc")]
             started = time.monotonic()
             log = self._log(
-                [sys.executable, "-c", _RUNNER.format("_run_sby_argv"), "--yosys", tools[0],
-                 "--smtbmc", tools[1], "-f", "run.sby"], scratch,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-c",
+                    _RUNNER.format("_run_sby_argv"),
+                    "--yosys",
+                    tools[0],
+                    "--smtbmc",
+                    tools[1],
+                    "-f",
+                    "run.sby",
+                ],
+                scratch,
+            )
             seconds = round(time.monotonic() - started, 2)
         return _read(mode, log, seconds, folder)
 
@@ -120,9 +128,14 @@ class Sby:
         end: an interruption is handed on to it, and it is waited for.  After a verdict it should
         end by itself; with several engines it sometimes waits for ever, its solvers ended."""
         process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | {"PATH": self.path}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=os.environ | {"PATH": self.path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         lines = []
         try:
             for line in process.stdout or ():

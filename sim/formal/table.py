@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sim.formal.bugs import BUGS
-from sim.formal.proof import Bug, Proof
-from sim.formal.proofs import (
+from dpnet.sim.formal.bugs import BUGS
+from dpnet.sim.formal.proof import Bug, Proof
+from dpnet.sim.formal.proofs import (
     axi,
     axi3,
     axi3_burst,
@@ -19,8 +19,17 @@ from sim.formal.proofs import (
 )
 
 PROOFS: tuple[Proof, ...] = (
-    *cobs.PROOFS, *receiver.PROOFS, *checker.PROOFS, *responder.PROOFS, *loader.PROOFS,
-    *fifo.PROOFS, *axi.PROOFS, *axi3_burst.PROOFS, *axi3.PROOFS, *uart.PROOFS, *drain.PROOFS,
-)  # fmt: skip
+    *cobs.PROOFS,
+    *receiver.PROOFS,
+    *checker.PROOFS,
+    *responder.PROOFS,
+    *loader.PROOFS,
+    *fifo.PROOFS,
+    *axi.PROOFS,
+    *axi3_burst.PROOFS,
+    *axi3.PROOFS,
+    *uart.PROOFS,
+    *drain.PROOFS,
+)
 
 __all__ = ["BUGS", "PROOFS", "Bug", "Proof"]

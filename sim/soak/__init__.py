@@ -1,1 +1,1 @@
-"""The link under years of bad luck: `python -m sim.soak` (`make soak`)."""
+"""The link under years of bad luck: `python -m dpnet.sim.soak` (`make soak`)."""

@@ -1,7 +1,7 @@
 """Frames, loads and lines by the million, with everything going wrong that can (`make soak`).
 
-    python -m sim.soak
-    python -m sim.soak --seed 1 --frames 1e6 --uart-frames 1e4 --loads 1000
+    python -m dpnet.sim.soak
+    python -m dpnet.sim.soak --seed 1 --frames 1e6 --uart-frames 1e4 --loads 1000
 
 Frames, byte by byte, through the compiled decoder of the gateware, damaged in five ways at four
 rates; frames, bit by bit, through its UART, with clocks that differ; loads into a simulated board
@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.report import table
-from model.build_root import build_root
-from sim.harness import HarnessError
-from sim.simulator import SimulatorError
-from sim.soak import loads, rates, receiver, uart
-from sim.soak.cells import Cell, Counts, totals
+from dpnet.host.report import table
+from dpnet.model.build_root import build_root
+from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.simulator import SimulatorError
+from dpnet.sim.soak import loads, rates, receiver, uart
+from dpnet.sim.soak.cells import Cell, Counts, totals
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class Tally:
     def least_rate(self, error_rate: float) -> float | None:
         """The worst share of the line's rate at this rate of errors."""
         found = [
-            counts["line_rate"] for name, counts in self.counts["rates"].items()
+            counts["line_rate"]
+            for name, counts in self.counts["rates"].items()
             if name.startswith(f"{error_rate:g} ")
-        ]  # fmt: skip
+        ]
         return round(min(found), 4) if found else None
 
     def broken(self) -> list[str]:
@@ -106,9 +107,9 @@ class Tally:
             "cells": {part: self.counts[part] for part in ("frames", "uart", "rates")},
             "seed": sizes.seed,
             "seconds": round(self.seconds, 1),
-            "command": f"python -m sim.soak --seed {sizes.seed} --frames {sizes.frames} "
-                       f"--uart-frames {sizes.uart_frames} --loads {sizes.loads}",
-        }  # fmt: skip
+            "command": f"python -m dpnet.sim.soak --seed {sizes.seed} --frames {sizes.frames} "
+            f"--uart-frames {sizes.uart_frames} --loads {sizes.loads}",
+        }
 
     def show(self) -> str:
         """The report for people."""
@@ -119,10 +120,11 @@ class Tally:
             for kind in receiver.KINDS
         ]
         lines.append(
-            ["frames through the UART", *_columns(
-                sums["uart"], ("frames", "returned", "wrong", "lost")
-            )]
-        )  # fmt: skip
+            [
+                "frames through the UART",
+                *_columns(sums["uart"], ("frames", "returned", "wrong", "lost")),
+            ]
+        )
         lines.append(
             ["loads", *_columns(sums["loads"], ("loads", "loads_done", "wrong_loads", "stuck"))]
         )
@@ -159,26 +161,29 @@ def run_all(tally: Tally) -> None:
                 f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.3f}"
                 for name, value in list(counts.items())[:6]
             )
-            print(f"{part} {n + 1}/{len(cells)} {cell.name}: {shown}; {tally.seconds:.0f} s, "
-                  f"{len(tally.broken())} broken", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"{part} {n + 1}/{len(cells)} {cell.name}: {shown}; {tally.seconds:.0f} s, "
+                f"{len(tally.broken())} broken",
+                file=sys.stderr,
+                flush=True,
+            )
     shutil.rmtree(build_root() / "soak" / "kept", ignore_errors=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m sim.soak", description=__doc__,
+        prog="python -m dpnet.sim.soak",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--frames", type=float, default=1e7, help="byte by byte, at least (1e7)")
     parser.add_argument("--uart-frames", type=float, default=1e5, help="bit by bit (1e5)")
     parser.add_argument("--loads", type=float, default=1e4, help="with accidents (1e4)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     options = parser.parse_args(arguments)
-    sizes = Sizes(
-        options.seed, int(options.frames), int(options.uart_frames), int(options.loads)
-    )
+    sizes = Sizes(options.seed, int(options.frames), int(options.uart_frames), int(options.loads))
     if min(sizes.frames, sizes.uart_frames, sizes.loads) < 1 or sizes.seed < 0:
         parser.error("--frames, --uart-frames and --loads must be at least 1, --seed at least 0")
     tally = Tally(sizes)

@@ -1,4 +1,4 @@
-// A board with a power switch behind a pair of pipes: the commands and answers of sim/harness.cpp, and two more flags.
+// A board with a power switch behind a pair of pipes: the commands and answers of sim/board/harness.cpp, and two more flags.
 //
 // A command on standard input is, little endian: u32 bytes to feed, u32 bytes wanted, u64 cycles at most, u32 flags, then
 // the bytes.  Flag 2: before that, a reset of all registers; the stores keep what they have.  Flag 4: before that, a new

@@ -7,18 +7,30 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gateware.emit import emit
-from gateware.top import Top
-from host.errors import PortError
-from model.engine import EngineParameters
-from sim.board import CLOCK_HZ, SimTransport
-from sim.soak.build import build_program
+from dpnet.gateware.emit import emit
+from dpnet.gateware.top import Top
+from dpnet.host.errors import PortError
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport
+from dpnet.sim.soak.build import build_program
 
 ENGINE = EngineParameters(
-    stages=1, columns=2, segments=1, index_bits=4, activation_bits=8, entry_bits=16,
-    max_columns=64, index_depth=1 << 19, slots=64, result_slots=64, vector_words=256, layers=4,
-    bank=2, row_beats=1, edges="integer",
-)  # fmt: skip
+    stages=1,
+    columns=2,
+    segments=1,
+    index_bits=4,
+    activation_bits=8,
+    entry_bits=16,
+    max_columns=64,
+    index_depth=1 << 19,
+    slots=64,
+    result_slots=64,
+    vector_words=256,
+    layers=4,
+    bank=2,
+    row_beats=1,
+    edges="integer",
+)
 """Two lanes of integers and 512 KB for indices, which is what a load at line rate fills."""
 
 _RESET, _NEW = 2, 4

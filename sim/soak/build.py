@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from model.build_root import build_root
-from sim.harness import compile_and_keep
-from sim.simulator import SimulatorError, find_simulator
+from dpnet.model.build_root import build_root
+from dpnet.sim.board.harness import compile_and_keep
+from dpnet.sim.simulator import SimulatorError, find_simulator
 
 SOURCES = Path(__file__).parent
 
@@ -39,11 +39,35 @@ def build_program(verilog: str, name: str, *, more: tuple[str, ...] = ()) -> Pat
                 shutil.copy(SOURCES / file, scratch)
             (scratch / "top.sv").write_text(verilog)
             command = [
-                str(simulator.path), "--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop",
-                "--top-module", "top", "-Mdir", str(scratch / "obj"), "-o", str(scratch / name),
-                "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint",
-                "-Wno-style", "--timescale", "1ns/1ps", "-CFLAGS", f"-O2 -I{scratch}", *more,
-                str(scratch / f"{name}.cpp"), str(scratch / "top.sv"),
-            ]  # fmt: skip
+                str(simulator.path),
+                "--cc",
+                "--exe",
+                "--build",
+                "-j",
+                "2",
+                "--prefix",
+                "Vtop",
+                "--top-module",
+                "top",
+                "-Mdir",
+                str(scratch / "obj"),
+                "-o",
+                str(scratch / name),
+                "-O3",
+                "--x-assign",
+                "fast",
+                "--x-initial",
+                "fast",
+                "-Wno-fatal",
+                "-Wno-lint",
+                "-Wno-style",
+                "--timescale",
+                "1ns/1ps",
+                "-CFLAGS",
+                f"-O2 -I{scratch}",
+                *more,
+                str(scratch / f"{name}.cpp"),
+                str(scratch / "top.sv"),
+            ]
             compile_and_keep(scratch, folder, command, name, simulator)
     return folder / name

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.build_root import build_root
-from sim.harness import HarnessError
+from dpnet.model.build_root import build_root
+from dpnet.sim.board.harness import HarnessError
 
 Counts = dict[str, Any]
 
@@ -73,7 +73,7 @@ def totals(all_counts: Iterable[Mapping[str, Any]]) -> Counts:
 
 def host_digest() -> str:
     """A hash of what loads depend on besides the board: the host's files for it, and these."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).resolve().parents[2]
     names = ("driver", "frames", "link", "request", "segments", "session", "stream")
     files = [root / "host" / f"{name}.py" for name in names]
     files += [Path(__file__).parent / f"{name}.py" for name in ("board", "line", "loads", "rates")]

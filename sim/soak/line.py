@@ -6,7 +6,7 @@ import math
 import random
 from collections import deque
 
-from sim.board import CLOCK_HZ, SimTransport
+from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport
 
 BITS_PER_BYTE = 10
 _FRAME_CYCLES = 1000
@@ -17,7 +17,8 @@ _SILENCE_S = 1e-6
 
 
 class SlowLine:
-    """A transport (`host.transport.Transport`): `board` behind a line of `baud` and an adapter.
+    """A transport (`dpnet.host.link.transport.Transport`): `board` behind a line of `baud` and an
+    adapter.
 
     Bytes take their time on the line, one after the other, in both directions at once.  What comes
     from the board waits in the adapter: each byte for `latency_s`, or, with `ticks`, until the next
@@ -28,13 +29,19 @@ class SlowLine:
     """
 
     def __init__(
-        self, board: SimTransport, *, baud: int, latency_s: float, ticks: bool = False,
-        error_rate: float = 0.0, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        board: SimTransport,
+        *,
+        baud: int,
+        latency_s: float,
+        ticks: bool = False,
+        error_rate: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         self.board = board
         self.byte_s = BITS_PER_BYTE / baud
         self.latency_s, self.ticks, self.error_rate = latency_s, ticks, error_rate
-        # As host.transport.SerialTransport has it: two latencies and two windows.
+        # As dpnet.host.link.transport.SerialTransport has it: two latencies and two windows.
         self.reply_s = 2 * latency_s + 2 * 16 * 274 * self.byte_s
         self.line_bytes = self.changed = 0
         self._random = random.Random(seed)

@@ -11,18 +11,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from gateware.registers import BY_NAME, Operation, State, Status
-from host.driver import Driver, register_word
-from host.errors import LinkError
-from host.link import AHEAD_BYTES, Link
-from host.session import Session, segments
-from host.transport import Transport
-from model.compile import DenseLayer, compile_integer
-from model.golden.network import integer_network
-from model.image import Image
-from model.quantizer.exact import quantize
-from sim.faulty import FaultyTransport
-from sim.soak.board import (
+from dpnet.gateware.registers import BY_NAME, Operation, State, Status
+from dpnet.host.driver import Driver, register_word
+from dpnet.host.errors import LinkError
+from dpnet.host.link import AHEAD_BYTES, Link
+from dpnet.host.link.transport import Transport
+from dpnet.host.session import Session, segments
+from dpnet.model.compile import DenseLayer, compile_integer
+from dpnet.model.golden.network import integer_network
+from dpnet.model.image import Image
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.peers.faulty import FaultyTransport
+from dpnet.sim.soak.board import (
     ENGINE,
     Accident,
     FragileLine,
@@ -30,7 +30,7 @@ from sim.soak.board import (
     PowerBoard,
     board_program,
 )
-from sim.soak.cells import Cell, Counts, host_digest
+from dpnet.sim.soak.cells import Cell, Counts, host_digest
 
 IMAGES = 12
 CHUNK = 500
@@ -67,11 +67,13 @@ def random_network(rng: np.random.Generator) -> Known:
     sizes = rng.integers(3, 40, rng.integers(2, 5))
     layers = [
         DenseLayer(
-            f"layer{n}", quantize(rng.standard_normal((rows, columns)), int(rng.integers(2, 17))),
-            rng.standard_normal(rows), relu=n < len(sizes) - 2,
+            f"layer{n}",
+            quantize(rng.standard_normal((rows, columns)), int(rng.integers(2, 17))),
+            rng.standard_normal(rows),
+            relu=n < len(sizes) - 2,
         )
         for n, (columns, rows) in enumerate(pairwise(sizes.tolist()))
-    ]  # fmt: skip
+    ]
     image = compile_integer(layers, rng.standard_normal((20, int(sizes[0]))))
     inputs = list(image.quantize_input(rng.standard_normal((3, int(sizes[0])))))
     parts = sorted(segments(image, ENGINE), key=lambda part: part[0])
@@ -88,10 +90,23 @@ class Storm:
         self.board = board
         self.rng = np.random.default_rng([seed, 4])
         self.known = [random_network(self.rng) for _ in range(IMAGES)]
-        self.counts: Counter[str] = Counter(dict.fromkeys((
-            "loads", "loads_done", "loads_broken", "runs", "runs_broken", "starts_refused",
-            "starts_accepted", "noisy", *_KINDS, *PROMISES,
-        ), 0))  # fmt: skip
+        self.counts: Counter[str] = Counter(
+            dict.fromkeys(
+                (
+                    "loads",
+                    "loads_done",
+                    "loads_broken",
+                    "runs",
+                    "runs_broken",
+                    "starts_refused",
+                    "starts_accepted",
+                    "noisy",
+                    *_KINDS,
+                    *PROMISES,
+                ),
+                0,
+            )
+        )
         self._last = self.known[0]
 
     def load(self) -> None:
@@ -156,9 +171,11 @@ class Storm:
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         word = register_word("START", run=(values["RUN"] + 1) & 0xFFFF, first=0, last=0)
         answer = driver.link.request(
-            Operation.WRITE, BY_NAME["START"].offset, word.to_bytes(4, "little"),
+            Operation.WRITE,
+            BY_NAME["START"].offset,
+            word.to_bytes(4, "little"),
             accept=(Status.NOT_VALID,),
-        )  # fmt: skip
+        )
         if answer.flags == Status.NOT_VALID:
             self.counts["starts_refused"] += 1
             self.counts["wrong_runs"] += state == State.VALID
@@ -174,8 +191,10 @@ class Storm:
         values = driver.registers()
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         if (state, values["IMAGE_CRC"], values["IMAGE_WORDS"]) != (
-            State.VALID, known.crc, known.count,
-        ):  # fmt: skip
+            State.VALID,
+            known.crc,
+            known.count,
+        ):
             return False
         for address, words in known.parts:
             if not np.array_equal(driver.read_words(address, len(words)), words):
@@ -200,9 +219,11 @@ class Storm:
     def _accident(self, cycles: int) -> Accident:
         rng = self.rng
         return Accident(
-            str(rng.choice(_KINDS)), int(rng.integers(0, cycles)),
-            forget=bool(rng.random() < 0.3), seed=int(rng.integers(1 << 24)),
-        )  # fmt: skip
+            str(rng.choice(_KINDS)),
+            int(rng.integers(0, cycles)),
+            forget=bool(rng.random() < 0.3),
+            seed=int(rng.integers(1 << 24)),
+        )
 
     def _count(self, accident: Accident | None, line: FragileLine) -> None:
         if accident is not None and line.happened:
@@ -236,8 +257,10 @@ def cells(loads: int, seed: int) -> list[Cell]:
     sizes = [min(CHUNK, loads - at) for at in range(0, loads, CHUNK)]
     return [
         Cell(
-            "loads", f"{n * CHUNK:,} to {n * CHUNK + size:,}", (*key, str(size)),
+            "loads",
+            f"{n * CHUNK:,} to {n * CHUNK + size:,}",
+            (*key, str(size)),
             partial(storm, size, 1000 * seed + n),
         )
         for n, size in enumerate(sizes)
-    ]  # fmt: skip
+    ]

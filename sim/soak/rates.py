@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from gateware.registers import Region
-from host.driver import Driver
-from host.link import AHEAD_BYTES, Link
-from sim.soak.board import PowerBoard, board_program
-from sim.soak.cells import Cell, Counts, host_digest
-from sim.soak.line import SlowLine
+from dpnet.gateware.registers import Region
+from dpnet.host.driver import Driver
+from dpnet.host.link import AHEAD_BYTES, Link
+from dpnet.sim.soak.board import PowerBoard, board_program
+from dpnet.sim.soak.cells import Cell, Counts, host_digest
+from dpnet.sim.soak.line import SlowLine
 
 BAUD = 3_000_000
 LATENCY_S = 0.016
@@ -23,9 +23,7 @@ LEAST = {0.0: 0.85, 1e-3: 0.70}
 ROUNDS = 3
 
 
-def line_rate(
-    board: PowerBoard, error_rate: float, ticks: bool, seed: int, words: int
-) -> float:
+def line_rate(board: PowerBoard, error_rate: float, ticks: bool, seed: int, words: int) -> float:
     """Bytes of the image over the bytes that the line could carry during the whole load, from its
     first request to the answer to its COMMIT."""
     rng = np.random.default_rng([seed, 3])
@@ -56,8 +54,12 @@ def cells(seed: int) -> list[Cell]:
     key = (board_program().parent.name, host_digest(), str(seed), str(WORDS))
     return [
         Cell(
-            "rates", f"{rate:g} {'ticks' if ticks else 'delay'} {n}", key,
+            "rates",
+            f"{rate:g} {'ticks' if ticks else 'delay'} {n}",
+            key,
             partial(_cell, rate, ticks, 1000 * seed + n),
         )
-        for rate in RATES for ticks in (False, True) for n in range(ROUNDS)
-    ]  # fmt: skip
+        for rate in RATES
+        for ticks in (False, True)
+        for n in range(ROUNDS)
+    ]

@@ -1,4 +1,4 @@
-// gateware.link.receiver.FrameReceiver under damaged line bytes; `receiver KIND RATE FRAMES SEED`, or
+// dpnet.gateware.link.receiver.FrameReceiver under damaged line bytes; `receiver KIND RATE FRAMES SEED`, or
 // `receiver show - FRAMES SEED` for clean frames in hexadecimal (header and payload, line bytes).
 //
 // A line of JSON: what was sent, and how often a promise was broken.  "wrong": accepted, but no frame like it was

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateware.emit import emit
-from gateware.link.receiver import FrameReceiver
-from sim.soak.build import build_program
-from sim.soak.cells import Cell, program_cell
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.receiver import FrameReceiver
+from dpnet.sim.soak.build import build_program
+from dpnet.sim.soak.cells import Cell, program_cell
 
 KINDS = ("flip", "drop", "insert", "duplicate", "reorder")
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -21,8 +21,10 @@ def cells(frames: int, seed: int) -> list[Cell]:
     share = -(-frames // len(places))
     return [
         program_cell(
-            "frames", f"{kind} {rate:.0e}", program,
+            "frames",
+            f"{kind} {rate:.0e}",
+            program,
             (kind, f"{rate:g}", str(share), str(1000 * seed + 2 * n)),
         )
         for n, (kind, rate) in enumerate(places)
-    ]  # fmt: skip
+    ]

@@ -1,4 +1,4 @@
-// gateware.uart.UartDoor with a FrameReceiver behind it, bit by bit; `uart CYCLES_PER_BIT ERROR FRAMES SEED`.
+// dpnet.gateware.doors.uart.UartDoor with a FrameReceiver behind it, bit by bit; `uart CYCLES_PER_BIT ERROR FRAMES SEED`.
 //
 // ERROR: how much faster the far end's clock is (0.02: 2 %).  The far end sends frames with random gaps, so that its bits
 // fall on every phase of the clock; every accepted frame is sent back through the transmitter, heard by a listener

@@ -6,11 +6,11 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from gateware.emit import emit
-from gateware.link.receiver import HEADER, PAYLOAD_WORDS, FrameReceiver
-from gateware.uart import COUNTER_BITS, UartDoor
-from sim.soak.build import build_program
-from sim.soak.cells import Cell, program_cell
+from dpnet.gateware.doors.uart import COUNTER_BITS, UartDoor
+from dpnet.gateware.emit import emit
+from dpnet.gateware.link.receiver import HEADER, PAYLOAD_WORDS, FrameReceiver
+from dpnet.sim.soak.build import build_program
+from dpnet.sim.soak.cells import Cell, program_cell
 
 CLOCK_HZ = 100_000_000
 BAUDS = (3_000_000, 11_520_000)
@@ -26,12 +26,20 @@ class UartReceiver(wiring.Component):
 
     def __init__(self, *, baud: int) -> None:
         self.baud = baud
-        super().__init__({
-            "rx": In(1, init=1), "tx": Out(1, init=1), "i": In(stream.Signature(8)),
-            "valid": Out(1), "header": Out(HEADER), "address": In(range(PAYLOAD_WORDS)),
-            "word": Out(32), "done": In(1), "framing_errors": Out(COUNTER_BITS),
-            "overruns": Out(COUNTER_BITS),
-        })  # fmt: skip
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "i": In(stream.Signature(8)),
+                "valid": Out(1),
+                "header": Out(HEADER),
+                "address": In(range(PAYLOAD_WORDS)),
+                "word": Out(32),
+                "done": In(1),
+                "framing_errors": Out(COUNTER_BITS),
+                "overruns": Out(COUNTER_BITS),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -40,11 +48,16 @@ class UartReceiver(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), door.i)
         wiring.connect(m, door.o, receiver.i)
         m.d.comb += [
-            door.rx.eq(self.rx), self.tx.eq(door.tx), self.valid.eq(receiver.valid),
-            self.header.eq(receiver.header), receiver.address.eq(self.address),
-            self.word.eq(receiver.word), receiver.done.eq(self.done),
-            self.framing_errors.eq(door.framing_errors), self.overruns.eq(door.overruns),
-        ]  # fmt: skip
+            door.rx.eq(self.rx),
+            self.tx.eq(door.tx),
+            self.valid.eq(receiver.valid),
+            self.header.eq(receiver.header),
+            receiver.address.eq(self.address),
+            self.word.eq(receiver.word),
+            receiver.done.eq(self.done),
+            self.framing_errors.eq(door.framing_errors),
+            self.overruns.eq(door.overruns),
+        ]
         return m
 
 
@@ -55,8 +68,10 @@ def cells(frames: int, seed: int) -> list[Cell]:
     share = -(-frames // len(places))
     return [
         program_cell(
-            "uart", f"{baud / 1e6:g} Mbaud, {error:+.1%}", programs[baud],
+            "uart",
+            f"{baud / 1e6:g} Mbaud, {error:+.1%}",
+            programs[baud],
             (f"{CLOCK_HZ / baud:.6f}", f"{error:g}", str(share), str(1000 * seed + n)),
         )
         for n, (baud, error) in enumerate(places)
-    ]  # fmt: skip
+    ]

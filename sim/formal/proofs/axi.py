@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal
 
-from gateware.axi import (
+from dpnet.gateware.doors.axi import (
     ADDRESS_BITS,
     DEPTH,
     MAGIC_OFFSET,
@@ -17,10 +17,10 @@ from gateware.axi import (
     TX_OFFSET,
     AxiLiteDoor,
 )
-from gateware.registers import MAGIC
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
-from sim.formal.proofs.fifo import level_invariants
+from dpnet.gateware.registers import MAGIC
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
+from dpnet.sim.formal.proofs.fifo import level_invariants
 
 WRITE_CYCLES = 5
 """Cycles from address and data to the answer of a write, those not counted in which TX is full."""
@@ -50,7 +50,8 @@ def writing(**options: str | None) -> Harness:
         m.d.sync += left.eq(dut.s_axi_wstrb)
     mapped = address[2:] == TX_OFFSET // 4
     lowest = Array([data.word_select(n, 8) for n in range(4)])[
-        Mux(left[0], 0, Mux(left[1], 1, Mux(left[2], 2, 3)))]
+        Mux(left[0], 0, Mux(left[1], 1, Mux(left[2], 2, 3)))
+    ]
     waited = Signal(4)
     both = owes_address & owes_data & ~dut.s_axi_bvalid
     m.d.sync += waited.eq(Mux(both, waited + (sent.w_rdy & ~waited.all()), 0))
@@ -58,16 +59,23 @@ def writing(**options: str | None) -> Harness:
     strobes, shifted, steps = h.inside("strobes"), h.inside("data"), Signal(3)
     stepped = both & mapped & strobes.any() & (~strobes[0] | sent.w_rdy)
     m.d.sync += steps.eq(Mux(w, 0, steps + stepped))
-    h.invariant("owed", (h.inside("has_address") == owes_address)
-                & (h.inside("has_data") == owes_data))
+    h.invariant(
+        "owed", (h.inside("has_address") == owes_address) & (h.inside("has_data") == owes_data)
+    )
     h.invariant("address", implies(owes_address, h.inside("address") == address))
     for n in range(5):
         done = Const((1 << n) - 1, 4)
-        h.invariant(f"after_{n}", implies(owes_data & (steps == n), (left == (asked & ~done))
-                    & (strobes == asked[n:]) & (shifted == data[8 * n:])))
+        h.invariant(
+            f"after_{n}",
+            implies(
+                owes_data & (steps == n),
+                (left == (asked & ~done)) & (strobes == asked[n:]) & (shifted == data[8 * n :]),
+            ),
+        )
     h.invariant("steps", steps <= 4)
-    h.invariant("answers", implies(dut.s_axi_bvalid, owes_address & owes_data
-                & implies(mapped, left == 0)))
+    h.invariant(
+        "answers", implies(dut.s_axi_bvalid, owes_address & owes_data & implies(mapped, left == 0))
+    )
     h.invariant("waited", implies(both & mapped, waited <= steps))
     h.invariant("waited_for_nothing", implies(both & ~mapped, waited == 0))
     h.invariant("nothing_of_others", implies(~mapped & owes_data & owes_address, left == asked))
@@ -75,13 +83,19 @@ def writing(**options: str | None) -> Harness:
     level_invariants(h, "sent", DEPTH)
 
     h.hold("b_stays", dut.s_axi_bvalid, dut.s_axi_bready, dut.s_axi_bresp, given=False)
-    h.prove("one_answer_a_write", implies(dut.s_axi_bvalid, owes_address & owes_data)
-            & (dut.s_axi_awready == ~owes_address) & (dut.s_axi_wready == ~owes_data))
+    h.prove(
+        "one_answer_a_write",
+        implies(dut.s_axi_bvalid, owes_address & owes_data)
+        & (dut.s_axi_awready == ~owes_address)
+        & (dut.s_axi_wready == ~owes_data),
+    )
     h.prove("nothing_sent_outside_the_map", implies(put, owes_address & owes_data & mapped))
     h.prove("strobed_bytes_lowest_first", implies(put, left.any() & (sent.w_data == lowest)))
-    h.prove("okay_when_all_are_sent", implies(
-        dut.s_axi_bvalid, dut.s_axi_bresp == Mux(mapped, OKAY, SLVERR)) & implies(
-        dut.s_axi_bvalid & mapped, left == 0))
+    h.prove(
+        "okay_when_all_are_sent",
+        implies(dut.s_axi_bvalid, dut.s_axi_bresp == Mux(mapped, OKAY, SLVERR))
+        & implies(dut.s_axi_bvalid & mapped, left == 0),
+    )
     h.prove("answer_in_time", waited <= WRITE_CYCLES)
     h.cover("four_bytes_sent", dut.s_axi_bvalid & mapped & asked.all())
     h.cover("refused", dut.s_axi_bvalid & ~mapped)
@@ -111,8 +125,10 @@ def reading(**options: str | None) -> Harness:
     h.hold("r_stays", dut.s_axi_rvalid, dut.s_axi_rready, answer, given=False)
     h.prove("one_answer_a_read", (dut.s_axi_rvalid == owes) & (dut.s_axi_arready == ~owes))
     h.prove("the_register_that_was_asked_for", implies(owes, answer == Cat(expected, response)))
-    h.prove("a_byte_is_gone_only_if_read", received.r_en == (
-        ar & (dut.s_axi_araddr[2:] == RX_OFFSET // 4)))
+    h.prove(
+        "a_byte_is_gone_only_if_read",
+        received.r_en == (ar & (dut.s_axi_araddr[2:] == RX_OFFSET // 4)),
+    )
     h.hold("sent_bytes_stay", dut.o.valid, dut.o.ready, dut.o.payload, given=False)
     h.cover("a_byte_read", owes & dut.s_axi_rdata[31] & (response == OKAY) & (expected != MAGIC))
     return h
@@ -141,10 +157,19 @@ def _environment(h: Harness, dut: AxiLiteDoor) -> None:
         (dut.i.valid, dut.i.ready, dut.i.payload),
     )
     h.drive(
-        dut.s_axi_awaddr, dut.s_axi_awvalid, dut.s_axi_wdata, dut.s_axi_wstrb, dut.s_axi_wvalid,
-        dut.s_axi_bready, dut.s_axi_araddr, dut.s_axi_arvalid, dut.s_axi_rready, dut.i.payload,
-        dut.i.valid, dut.o.ready,
-    )  # fmt: skip
+        dut.s_axi_awaddr,
+        dut.s_axi_awvalid,
+        dut.s_axi_wdata,
+        dut.s_axi_wstrb,
+        dut.s_axi_wvalid,
+        dut.s_axi_bready,
+        dut.s_axi_araddr,
+        dut.s_axi_arvalid,
+        dut.s_axi_rready,
+        dut.i.payload,
+        dut.i.valid,
+        dut.o.ready,
+    )
     for valid, ready, payload in channels:
         h.hold("", valid, ready, payload, given=True)
 

@@ -4,7 +4,7 @@ The AXI4-Lite door and its FIFOs are inside, so nothing is taken for granted of 
 assumed of the manager either, not even that it keeps what it offers, nor of the streams: each input
 may be anything in every cycle.  What is not among the waits of `leads_on_unless_others_wait` is
 waited for nowhere; so neither direction waits for the other.  Addresses and lanes are those of the
-specification's formulas (`sim.formal.proofs.axi3_burst`).  `base` is the default.
+specification's formulas (`dpnet.sim.formal.proofs.axi3_burst`).  `base` is the default.
 
 What the door inside is offered it takes in the same cycle (`whatever_is_allowed_reaches_the_door`,
 `an_allowed_beat_reads_once`): it has such a manager as its own proofs assume, and what these say of
@@ -18,8 +18,8 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Mux, Signal
 from amaranth.lib.wiring import In
 
-from gateware.axi import ADDRESS_BITS, DEPTH, OKAY, RX_OFFSET, SLVERR, TX_OFFSET
-from gateware.axi3 import (
+from dpnet.gateware.doors.axi import ADDRESS_BITS, DEPTH, OKAY, RX_OFFSET, SLVERR, TX_OFFSET
+from dpnet.gateware.doors.axi3 import (
     ADDRESS,
     FIXED,
     INCR,
@@ -29,11 +29,11 @@ from gateware.axi3 import (
     Axi3Door,
     axi3_members,
 )
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
-from sim.formal.proofs.axi import read_registers
-from sim.formal.proofs.axi3_burst import Followed, Formulas, burst_invariants
-from sim.formal.proofs.fifo import level_invariants
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
+from dpnet.sim.formal.proofs.axi import read_registers
+from dpnet.sim.formal.proofs.axi3_burst import Followed, Formulas, burst_invariants
+from dpnet.sim.formal.proofs.fifo import level_invariants
 
 PAGE = 1 << ADDRESS_BITS
 WORD = 4
@@ -45,8 +45,9 @@ class Side:
     def __init__(self, only: str | None, channel: str) -> None:
         self.dut = dut = Axi3Door()
         self.h = h = Harness(dut, only=only)
-        h.drive(*(getattr(dut, name) for name, member in axi3_members().items()
-                  if member.flow == In))  # fmt: skip
+        h.drive(
+            *(getattr(dut, name) for name, member in axi3_members().items() if member.flow == In)
+        )
         h.drive(dut.i.payload, dut.i.valid, dut.o.ready)
         self._channel = channel
         self.started = self.port("valid") & self.port("ready")
@@ -84,8 +85,10 @@ class Side:
         it is how many cycles there are still at most, waits not counted."""
         h = self.h
         before = h.past(rank)
-        h.prove("leads_on_unless_others_wait", implies(h.past(self.open), Mux(
-            h.past(waits), rank <= before, rank < before)))
+        h.prove(
+            "leads_on_unless_others_wait",
+            implies(h.past(self.open), Mux(h.past(waits), rank <= before, rank < before)),
+        )
         h.prove("idle_takes_a_burst", self.port("ready") == ~self.open)
 
 
@@ -99,27 +102,51 @@ def writing(*, only: str | None = None) -> Harness:
     kept, number, beat = followed.kept, followed.number, followed.now
     allowed, good, failed = Signal(), Signal(), Signal()
     m.d.comb += allowed.eq(
-        x.inside(beat) & beat.there & (dut.s_axi_wid == kept.id) & (dut.s_axi_wlast == beat.last)
-        & ((dut.s_axi_wstrb & ~beat.lanes()) == 0))
+        x.inside(beat)
+        & beat.there
+        & (dut.s_axi_wid == kept.id)
+        & (dut.s_axi_wlast == beat.last)
+        & ((dut.s_axi_wstrb & ~beat.lanes()) == 0)
+    )
     m.d.comb += good.eq(allowed & x.names(beat, TX_OFFSET))
     m.d.sync += failed.eq(Mux(x.started, 0, failed | (w & ~good)))
     _write_invariants(x, followed, failed)
 
     all_taken = x.open & (number == beat.length)
-    h.hold("b_stays", dut.s_axi_bvalid, dut.s_axi_bready, Cat(dut.s_axi_bid, dut.s_axi_bresp),
-           given=False)
+    h.hold(
+        "b_stays",
+        dut.s_axi_bvalid,
+        dut.s_axi_bready,
+        Cat(dut.s_axi_bid, dut.s_axi_bresp),
+        given=False,
+    )
     h.prove("one_answer_after_all_beats", implies(dut.s_axi_bvalid, all_taken))
     h.prove("the_answer_has_its_id", implies(dut.s_axi_bvalid, dut.s_axi_bid == kept.id))
     h.prove("as_many_beats_as_the_address_said", implies(w, x.open & beat.there))
     offered = door.s_axi_awvalid | door.s_axi_wvalid
     h.prove("nothing_else_reaches_the_door", implies(offered, w & allowed))
-    h.prove("whatever_is_allowed_reaches_the_door", implies(w & allowed, (
-        door.s_axi_awvalid & door.s_axi_awready & door.s_axi_wvalid & door.s_axi_wready)))
-    h.prove("as_the_manager_sent_it", implies(offered, (
-        (door.s_axi_awaddr == beat.address[:ADDRESS_BITS])
-        & (door.s_axi_wdata == dut.s_axi_wdata) & (door.s_axi_wstrb == dut.s_axi_wstrb))))
-    h.prove("slverr_if_and_only_if_a_beat_failed", implies(
-        dut.s_axi_bvalid, dut.s_axi_bresp == Mux(failed, SLVERR, OKAY)))
+    h.prove(
+        "whatever_is_allowed_reaches_the_door",
+        implies(
+            w & allowed,
+            (door.s_axi_awvalid & door.s_axi_awready & door.s_axi_wvalid & door.s_axi_wready),
+        ),
+    )
+    h.prove(
+        "as_the_manager_sent_it",
+        implies(
+            offered,
+            (
+                (door.s_axi_awaddr == beat.address[:ADDRESS_BITS])
+                & (door.s_axi_wdata == dut.s_axi_wdata)
+                & (door.s_axi_wstrb == dut.s_axi_wstrb)
+            ),
+        ),
+    )
+    h.prove(
+        "slverr_if_and_only_if_a_beat_failed",
+        implies(dut.s_axi_bvalid, dut.s_axi_bresp == Mux(failed, SLVERR, OKAY)),
+    )
     _write_progress(x, followed)
     _write_covers(x, followed, w, good)
     return h
@@ -130,21 +157,26 @@ def _write_invariants(x: Side, followed: Followed, failed: Any) -> None:
     number, length, waits = followed.number, followed.now.length, at("WAIT")
     burst_invariants(h, "write_burst", kept, number - waits)
     h.invariant("fsm", at.legal & (x.open == ~at("ADDRESS")))
-    h.invariant("number", implies(at("DATA"), number < length)
-                & implies(waits, (number != 0) & (number <= length))
-                & implies(at("RESPONSE"), number == length))
+    h.invariant(
+        "number",
+        implies(at("DATA"), number < length)
+        & implies(waits, (number != 0) & (number <= length))
+        & implies(at("RESPONSE"), number == length),
+    )
     has_address, has_data = h.inside("door.has_address"), h.inside("door.has_data")
     address = h.inside("door.address")
-    h.invariant("door", (has_address == waits) & (has_data == waits)
-                & implies(door.s_axi_bvalid, waits))
+    h.invariant(
+        "door", (has_address == waits) & (has_data == waits) & implies(door.s_axi_bvalid, waits)
+    )
     sent = Formulas(h.m, kept, number - 1)
     to_tx = address[2:] == TX_OFFSET // WORD
-    h.invariant("door_address", implies(
-        waits, x.inside(sent) & (address == sent.address[:ADDRESS_BITS])))
-    h.invariant("door_answer", implies(
-        door.s_axi_bvalid, door.s_axi_bresp == Mux(to_tx, OKAY, SLVERR)))
-    h.invariant("failed", implies(
-        x.open, failed == (h.inside("failed") | (waits & ~to_tx))))
+    h.invariant(
+        "door_address", implies(waits, x.inside(sent) & (address == sent.address[:ADDRESS_BITS]))
+    )
+    h.invariant(
+        "door_answer", implies(door.s_axi_bvalid, door.s_axi_bresp == Mux(to_tx, OKAY, SLVERR))
+    )
+    h.invariant("failed", implies(x.open, failed == (h.inside("failed") | (waits & ~to_tx))))
 
 
 def _write_progress(x: Side, followed: Followed) -> None:
@@ -158,8 +190,12 @@ def _write_progress(x: Side, followed: Followed) -> None:
     within = Mux(door.s_axi_bvalid, 1, Mux(to_tx, 2 + steps, 2))
     rank = Signal(range(WRITE_CYCLES * 16 + 2))
     h.m.d.comb += rank.eq(Mux(x.open, WRITE_CYCLES * left + 1 + Mux(at("WAIT"), within, 0), 0))
-    x.leads_on(rank, (dut.s_axi_wready & ~dut.s_axi_wvalid)
-               | (dut.s_axi_bvalid & ~dut.s_axi_bready) | (sent.w_en & ~sent.w_rdy))
+    x.leads_on(
+        rank,
+        (dut.s_axi_wready & ~dut.s_axi_wvalid)
+        | (dut.s_axi_bvalid & ~dut.s_axi_bready)
+        | (sent.w_en & ~sent.w_rdy),
+    )
 
 
 def _write_covers(x: Side, followed: Followed, w: Any, good: Any) -> None:
@@ -172,17 +208,22 @@ def _write_covers(x: Side, followed: Followed, w: Any, good: Any) -> None:
     m.d.sync += bytes_of_tx.eq(bytes_of_tx + (sent.w_en & sent.w_rdy))
     with m.If(x.started):
         m.d.sync += [goods.eq(0), early.eq(0), bytes_of_tx.eq(0)]
-    m.d.sync += bytes_of_rx.eq(x.open & (
-        bytes_of_rx | (dut.s_axi_rvalid & dut.s_axi_rready & dut.s_axi_rdata[31])))
+    m.d.sync += bytes_of_rx.eq(
+        x.open & (bytes_of_rx | (dut.s_axi_rvalid & dut.s_axi_rready & dut.s_axi_rdata[31]))
+    )
     b, response = dut.s_axi_bvalid & dut.s_axi_bready, dut.s_axi_bresp
     h.cover("a_wrap_with_okay", b & (response == OKAY) & (kept.burst == WRAP) & (kept.len == 3))
-    h.cover("a_refused_beat_between_others", b & (response == SLVERR) & (kept.len == 2)
-            & (goods == 0b101) & (kept.burst == FIXED))
+    h.cover(
+        "a_refused_beat_between_others",
+        b & (response == SLVERR) & (kept.len == 2) & (goods == 0b101) & (kept.burst == FIXED),
+    )
     h.cover("an_early_wlast", b & early & (response == SLVERR) & (kept.len == 1))
     h.cover("sixteen_beats_refused", b & (response == SLVERR) & kept.len.all())
     h.cover("a_bad_burst_answered", b & beat.bad & (kept.len == 1))
-    h.cover("seven_bytes_by_a_fixed_burst", b & (response == OKAY) & (kept.burst == FIXED)
-            & (kept.len == 1) & (bytes_of_tx == 7))
+    h.cover(
+        "seven_bytes_by_a_fixed_burst",
+        b & (response == OKAY) & (kept.burst == FIXED) & (kept.len == 1) & (bytes_of_tx == 7),
+    )
     h.cover("a_byte_of_rx_read_during_a_write", bytes_of_rx & b)
 
 
@@ -211,21 +252,40 @@ def reading(*, only: str | None = None) -> Harness:
     burst_invariants(h, "read_burst", kept, number)
     h.invariant("fsm", at.legal & (x.open == ~at("ADDRESS")) & implies(x.open, beat.there))
     h.invariant("refused", implies(at("DATA"), h.inside("refused") == ~allowed))
-    h.invariant("door", (door.s_axi_rvalid == asked) & (asked == (at("DATA") & allowed))
-                & implies(asked, answer == answered))
+    h.invariant(
+        "door",
+        (door.s_axi_rvalid == asked)
+        & (asked == (at("DATA") & allowed))
+        & implies(asked, answer == answered),
+    )
 
     given = Cat(dut.s_axi_rdata, dut.s_axi_rresp)
-    h.hold("r_stays", dut.s_axi_rvalid, dut.s_axi_rready,
-           Cat(given, dut.s_axi_rid, dut.s_axi_rlast), given=False)
+    h.hold(
+        "r_stays",
+        dut.s_axi_rvalid,
+        dut.s_axi_rready,
+        Cat(given, dut.s_axi_rid, dut.s_axi_rlast),
+        given=False,
+    )
     h.prove("as_many_beats_as_were_asked_for", implies(dut.s_axi_rvalid, x.open & beat.there))
     h.prove("last_on_the_last_beat_only", implies(dut.s_axi_rvalid, dut.s_axi_rlast == beat.last))
     h.prove("every_beat_has_its_id", implies(dut.s_axi_rvalid, dut.s_axi_rid == kept.id))
-    h.prove("nothing_else_is_read", implies(door.s_axi_arvalid, (
-        allowed & ~asked & (door.s_axi_araddr == beat.address[:ADDRESS_BITS]))))
-    h.prove("an_allowed_beat_reads_once", implies(door.s_axi_arvalid, door.s_axi_arready)
-            & implies(dut.s_axi_rvalid, asked == allowed))
-    h.prove("slverr_and_no_data_if_refused", implies(
-        dut.s_axi_rvalid & ~allowed, given == Cat(Const(0, 32), Const(SLVERR, 2))))
+    h.prove(
+        "nothing_else_is_read",
+        implies(
+            door.s_axi_arvalid,
+            (allowed & ~asked & (door.s_axi_araddr == beat.address[:ADDRESS_BITS])),
+        ),
+    )
+    h.prove(
+        "an_allowed_beat_reads_once",
+        implies(door.s_axi_arvalid, door.s_axi_arready)
+        & implies(dut.s_axi_rvalid, asked == allowed),
+    )
+    h.prove(
+        "slverr_and_no_data_if_refused",
+        implies(dut.s_axi_rvalid & ~allowed, given == Cat(Const(0, 32), Const(SLVERR, 2))),
+    )
     h.prove("the_register_of_its_address", implies(dut.s_axi_rvalid & allowed, given == answered))
     h.prove("a_byte_is_gone_only_if_given", implies(received.r_en, allowed & of_rx & ~asked))
     left = Mux(x.open, beat.length - number, 0)
@@ -247,13 +307,22 @@ def _read_covers(x: Side, followed: Followed, r: Any) -> None:
         m.d.sync += refused.bit_select(place, 1).eq(dut.s_axi_rresp == SLVERR)
     ends = h.past(r & dut.s_axi_rlast)
     h.cover("two_bytes_by_a_fixed_burst", ends & (given == 0b11) & (kept.burst == FIXED))
-    h.cover("all_registers_by_one_burst", ends & (kept.burst == INCR) & (kept.len == 3)
-            & (refused == 0b0100) & (given == 0b1000))
-    h.cover("a_wrap_with_a_refused_beat", ends & (kept.burst == WRAP) & (kept.len == 3)
-            & (refused == 0b0010) & (given == 0b0100))
+    h.cover(
+        "all_registers_by_one_burst",
+        ends & (kept.burst == INCR) & (kept.len == 3) & (refused == 0b0100) & (given == 0b1000),
+    )
+    h.cover(
+        "a_wrap_with_a_refused_beat",
+        ends & (kept.burst == WRAP) & (kept.len == 3) & (refused == 0b0010) & (given == 0b0100),
+    )
     h.cover("a_bad_burst_refused", ends & followed.now.bad & (kept.len == 1) & (refused == 0b11))
-    h.cover("a_part_of_rx_refused", ends & (kept.size == 1) & (refused == 1)
-            & x.names(Formulas(m, kept, Const(0, 1)), RX_OFFSET))
+    h.cover(
+        "a_part_of_rx_refused",
+        ends
+        & (kept.size == 1)
+        & (refused == 1)
+        & x.names(Formulas(m, kept, Const(0, 1)), RX_OFFSET),
+    )
 
 
 PROOFS = (

@@ -1,6 +1,6 @@
 """AXI3 bursts by the formulas of the specification (AMBA AXI3, section 4.5), each beat from the
-start address and its number alone; `gateware.axi3.Burst`, which goes from beat to beat, is proved
-against them.
+start address and its number alone; `dpnet.gateware.doors.axi3.Burst`, which goes from beat to beat,
+is proved against them.
 
 Nothing is assumed of who uses it: `load` and `step` come when they like, and what is said of a beat
 holds wherever a burst has one of that number.
@@ -12,9 +12,9 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 
-from gateware.axi3 import ADDRESS, FIXED, RESERVED, WRAP, Burst
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.doors.axi3 import ADDRESS, FIXED, RESERVED, WRAP, Burst
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
 
 BUS_BYTES = 4
 SIZES = (1, 2, 4)
@@ -44,15 +44,19 @@ class Formulas:
                 m.d.comb += boundary.eq(kept.addr // size_of_all * size_of_all)
         beyond = later >= boundary + total
         first = (number == 0) | (kept.burst == FIXED)
-        m.d.comb += self.address.eq(Mux(first, kept.addr, Mux(
-            (kept.burst == WRAP) & beyond, later - total, later)))
+        m.d.comb += self.address.eq(
+            Mux(first, kept.addr, Mux((kept.burst == WRAP) & beyond, later - total, later))
+        )
         width = Const(1, 3) << size
         floor = kept.addr // BUS_BYTES * BUS_BYTES
         self.lower = self.address % BUS_BYTES
         self.upper = Mux(first, aligned + width - 1 - floor, self.lower + width - 1)
         odd_length = ~_among(self.length, WRAP_LENGTHS)
-        self.bad = (kept.size > 2) | (kept.burst == RESERVED) | ((kept.burst == WRAP) & (
-            odd_length | (aligned != kept.addr)))
+        self.bad = (
+            (kept.size > 2)
+            | (kept.burst == RESERVED)
+            | ((kept.burst == WRAP) & (odd_length | (aligned != kept.addr)))
+        )
 
     def lanes(self) -> Any:
         """The byte lanes that the beat may touch, one bit each."""
@@ -75,6 +79,7 @@ class Followed:
 
 def burst_invariants(h: Harness, path: str, kept: Any, number: Any) -> None:
     """The `Burst` at `path` shows beat `number` of the burst `kept`."""
+
     def inside(name: str) -> Any:
         return h.inside(f"{path}.{name}" if path else name)
 
@@ -82,8 +87,9 @@ def burst_invariants(h: Harness, path: str, kept: Any, number: Any) -> None:
     beat = Formulas(h.m, kept, number)
     h.invariant(f"{name}_kept", inside("held").as_value() == kept.as_value())
     h.invariant(f"{name}_left", implies(beat.there, inside("left") == kept.len - number))
-    h.invariant(f"{name}_address", implies(
-        beat.there & ~beat.bad, inside("address") == beat.address))
+    h.invariant(
+        f"{name}_address", implies(beat.there & ~beat.bad, inside("address") == beat.address)
+    )
 
 
 def counting(**options: str | None) -> Harness:
@@ -104,8 +110,10 @@ def counting(**options: str | None) -> Harness:
     wraps = here & (kept.burst == WRAP) & (dut.address < kept.addr)
     h.cover("a_wrap_around_a_full_container", wraps & (number == 2) & (kept.size == 2))
     h.cover("a_wrap_at_the_end_of_memory", wraps & kept.addr[6:].all())
-    h.cover("an_unaligned_start", here & (number == 1) & (kept.addr[:2] == 3) & (kept.size == 2)
-            & (dut.address[:2] == 0))
+    h.cover(
+        "an_unaligned_start",
+        here & (number == 1) & (kept.addr[:2] == 3) & (kept.size == 2) & (dut.address[:2] == 0),
+    )
     h.cover("sixteen_beats", here & beat.last & (number == 15))
     return h
 
@@ -115,6 +123,11 @@ def _among(value: Any, values: tuple[int, ...]) -> Any:
 
 
 PROOFS = (
-    Proof("axi3-burst", "AXI3 bursts: addresses and lanes as the specification's formulas say",
-          counting, 1, 20),
+    Proof(
+        "axi3-burst",
+        "AXI3 bursts: addresses and lanes as the specification's formulas say",
+        counting,
+        1,
+        20,
+    ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Mux, Signal
 
-from gateware.link.checker import ADDRESS_BITS, COUNT_BITS, StoreChecker
-from sim.formal.crc import ONES, after_word
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.link.checker import ADDRESS_BITS, COUNT_BITS, StoreChecker
+from dpnet.sim.formal.crc import ONES, after_word
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
 
 
 def checking(**options: str | None) -> Harness:
@@ -15,8 +15,16 @@ def checking(**options: str | None) -> Harness:
     dut = StoreChecker()
     h = Harness(dut, **options)
     m = h.m
-    h.drive(dut.clear, dut.start, dut.address, dut.count, dut.r_valid, dut.r_data,
-            dut.image_clear, dut.image_word)
+    h.drive(
+        dut.clear,
+        dut.start,
+        dut.address,
+        dut.count,
+        dut.r_valid,
+        dut.r_data,
+        dut.image_clear,
+        dut.image_word,
+    )
     answers = Signal(COUNT_BITS)
     h.assume(implies(dut.start, ~dut.busy & (dut.count != 0)))
     h.assume(implies(dut.image_word, dut.r_valid & ~dut.busy))
@@ -34,8 +42,12 @@ def checking(**options: str | None) -> Harness:
         expected = Mux(clear, ONES, Mux(word, following, register))
         h.prove(name, register == h.past(expected, init=ONES))
     h.prove("crcs_are_inverted", (dut.crc == ~crc) & (dut.image_crc == ~image))
-    start, wanted, asked, got = (Signal(ADDRESS_BITS), Signal(COUNT_BITS), Signal(COUNT_BITS),
-                                 Signal(COUNT_BITS))  # fmt: skip
+    start, wanted, asked, got = (
+        Signal(ADDRESS_BITS),
+        Signal(COUNT_BITS),
+        Signal(COUNT_BITS),
+        Signal(COUNT_BITS),
+    )
     with m.If(dut.start):
         m.d.sync += [start.eq(dut.address), wanted.eq(dut.count), asked.eq(0), got.eq(0)]
     with m.Else():
@@ -45,8 +57,10 @@ def checking(**options: str | None) -> Harness:
     h.invariant("got", (wait == wanted - got) & (got <= asked))
     h.invariant("on_their_way", implies(dut.busy, answers == asked - got))
     h.invariant("address", implies(wanted != 0, dut.read_address == (start + asked)[:ADDRESS_BITS]))
-    h.prove("reads_the_words_of_the_range", implies(
-        dut.read, (dut.read_address == (start + asked)[:ADDRESS_BITS]) & (asked < wanted)))
+    h.prove(
+        "reads_the_words_of_the_range",
+        implies(dut.read, (dut.read_address == (start + asked)[:ADDRESS_BITS]) & (asked < wanted)),
+    )
     h.prove("busy_until_all_are_there", dut.busy == (got != wanted))
     h.cover("a_range_of_three_words", (got == 3) & (wanted == 3))
     return h

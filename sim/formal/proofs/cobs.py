@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Mux, Signal
 
-from gateware.link.cobs import CobsDecoder
-from sim.formal.harness import Harness, Together, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.link.cobs import CobsDecoder
+from dpnet.sim.formal.harness import Harness, Together, implies
+from dpnet.sim.formal.proof import Proof
 
 PLACE_BITS = 16
 
@@ -42,13 +42,14 @@ def decoding(**options: str | None) -> Harness:
     h.invariant("an_empty_frame_is_as_after_reset", implies(empty, (left == 0) & after_full))
 
     o = dut.o
-    h.prove("a_beat_for_every_byte_that_stands_for_one",
-            implies(dut.i.valid, o.valid == expected))
+    h.prove("a_beat_for_every_byte_that_stands_for_one", implies(dut.i.valid, o.valid == expected))
     h.prove("no_beat_without_a_byte", implies(~dut.i.valid, ~o.valid))
     h.prove("a_byte_is_taken_with_its_beat", implies(taken & expected, o.valid & o.ready))
     h.prove("every_byte_is_taken_if_beats_are", implies(o.ready, dut.i.ready))
-    h.prove("the_beat_is_the_byte", implies(
-        o.valid & ~o.payload.end, o.payload.data == Mux(is_code, 0, byte)))
+    h.prove(
+        "the_beat_is_the_byte",
+        implies(o.valid & ~o.payload.end, o.payload.data == Mux(is_code, 0, byte)),
+    )
     h.prove("frames_end_at_00", implies(o.valid, o.payload.end == (byte == 0)))
     h.prove("good_if_no_block_is_cut", implies(o.valid, o.payload.good == ((byte == 0) & is_code)))
     h.hold("a_beat_stays_until_it_is_taken", o.valid, o.ready, o.payload, given=False)
@@ -66,20 +67,25 @@ def resynchronization(**options: str | None) -> Harness:
     together = Signal()
     h.drive(used.i.payload, used.i.valid, used.o.ready)
     h.m.d.comb += [
-        fresh.i.payload.eq(used.i.payload), fresh.i.valid.eq(used.i.valid & together),
+        fresh.i.payload.eq(used.i.payload),
+        fresh.i.valid.eq(used.i.valid & together),
         fresh.o.ready.eq(used.o.ready),
-    ]  # fmt: skip
+    ]
     with h.m.If(used.i.valid & used.i.ready & (used.i.payload == 0)):
         h.m.d.sync += together.eq(1)
     for name in ("left", "inside", "implied"):
         a, b = h.inside(f"used.{name}"), h.inside(f"fresh.{name}")
         h.invariant(f"same_{name}", implies(together, a == b))
         h.invariant(f"fresh_{name}", implies(~together, b == 0))
-    h.prove("after_any_00_as_after_reset", implies(
-        together & used.i.valid,
-        (used.o.valid == fresh.o.valid) & (used.i.ready == fresh.i.ready)
-        & (used.o.payload.as_value() == fresh.o.payload.as_value()),
-    ))  # fmt: skip
+    h.prove(
+        "after_any_00_as_after_reset",
+        implies(
+            together & used.i.valid,
+            (used.o.valid == fresh.o.valid)
+            & (used.i.ready == fresh.i.ready)
+            & (used.o.payload.as_value() == fresh.o.payload.as_value()),
+        ),
+    )
     was_cut = Signal()
     with h.m.If(used.o.valid & used.o.ready & used.o.payload.end & ~used.o.payload.good):
         h.m.d.sync += was_cut.eq(1)

@@ -11,18 +11,30 @@ from typing import Any
 
 from amaranth.hdl import Cat, Mux, Signal, signed
 
-from gateware.lane import Lane
-from gateware.segment import drain_row
-from gateware.sequencer import Sequencer
-from model.engine import EngineParameters
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.array.lane import Lane
+from dpnet.gateware.array.segment import drain_row
+from dpnet.gateware.core.sequencer import Sequencer
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
 
 FULL = EngineParameters()
 SMALL = EngineParameters(
-    stages=2, columns=2, segments=1, index_bits=2, activation_bits=4, entry_bits=4, max_columns=4,
-    index_depth=16, slots=4, result_slots=4, vector_words=8, layers=4, bank=2, row_beats=2,
-)  # fmt: skip
+    stages=2,
+    columns=2,
+    segments=1,
+    index_bits=2,
+    activation_bits=4,
+    entry_bits=4,
+    max_columns=4,
+    index_depth=16,
+    slots=4,
+    result_slots=4,
+    vector_words=8,
+    layers=4,
+    bank=2,
+    row_beats=2,
+)
 OPEN_TILES = 200
 """Tiles on their way through the array at once, which it keeps far below: a tile is done within
 `array_cycles` of its first beat."""
@@ -47,8 +59,10 @@ def bucket(*, engine: EngineParameters, only: str | None = None) -> Harness:
     with h.m.Elif(here):
         h.m.d.sync += [added.eq(0), count.eq(0), at_drain.eq(held)]
     least = -(1 << engine.activation_bits - 1)
-    h.invariant("sum", (added >= least * count) & (added <= (-least - 1) * count)
-                & (count <= engine.max_columns))
+    h.invariant(
+        "sum",
+        (added >= least * count) & (added <= (-least - 1) * count) & (count <= engine.max_columns),
+    )
     h.invariant("modulo", (held - at_drain)[: engine.sum_bits] == added[: engine.sum_bits])
     gain = Signal(signed(engine.sum_bits))
     h.m.d.comb += gain.eq(held - at_drain)
@@ -73,9 +87,18 @@ class Run:
         self.h = h = Harness(dut, only=only)
         self.at, self.layer = h.state(), dut.layer
         h.drive(
-            dut.start, dut.first, dut.last, dut.last_vector, dut.released, dut.layer_data,
-            dut.settled, dut.nonfinite, dut.sigma, dut.result_done, dut.copied,
-        )  # fmt: skip
+            dut.start,
+            dut.first,
+            dut.last,
+            dut.last_vector,
+            dut.released,
+            dut.layer_data,
+            dut.settled,
+            dut.nonfinite,
+            dut.sigma,
+            dut.result_done,
+            dut.copied,
+        )
         h.assume(implies(dut.start, ~dut.busy))
         read = dut.layer.shape()(dut.layer_data)
         h.assume(_well_formed(read, engine))
@@ -88,8 +111,12 @@ class Run:
 
 
 def _well_formed(layer: Any, engine: EngineParameters) -> Any:
-    return ((layer.beats != 0) & (layer.tiles != 0) & (layer.last_k < engine.buckets)
-            & implies(layer.streams, layer.stream != 0))  # fmt: skip
+    return (
+        (layer.beats != 0)
+        & (layer.tiles != 0)
+        & (layer.last_k < engine.buckets)
+        & implies(layer.streams, layer.stream != 0)
+    )
 
 
 def sequencing(*, engine: EngineParameters, only: str | None = None) -> Harness:
@@ -103,17 +130,32 @@ def sequencing(*, engine: EngineParameters, only: str | None = None) -> Harness:
     ]
     working = at("PREPARE", "READY", "BEATS", "DRAIN")
     _counters(run, beats, drained)
-    h.prove("buckets_in_order_each_once", implies(
-        command.drain, (command.address == drain_row(engine) + drained)
-        & (command.first == (drained == 0))
-        & implies(at("DRAIN"), (drained <= layer.last_k)
-                  & (command.last == (drained == layer.last_k)))))
-    h.prove("a_drain_is_whole", implies(h.past(command.drain) & ~command.drain, drained == Mux(
-        h.past(at("DRAIN")), layer.last_k + 1, engine.buckets)))
-    h.prove("a_tile_is_drained_after_its_beats", implies(
-        at("DRAIN") & (drained == 0), beats == layer.beats))
-    h.prove("beats_and_drains_apart", ~(command.beat & command.drain) & implies(
-        command.beat, beats < layer.beats))
+    h.prove(
+        "buckets_in_order_each_once",
+        implies(
+            command.drain,
+            (command.address == drain_row(engine) + drained)
+            & (command.first == (drained == 0))
+            & implies(
+                at("DRAIN"), (drained <= layer.last_k) & (command.last == (drained == layer.last_k))
+            ),
+        ),
+    )
+    h.prove(
+        "a_drain_is_whole",
+        implies(
+            h.past(command.drain) & ~command.drain,
+            drained == Mux(h.past(at("DRAIN")), layer.last_k + 1, engine.buckets),
+        ),
+    )
+    h.prove(
+        "a_tile_is_drained_after_its_beats",
+        implies(at("DRAIN") & (drained == 0), beats == layer.beats),
+    )
+    h.prove(
+        "beats_and_drains_apart",
+        ~(command.beat & command.drain) & implies(command.beat, beats < layer.beats),
+    )
     whole = h.inside("open_tiles")
     h.prove("as_many_results_as_tiles", run.owed + h.inside("results") == whole * run.per_tile)
     _progress(run)
@@ -128,22 +170,50 @@ def _counters(run: Run, beats: Any, drained: Any) -> None:
     left, last, count = (h.inside(n) for n in ("_left_beats", "_last_beat", "_count"))
     tiles = h.inside("_left_tiles")
     h.invariant("fsm", at.legal)
-    h.invariant("beats", implies(at("BEATS"), (left != 0) & (left <= layer.beats)
-                & (last == (left == 1)) & (beats == layer.beats - left)))
-    h.invariant("beats_to_come", implies(at("READY", "DRAIN"), (left == layer.beats)
-                & (last == (left == 1))))
+    h.invariant(
+        "beats",
+        implies(
+            at("BEATS"),
+            (left != 0)
+            & (left <= layer.beats)
+            & (last == (left == 1))
+            & (beats == layer.beats - left),
+        ),
+    )
+    h.invariant(
+        "beats_to_come",
+        implies(at("READY", "DRAIN"), (left == layer.beats) & (last == (left == 1))),
+    )
     h.invariant("no_beats_yet", implies(at("READY"), beats == 0))
-    h.invariant("drain", implies(at("DRAIN"), (count == drained) & (count <= layer.last_k)
-                & (h.inside("_drained") == (count == layer.last_k))
-                & implies(count == 0, beats == layer.beats)))
-    h.invariant("flush", implies(at("FLUSH"), implies(count <= engine.buckets, drained == count)
-                & (count <= engine.flush_cycles)))
-    h.invariant("others", implies(~at("DRAIN", "FLUSH"), implies(drained != 0, h.past(
-        at("DRAIN", "FLUSH")))))
-    h.invariant("idle", implies(at("BEATS") & h.past(at("BEATS")), drained == 0)
-                & implies(at("IDLE"), (count == 0) | h.past(~at("IDLE"), init=0)))
-    h.invariant("tiles", implies(at("READY", "BEATS", "DRAIN"), (tiles != 0)
-                & (tiles <= layer.tiles)))
+    h.invariant(
+        "drain",
+        implies(
+            at("DRAIN"),
+            (count == drained)
+            & (count <= layer.last_k)
+            & (h.inside("_drained") == (count == layer.last_k))
+            & implies(count == 0, beats == layer.beats),
+        ),
+    )
+    h.invariant(
+        "flush",
+        implies(
+            at("FLUSH"),
+            implies(count <= engine.buckets, drained == count) & (count <= engine.flush_cycles),
+        ),
+    )
+    h.invariant(
+        "others",
+        implies(~at("DRAIN", "FLUSH"), implies(drained != 0, h.past(at("DRAIN", "FLUSH")))),
+    )
+    h.invariant(
+        "idle",
+        implies(at("BEATS") & h.past(at("BEATS")), drained == 0)
+        & implies(at("IDLE"), (count == 0) | h.past(~at("IDLE"), init=0)),
+    )
+    h.invariant(
+        "tiles", implies(at("READY", "BEATS", "DRAIN"), (tiles != 0) & (tiles <= layer.tiles))
+    )
     for name, fact in (
         ("one_bucket", h.inside("_one_bucket") == (layer.last_k == 0)),
         ("one_beat", h.inside("_one_beat") == (layer.beats == 1)),
@@ -151,8 +221,14 @@ def _counters(run: Run, beats: Any, drained: Any) -> None:
     ):
         h.invariant(name, implies(at("READY", "BEATS", "DRAIN"), fact))
     h.invariant("last_tile", implies(at("DRAIN"), h.inside("_last_tile") == (tiles == 1)))
-    h.invariant("last_round", implies(at("DRAIN"), h.inside("_last_round") == Mux(
-        layer.streams, h.inside("_stream_left") == 0, h.inside("_vectors") == 0)))
+    h.invariant(
+        "last_round",
+        implies(
+            at("DRAIN"),
+            h.inside("_last_round")
+            == Mux(layer.streams, h.inside("_stream_left") == 0, h.inside("_vectors") == 0),
+        ),
+    )
     h.invariant("results", h.inside("results") < run.per_tile)
     h.invariant("open", h.inside("open_tiles") <= OPEN_TILES + 1)
 
@@ -167,32 +243,44 @@ def _progress(run: Run) -> None:
     phase = Mux(at("READY"), 2, at("BEATS"))
     stream_phase = Mux(at("BEATS"), 2, at("DRAIN"))
     rank = Signal(32)
-    h.m.d.comb += rank.eq(Mux(
-        layer.streams, Cat(stream_phase[:2], stream_left),
-        Cat(phase[:2], tiles, (2 * vectors - due)[:11])))
+    h.m.d.comb += rank.eq(
+        Mux(
+            layer.streams,
+            Cat(stream_phase[:2], stream_left),
+            Cat(phase[:2], tiles, (2 * vectors - due)[:11]),
+        )
+    )
     inside = at("READY", "BEATS", "DRAIN")
     stays = run.at.signal == h.past(run.at.signal)
     h.invariant("vectors_to_come", implies(at("READY") & due & ~layer.streams, vectors != 0))
     h.invariant("due_in_ready_only", implies(at("BEATS", "DRAIN"), ~due))
     h.invariant("stream_to_come", implies(at("READY") & layer.streams, stream_left != 0))
-    h.prove("every_tile_leads_on", implies(
-        inside & h.past(inside) & ~(stays & ~h.past(at("DRAIN")) & ~at("DRAIN")),
-        (rank < h.past(rank)) | (stays & (rank == h.past(rank)))))
+    h.prove(
+        "every_tile_leads_on",
+        implies(
+            inside & h.past(inside) & ~(stays & ~h.past(at("DRAIN")) & ~at("DRAIN")),
+            (rank < h.past(rank)) | (stays & (rank == h.past(rank))),
+        ),
+    )
     left, count = h.inside("_left_beats"), h.inside("_count")
-    h.prove("beats_and_drains_go_on", implies(stays & at("BEATS"), left < h.past(left))
-            & implies(stays & at("DRAIN"), (count > h.past(count)) | (rank < h.past(rank))))
+    h.prove(
+        "beats_and_drains_go_on",
+        implies(stays & at("BEATS"), left < h.past(left))
+        & implies(stays & at("DRAIN"), (count > h.past(count)) | (rank < h.past(rank))),
+    )
     h.invariant("launched", implies(run.dut.launched, at("BEATS")))
     gap, pace = h.inside("_left_gap"), h.inside("pace")
     scan, settle = h.inside("left@_scan"), h.inside("settle")
     # A row of the scan sets `settle` again: rows weigh more than all that it is set to.
     scanning = Mux(scan != 0, 8 * scan + 32, 2 * settle)
-    measure = (gap + scanning + 2 * pace + h.inside("_paced")
-               + ~h.inside("_scanned").bool())
+    measure = gap + scanning + 2 * pace + h.inside("_paced") + ~h.inside("_scanned").bool()
     steps = Signal(20)
     h.m.d.comb += steps.eq(measure)
     waits = ~h.inside("_released")
-    h.prove("ready_goes_on_when_released", implies(
-        stays & at("READY"), (steps < h.past(steps)) | h.past(waits)))
+    h.prove(
+        "ready_goes_on_when_released",
+        implies(stays & at("READY"), (steps < h.past(steps)) | h.past(waits)),
+    )
     done = Signal(3)
     h.m.d.sync += done.eq(Mux(at("WAIT") & (run.owed == 0), done + ~done.all(), 0))
     h.invariant("none_is_seen", implies(done != 0, h.inside("none") | ~at("WAIT")))
@@ -200,16 +288,33 @@ def _progress(run: Run) -> None:
     number, following, final = (h.inside(n) for n in ("_number", "_following", "final"))
     h.invariant("following", implies(~at("IDLE", "FLUSH"), following == (number + 1)[:8]))
     to_come = (final - number)[:8]
-    h.prove("layers_come_to_an_end", implies(
-        at("DECODE") & h.past(at("WAIT", "COPY")), to_come < h.past(to_come)))
+    h.prove(
+        "layers_come_to_an_end",
+        implies(at("DECODE") & h.past(at("WAIT", "COPY")), to_come < h.past(to_come)),
+    )
     h.prove("a_copy_ends_when_copied", implies(h.past(at("COPY") & run.dut.copied), ~at("COPY")))
 
 
 PROOFS = (
-    Proof("lane-4", "lane for 4 values of 4 bits: no bucket overflows, drains are exact",
-          partial(bucket, engine=SMALL), 1, 8),
-    Proof("lane", f"lane for {FULL.max_columns} values of {FULL.activation_bits} bits: the same",
-          partial(bucket, engine=FULL), 1, like="lane-4"),
-    Proof("drain", "sequencer: every bucket drained once, no deadlock",
-          partial(sequencing, engine=SMALL), 1, 40),
+    Proof(
+        "lane-4",
+        "lane for 4 values of 4 bits: no bucket overflows, drains are exact",
+        partial(bucket, engine=SMALL),
+        1,
+        8,
+    ),
+    Proof(
+        "lane",
+        f"lane for {FULL.max_columns} values of {FULL.activation_bits} bits: the same",
+        partial(bucket, engine=FULL),
+        1,
+        like="lane-4",
+    ),
+    Proof(
+        "drain",
+        "sequencer: every bucket drained once, no deadlock",
+        partial(sequencing, engine=SMALL),
+        1,
+        40,
+    ),
 )

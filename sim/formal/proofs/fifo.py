@@ -8,12 +8,12 @@ from typing import Any
 from amaranth.hdl import Mux, Signal
 from amaranth.lib.fifo import SyncFIFOBuffered
 
-from gateware.axi import DEPTH
-from gateware.uart import RECEIVE_DEPTH
-from model.engine import ceil_log2
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
-from sim.formal.sby import GOES_ON
+from dpnet.gateware.doors.axi import DEPTH
+from dpnet.gateware.doors.uart import RECEIVE_DEPTH
+from dpnet.model.engine.parameters import ceil_log2
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
+from dpnet.sim.formal.sby import GOES_ON
 
 COUNT_BITS = 16
 
@@ -39,14 +39,17 @@ def queueing(*, depth: int, only: str | None = None) -> Harness:
     stored = h.word("storage", Mux(place >= inner, place - inner, place)[: ceil_log2(inner)])
     h.invariant("numbers", (put - taken)[:COUNT_BITS] == dut.level)
     h.invariant("there", there == (before < dut.level))
-    h.invariant("stored", implies(
-        there, Mux((before == 0) & dut.r_rdy, dut.r_data, stored) == byte))
-    h.prove("as_they_went_in", implies(
-        dut.r_rdy & (taken == watched), there & (dut.r_data == byte)))
+    h.invariant(
+        "stored", implies(there, Mux((before == 0) & dut.r_rdy, dut.r_data, stored) == byte)
+    )
+    h.prove(
+        "as_they_went_in", implies(dut.r_rdy & (taken == watched), there & (dut.r_data == byte))
+    )
     h.prove("never_more_than_fit", (dut.level <= depth) & ((put - taken)[:COUNT_BITS] <= depth))
     h.prove("room_after_a_byte_is_taken", implies(h.past(takes), dut.w_rdy))
-    h.prove("a_byte_shows_a_cycle_later", implies(h.past(dut.level != 0) & ~h.past(takes),
-                                                   dut.r_rdy))
+    h.prove(
+        "a_byte_shows_a_cycle_later", implies(h.past(dut.level != 0) & ~h.past(takes), dut.r_rdy)
+    )
     h.cover("a_full_fifo", (dut.level == depth) & ~dut.w_rdy)
     h.cover("a_byte_taken_after_it_was_full", takes & (taken == depth))
     return h
@@ -54,6 +57,7 @@ def queueing(*, depth: int, only: str | None = None) -> Harness:
 
 def level_invariants(h: Harness, path: str, depth: int) -> None:
     """Where the pointers of the FIFO at `path` may be."""
+
     def inside(name: str) -> Any:
         return h.inside(f"{path}.{name}" if path else name)
 
@@ -62,16 +66,30 @@ def level_invariants(h: Harness, path: str, depth: int) -> None:
     name = path.replace(".", "_") or "fifo"
     ahead = produce - consume
     h.invariant(f"{name}_pointers", (produce < inner) & (consume < inner) & (level <= inner))
-    h.invariant(f"{name}_level", (level == Mux(produce >= consume, ahead, ahead + inner))
-                | ((produce == consume) & (level == inner)))
+    h.invariant(
+        f"{name}_level",
+        (level == Mux(produce >= consume, ahead, ahead + inner))
+        | ((produce == consume) & (level == inner)),
+    )
 
 
 if RECEIVE_DEPTH != DEPTH:
     raise AssertionError(f"the doors' FIFOs have {DEPTH} and {RECEIVE_DEPTH} bytes")
 
 PROOFS = (
-    Proof("fifo-8", "FIFO of 8 bytes: no byte lost, doubled or out of order",
-          partial(queueing, depth=8), 1, 20),
-    Proof("fifo", f"FIFO of the doors, {DEPTH} bytes: the same", partial(queueing, depth=DEPTH), 1,
-          like="fifo-8", engine=GOES_ON),
+    Proof(
+        "fifo-8",
+        "FIFO of 8 bytes: no byte lost, doubled or out of order",
+        partial(queueing, depth=8),
+        1,
+        20,
+    ),
+    Proof(
+        "fifo",
+        f"FIFO of the doors, {DEPTH} bytes: the same",
+        partial(queueing, depth=DEPTH),
+        1,
+        like="fifo-8",
+        engine=GOES_ON,
+    ),
 )

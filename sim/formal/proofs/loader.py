@@ -13,14 +13,14 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal
 
-from gateware.bus import BUS_LATENCY
-from gateware.link import checker, endpoint
-from gateware.link.endpoint import Endpoint
-from gateware.link.history import TxidHistory
-from gateware.link.receiver import PAYLOAD_WORDS, FrameReceiver
-from gateware.link.registerfile import RegisterFile
-from gateware.link.responder import Responder
-from gateware.registers import (
+from dpnet.gateware.link import checker, endpoint
+from dpnet.gateware.link.endpoint import Endpoint
+from dpnet.gateware.link.history import TxidHistory
+from dpnet.gateware.link.receiver import PAYLOAD_WORDS, FrameReceiver
+from dpnet.gateware.link.registerfile import RegisterFile
+from dpnet.gateware.link.responder import Responder
+from dpnet.gateware.parts.bus import BUS_LATENCY
+from dpnet.gateware.registers import (
     BY_NAME,
     IDENTITY,
     MAX_PAYLOAD,
@@ -34,10 +34,10 @@ from gateware.registers import (
     State,
     Status,
 )
-from sim.formal.harness import COVERS, Harness, implies
-from sim.formal.proof import Proof
-from sim.formal.proofs.fifo import level_invariants
-from sim.formal.stub import without
+from dpnet.sim.formal.harness import COVERS, Harness, implies
+from dpnet.sim.formal.proof import Proof
+from dpnet.sim.formal.proofs.fifo import level_invariants
+from dpnet.sim.formal.stub import without
 
 DEEP = ("valid_only_after_a_good_commit", "a_good_commit_makes_valid", "no_run_beside_another")
 """Properties that break only after a whole load."""
@@ -73,8 +73,10 @@ class Loader:
         range number `watched`, are looked at again; other words may be anything each time."""
         h, receiver = self.h, self.receiver
         h.drive(receiver.valid, receiver.header, receiver.dropped)
-        self.first_word, self.pair = h.free(32, "first_word"), (
-            h.free(32, "range_address"), h.free(32, "range_count"))
+        self.first_word, self.pair = (
+            h.free(32, "first_word"),
+            (h.free(32, "range_address"), h.free(32, "range_count")),
+        )
         self.watched = h.constant(range(MAX_RANGES), "watched_range")
         self.asked_for = h.past(receiver.address)
         kept = Cat(receiver.header.as_value(), self.first_word, *self.pair)
@@ -129,17 +131,27 @@ class Loader:
         valid = self.state == State.VALID
         for fact in (
             implies(self.state == State.EMPTY, request.operation == Operation.BEGIN),
-            implies(self.state == State.LOADING,
-                    writes | self.committing | (request.operation == Operation.BEGIN)),
+            implies(
+                self.state == State.LOADING,
+                writes | self.committing | (request.operation == Operation.BEGIN),
+            ),
             implies(valid, writes | self.committing),
-            request.offset == Mux(
-                writes, Mux(valid, BY_NAME["START"].offset, Region.IMAGE_FIRST << REGION_SHIFT), 0),
-            request.version == VERSION, request.epoch == 1, request.flags == 0,
-            request.length == Mux(request.operation == Operation.COMMIT, load, Mux(
-                writes, 4, 0)),
-            self.receiver.valid, self.rests, self.bus.r_data == 0, self.watched == 0,
-            self.pair[0] == address, ~self.core.errors.any(), self.receiver.header.txid == 0,
-        ):  # fmt: skip
+            request.offset
+            == Mux(
+                writes, Mux(valid, BY_NAME["START"].offset, Region.IMAGE_FIRST << REGION_SHIFT), 0
+            ),
+            request.version == VERSION,
+            request.epoch == 1,
+            request.flags == 0,
+            request.length == Mux(request.operation == Operation.COMMIT, load, Mux(writes, 4, 0)),
+            self.receiver.valid,
+            self.rests,
+            self.bus.r_data == 0,
+            self.watched == 0,
+            self.pair[0] == address,
+            ~self.core.errors.any(),
+            self.receiver.header.txid == 0,
+        ):
             h.hint(fact, COVERS, *DEEP, waiting)
         h.hint(self.pair[1] == 1, COVERS, *DEEP)
         h.hint(self.pair[1] == words, waiting)
@@ -152,12 +164,20 @@ class Loader:
         self.own = request.epoch == self.epoch
         self.in_image = (self.region >= Region.IMAGE_FIRST) & (self.region <= Region.IMAGE_LAST)
         loading = self.own & (self.state == State.LOADING)
-        self.streamed = (self.own & (self.state == State.VALID) & (request.flags & STREAM).any()
-                         & self.in_image & (self.region != Region.LAYERS))  # fmt: skip
+        self.streamed = (
+            self.own
+            & (self.state == State.VALID)
+            & (request.flags & STREAM).any()
+            & self.in_image
+            & (self.region != Region.LAYERS)
+        )
         self.may_write_image = loading | self.streamed
         self.span = (
-            ~request.offset[:2].any() & ~request.length[:2].any() & (request.length != 0)
-            & (request.length <= MAX_PAYLOAD) & (self.region <= Region.RESULT)
+            ~request.offset[:2].any()
+            & ~request.length[:2].any()
+            & (request.length != 0)
+            & (request.length <= MAX_PAYLOAD)
+            & (self.region <= Region.RESULT)
             & (self.low + request.length <= 1 << REGION_SHIFT)
         )
         self.committing = request.operation == Operation.COMMIT
@@ -198,36 +218,73 @@ def _invariants(x: Loader) -> None:
     h.invariant("state", (x.state <= State.VALID) & ((x.state == State.EMPTY) == (x.epoch == 0)))
     h.invariant("request", implies(~at("IDLE"), x.receiver.valid))
     h.invariant("examine", implies(at("EXAMINE"), position == 0))
-    h.invariant("write", implies(at("WRITE"), is_ok & x.span
-                & (request.operation == Operation.WRITE) & (request.version == VERSION)
-                & (position >= 1) & (position <= length)))
+    h.invariant(
+        "write",
+        implies(
+            at("WRITE"),
+            is_ok
+            & x.span
+            & (request.operation == Operation.WRITE)
+            & (request.version == VERSION)
+            & (position >= 1)
+            & (position <= length),
+        ),
+    )
     written = Array([register.access in ("write", "start") for register in REGISTERS])
-    h.invariant("write_register", implies(
-        at("WRITE") & x.in_registers,
-        (length == 1) & (x.low < 4 * len(REGISTERS)) & written[x.low[2:9]]))
+    h.invariant(
+        "write_register",
+        implies(
+            at("WRITE") & x.in_registers,
+            (length == 1) & (x.low < 4 * len(REGISTERS)) & written[x.low[2:9]],
+        ),
+    )
     h.invariant("write_image", implies(at("WRITE") & x.in_image, x.may_write_image))
-    h.invariant("write_others", implies(
-        at("WRITE") & ~x.in_registers & ~x.streamed, ~x.core.busy))
-    h.invariant("begin", implies(at("BEGIN"), (request.operation == Operation.BEGIN)
-                & (request.epoch != 0)))
+    h.invariant("write_others", implies(at("WRITE") & ~x.in_registers & ~x.streamed, ~x.core.busy))
+    h.invariant(
+        "begin", implies(at("BEGIN"), (request.operation == Operation.BEGIN) & (request.epoch != 0))
+    )
     summing = at("ADDRESS", "COUNT", "SUM", "SUMMED")
-    h.invariant("commit", implies(at("COMMIT") | summing & x.committing, x.own
-                & (request.length[:3] == 4) & (x.ranges >= 1) & (x.ranges <= MAX_RANGES)
-                & (request.version == VERSION) & x.committing & is_ok))
-    h.invariant("commit_word", implies(at("COMMIT"), (position == 1) & (x.asked_for == 0)
-                & (x.state != State.EMPTY)))
-    h.invariant("check", implies(summing & ~x.committing, (request.length == 8) & is_ok
-                & (request.operation == Operation.CHECK) & ~x.core.busy))
+    h.invariant(
+        "commit",
+        implies(
+            at("COMMIT") | summing & x.committing,
+            x.own
+            & (request.length[:3] == 4)
+            & (x.ranges >= 1)
+            & (x.ranges <= MAX_RANGES)
+            & (request.version == VERSION)
+            & x.committing
+            & is_ok,
+        ),
+    )
+    h.invariant(
+        "commit_word",
+        implies(at("COMMIT"), (position == 1) & (x.asked_for == 0) & (x.state != State.EMPTY)),
+    )
+    h.invariant(
+        "check",
+        implies(
+            summing & ~x.committing,
+            (request.length == 8) & is_ok & (request.operation == Operation.CHECK) & ~x.core.busy,
+        ),
+    )
     h.invariant("responds", implies(at("READ", "DRAIN", "CHECKED"), is_ok))
     h.invariant("read", implies(at("READ"), (position < length)))
-    h.invariant("reads", implies(at("READ", "DRAIN") | at("RESPOND") & is_ok
-                & (request.operation == Operation.READ), x.span
-                & implies(x.in_registers, x.low + request.length <= 4 * len(REGISTERS))))
-    h.invariant("read_operation", implies(at("READ", "DRAIN"),
-                                          request.operation == Operation.READ))
+    h.invariant(
+        "reads",
+        implies(
+            at("READ", "DRAIN") | at("RESPOND") & is_ok & (request.operation == Operation.READ),
+            x.span & implies(x.in_registers, x.low + request.length <= 4 * len(REGISTERS)),
+        ),
+    )
+    h.invariant("read_operation", implies(at("READ", "DRAIN"), request.operation == Operation.READ))
     h.invariant("checked", implies(at("CHECKED"), request.operation == Operation.CHECK))
-    h.invariant("respond", implies(at("RESPOND") & is_ok & (request.operation == Operation.CHECK),
-                                   request.length == 8))
+    h.invariant(
+        "respond",
+        implies(
+            at("RESPOND") & is_ok & (request.operation == Operation.CHECK), request.length == 8
+        ),
+    )
 
 
 def _reading(x: Loader) -> None:
@@ -246,13 +303,16 @@ def _reading(x: Loader) -> None:
     h.invariant("flight_to_the_check", implies(at("IDLE"), answers == x.in_flight))
     h.invariant("pending_while_idle", implies(answers != 0, at("IDLE")))
     h.invariant("pending_while_valid", implies(answers != 0, x.state == State.VALID))
-    h.invariant("flight_to_the_checker", implies(
-        at("SUM"), x.in_flight == (h.inside("checker.wait") - h.inside("checker.ask"))))
-    h.invariant("flight_ends", implies(
-        ~at("IDLE", "SUM", "READ", "DRAIN"), x.flight == 0))
+    h.invariant(
+        "flight_to_the_checker",
+        implies(at("SUM"), x.in_flight == (h.inside("checker.wait") - h.inside("checker.ask"))),
+    )
+    h.invariant("flight_ends", implies(~at("IDLE", "SUM", "READ", "DRAIN"), x.flight == 0))
     h.invariant("registers_do_not_fly", implies(reading & x.in_registers, x.flight == 0))
-    h.invariant("checker_idle", implies(
-        ~at("SUM"), (h.inside("checker.wait") == 0) & (h.inside("checker.ask") == 0)))
+    h.invariant(
+        "checker_idle",
+        implies(~at("SUM"), (h.inside("checker.wait") == 0) & (h.inside("checker.ask") == 0)),
+    )
     h.invariant("checker", h.inside("checker.ask") <= h.inside("checker.wait"))
 
 
@@ -263,23 +323,46 @@ def _summing(x: Loader) -> None:
     first = Mux(x.committing, 2, 1)
     summing = at("ADDRESS", "COUNT", "SUM", "SUMMED")
     c = x.committing
-    h.invariant("at_address", implies(at("ADDRESS"), (x.asked_for == position - 1)
-                & (position < length)))
-    h.invariant("at_count", implies(at("COUNT"), (x.asked_for == position - 1)
-                & (position <= length)))
+    h.invariant(
+        "at_address", implies(at("ADDRESS"), (x.asked_for == position - 1) & (position < length))
+    )
+    h.invariant(
+        "at_count", implies(at("COUNT"), (x.asked_for == position - 1) & (position <= length))
+    )
     h.invariant("at_sum", implies(at("SUM"), position <= length))
-    h.invariant("check_places", implies(~c, implies(at("ADDRESS"), position == first)
-                & implies(at("COUNT", "SUM"), position == first + 1)))
-    h.invariant("commit_places", implies(c, implies(at("ADDRESS"), position == 2 + 2 * started)
-                & implies(at("COUNT"), position == 3 + 2 * started)
-                & implies(at("SUM"), position == 1 + 2 * started)
-                & implies(at("SUMMED"), length == 1 + 2 * started)))
-    h.invariant("commit_state", implies(summing & c, (x.state == State.LOADING)
-                & (h.inside("wanted") == x.first_word) & (started <= x.ranges)))
+    h.invariant(
+        "check_places",
+        implies(
+            ~c,
+            implies(at("ADDRESS"), position == first)
+            & implies(at("COUNT", "SUM"), position == first + 1),
+        ),
+    )
+    h.invariant(
+        "commit_places",
+        implies(
+            c,
+            implies(at("ADDRESS"), position == 2 + 2 * started)
+            & implies(at("COUNT"), position == 3 + 2 * started)
+            & implies(at("SUM"), position == 1 + 2 * started)
+            & implies(at("SUMMED"), length == 1 + 2 * started),
+        ),
+    )
+    h.invariant(
+        "commit_state",
+        implies(
+            summing & c,
+            (x.state == State.LOADING)
+            & (h.inside("wanted") == x.first_word)
+            & (started <= x.ranges),
+        ),
+    )
     h.invariant("noted", implies(summing & c, count == started))
     h.invariant("valid_has_ranges", implies(x.state == State.VALID, count != 0))
-    h.invariant("watched_address", implies(
-        at("COUNT") & c & (started == x.watched), h.inside("address") == x.pair[0]))
+    h.invariant(
+        "watched_address",
+        implies(at("COUNT") & c & (started == x.watched), h.inside("address") == x.pair[0]),
+    )
 
 
 def _properties(x: Loader) -> None:
@@ -288,29 +371,53 @@ def _properties(x: Loader) -> None:
     commits = at("SUMMED") & x.committing & x.own & (x.status == Status.OK)
     good = commits & (x.started == x.ranges) & (x.checker.crc == x.first_word)
     h.prove("valid_only_after_a_good_commit", implies(becomes_valid, h.past(good)))
-    h.prove("a_good_commit_makes_valid", implies(h.past(good), (x.state == State.VALID)
-            & (h.inside("_image_crc") == h.past(x.first_word))))
-    inside = (x.checker.address[REGION_SHIFT - 2:] >= Region.IMAGE_FIRST) & (
-        x.checker.address[REGION_SHIFT - 2:] <= Region.RESULT)
-    h.prove("ranges_as_named_and_inside_the_map", implies(
-        x.checker.start, inside & (x.checker.count != 0)
-        & (x.checker.address[:REGION_SHIFT - 2] + x.checker.count <= REGION_WORDS)
-        & implies(x.committing & (x.started == x.watched),
-                  (h.inside("address") == x.pair[0]) & (x.receiver.word == x.pair[1]))))
+    h.prove(
+        "a_good_commit_makes_valid",
+        implies(
+            h.past(good),
+            (x.state == State.VALID) & (h.inside("_image_crc") == h.past(x.first_word)),
+        ),
+    )
+    inside = (x.checker.address[REGION_SHIFT - 2 :] >= Region.IMAGE_FIRST) & (
+        x.checker.address[REGION_SHIFT - 2 :] <= Region.RESULT
+    )
+    h.prove(
+        "ranges_as_named_and_inside_the_map",
+        implies(
+            x.checker.start,
+            inside
+            & (x.checker.count != 0)
+            & (x.checker.address[: REGION_SHIFT - 2] + x.checker.count <= REGION_WORDS)
+            & implies(
+                x.committing & (x.started == x.watched),
+                (h.inside("address") == x.pair[0]) & (x.receiver.word == x.pair[1]),
+            ),
+        ),
+    )
     h.prove("no_run_without_a_valid_image", implies(core.start, (x.state == State.VALID)))
     h.prove("no_run_beside_another", implies(core.start, ~core.busy))
-    low = bus.address[:REGION_SHIFT - 2]
+    low = bus.address[: REGION_SHIFT - 2]
     first = x.low[2:]
-    h.prove("no_write_outside_the_request", implies(
-        bus.write, at("WRITE") & (bus.address[REGION_SHIFT - 2:] == x.region)
-        & (low >= first) & (low < first + x.words_asked) & (x.region <= Region.RESULT)
-        & ~x.in_registers))
+    h.prove(
+        "no_write_outside_the_request",
+        implies(
+            bus.write,
+            at("WRITE")
+            & (bus.address[REGION_SHIFT - 2 :] == x.region)
+            & (low >= first)
+            & (low < first + x.words_asked)
+            & (x.region <= Region.RESULT)
+            & ~x.in_registers,
+        ),
+    )
     h.prove("image_written_only_while_it_may", implies(bus.write & x.in_image, x.may_write_image))
     h.prove("no_write_beside_a_run", implies(bus.write & core.busy, x.streamed))
     h.prove("response_words_never_overflow", implies(x.words.w_en, x.words.w_rdy))
     new = x.epoch != h.past(x.epoch)
-    h.prove("another_epoch_is_not_valid", implies(new, (x.state == State.LOADING)
-            & (h.inside("_image_crc") == 0)))
+    h.prove(
+        "another_epoch_is_not_valid",
+        implies(new, (x.state == State.LOADING) & (h.inside("_image_crc") == 0)),
+    )
     _progress(x)
     h.cover("a_commit_makes_valid", becomes_valid)
     h.cover("an_image_word_written", bus.write & x.in_image)
@@ -326,11 +433,21 @@ def _progress(x: Loader) -> None:
     h.m.d.comb += left.eq(x.words_asked - position)
     rank = Signal(12)
     ranks = {
-        "EXAMINE": 1200, "COMMIT": 1100, "BEGIN": 1100, "WRITE": 400 + left,
-        "ADDRESS": 400 + 4 * left + 3, "COUNT": 400 + 4 * left + 6, "SUM": 400 + 4 * left + 5,
-        "SUMMED": 399, "RESPOND": 300, "READ": 100 + left, "CHECKED": 50, "DRAIN": 50, "DONE": 10,
+        "EXAMINE": 1200,
+        "COMMIT": 1100,
+        "BEGIN": 1100,
+        "WRITE": 400 + left,
+        "ADDRESS": 400 + 4 * left + 3,
+        "COUNT": 400 + 4 * left + 6,
+        "SUM": 400 + 4 * left + 5,
+        "SUMMED": 399,
+        "RESPOND": 300,
+        "READ": 100 + left,
+        "CHECKED": 50,
+        "DRAIN": 50,
+        "DONE": 10,
         "IDLE": 0,
-    }  # fmt: skip
+    }
     for name in at.names:
         with h.m.If(at(name)):
             h.m.d.comb += rank.eq(ranks[name])
@@ -341,15 +458,20 @@ def _progress(x: Loader) -> None:
     h.m.d.sync += waited.eq(Mux(waiting, waited + ~waited.all(), 0))
     for n in range(1, BUS_LATENCY + 1):
         h.invariant(f"no_reads_for_{n}", implies(waited >= n, ~x.flight[:n].any()))
-    h.invariant("accepted_when_nothing_flies", implies(
-        waiting & (waited == BUS_LATENCY + 1), ~x.image_check.complete))
-    h.prove("a_request_waits_for_the_image_check_at_most", implies(
-        waiting, waited <= BUS_LATENCY + 1))
+    h.invariant(
+        "accepted_when_nothing_flies",
+        implies(waiting & (waited == BUS_LATENCY + 1), ~x.image_check.complete),
+    )
+    h.prove(
+        "a_request_waits_for_the_image_check_at_most", implies(waiting, waited <= BUS_LATENCY + 1)
+    )
     responded = Signal()
     h.m.d.sync += responded.eq((responded | x.answered) & ~x.receiver.done)
     h.invariant("responded", responded == at("READ", "CHECKED", "DRAIN", "DONE"))
-    h.prove("one_response_for_every_request", implies(x.receiver.done, responded)
-            & implies(x.answered, ~responded))
+    h.prove(
+        "one_response_for_every_request",
+        implies(x.receiver.done, responded) & implies(x.answered, ~responded),
+    )
 
 
 PROOFS = (

@@ -6,12 +6,12 @@ from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
-from gateware.link.receiver import HEADER, PAYLOAD_WORDS, FrameReceiver
-from gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
-from host.frames import Frame as Sent
-from sim.formal.crc import ONES, after_byte
-from sim.formal.harness import Harness, Together, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.link.receiver import HEADER, PAYLOAD_WORDS, FrameReceiver
+from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
+from dpnet.host.link.frames import Frame as Sent
+from dpnet.sim.formal.crc import ONES, after_byte
+from dpnet.sim.formal.harness import Harness, Together, implies
+from dpnet.sim.formal.proof import Proof
 
 LENGTH_BITS = 16
 """Bytes of a frame are counted up to 2^16 - 1, then no further."""
@@ -58,10 +58,12 @@ class Frame:
         crc_is_right = Cat(*reversed(self.last)) == ~self.crc[CRC_BYTES]
         payload = Mux(reads, 0, header.length)
         return (
-            self.beat.good & crc_is_right
+            self.beat.good
+            & crc_is_right
             & (self.count == HEADER_BYTES + CRC_BYTES + payload)
-            & (payload <= MAX_PAYLOAD) & ((header.operation & RESPONSE) == 0)
-        )  # fmt: skip
+            & (payload <= MAX_PAYLOAD)
+            & ((header.operation & RESPONSE) == 0)
+        )
 
 
 class Waiting:
@@ -91,8 +93,13 @@ def accepting(**options: str | None) -> Harness:
     _frame_invariants(h, frame, h.inside("header").as_value())
     h.prove("accepted_if_and_only_if_good", h.inside("accepted") == put)
     h.prove("dropped_if_not", dut.dropped == (frame.ends & ~good))
-    h.prove("taken_while_there_is_room", implies(
-        h.inside("full") != 2, dut.i.ready & implies(h.component("decoder").o.valid, frame.taken)))
+    h.prove(
+        "taken_while_there_is_room",
+        implies(
+            h.inside("full") != 2,
+            dut.i.ready & implies(h.component("decoder").o.valid, frame.taken),
+        ),
+    )
     h.cover("a_frame_accepted", put)
     h.cover("a_bad_frame_dropped", dut.dropped & (frame.count >= 14))
     return h
@@ -111,15 +118,22 @@ def keeping(**options: str | None) -> Harness:
     _header_invariants(h, frame, header)
     _store_invariants(h, frame, queue, index)
     h.prove("two_frames_at_most", queue.level <= 2)
-    h.prove("requests_in_order", (dut.valid == (queue.level != 0)) & implies(
-        dut.valid, dut.header.as_value() == queue.first[:8 * HEADER_BYTES]))
+    h.prove(
+        "requests_in_order",
+        (dut.valid == (queue.level != 0))
+        & implies(dut.valid, dut.header.as_value() == queue.first[: 8 * HEADER_BYTES]),
+    )
     asked = h.past(dut.valid & ~dut.done & (dut.address == index))
     _hint(h, dut.i, "requests_in_order", "payload_as_sent")
     h.hint((index == 0) & (dut.address == 0) & ~dut.done, "payload_as_sent")
-    first = HEADER(queue.first[:8 * HEADER_BYTES])
-    h.prove("payload_as_sent", implies(
-        asked & (first.operation != Operation.READ),
-        ((dut.word ^ queue.first[8 * HEADER_BYTES:]) & _present(first, index)) == 0))
+    first = HEADER(queue.first[: 8 * HEADER_BYTES])
+    h.prove(
+        "payload_as_sent",
+        implies(
+            asked & (first.operation != Operation.READ),
+            ((dut.word ^ queue.first[8 * HEADER_BYTES :]) & _present(first, index)) == 0,
+        ),
+    )
     return h
 
 
@@ -162,8 +176,9 @@ def _header_invariants(h: Harness, frame: Frame, header: Any) -> None:
     h.invariant("count", count == Mux(frame.count > 511, 511, frame.count))
     for n in range(1, HEADER_BYTES + 1):
         here = frame.count == n if n < HEADER_BYTES else frame.count >= n
-        h.invariant(f"header_{n}", implies(
-            here, header[8 * (HEADER_BYTES - n):] == Cat(*frame.bytes[:n])))
+        h.invariant(
+            f"header_{n}", implies(here, header[8 * (HEADER_BYTES - n) :] == Cat(*frame.bytes[:n]))
+        )
 
 
 def _store_invariants(h: Harness, frame: Frame, queue: Waiting, index: Any) -> None:
@@ -171,21 +186,28 @@ def _store_invariants(h: Harness, frame: Frame, queue: Waiting, index: Any) -> N
     banks = Array([h.word("payload", Cat(index, bank)) for bank in range(2)])
     headers = Array([header.as_value() for header in h.inside("headers")])
     h.invariant("level", full == queue.level)
-    h.invariant("banks", implies(full != 1, writing == reading)
-                & implies(full == 1, writing != reading))
-    here = Cat((frame.count > HEADER_BYTES + Cat(Const(n, 2), index)).replicate(8)
-               for n in range(4))
-    h.invariant("word_on_its_way", implies(
-        full != 2, ((banks[writing] ^ Cat(*frame.word)) & here) == 0))
+    h.invariant(
+        "banks", implies(full != 1, writing == reading) & implies(full == 1, writing != reading)
+    )
+    here = Cat(
+        (frame.count > HEADER_BYTES + Cat(Const(n, 2), index)).replicate(8) for n in range(4)
+    )
+    h.invariant(
+        "word_on_its_way", implies(full != 2, ((banks[writing] ^ Cat(*frame.word)) & here) == 0)
+    )
     h.invariant("nothing_comes_while_full", implies(full == 2, frame.count == 0))
     for name, entry, bank in (("first", queue.first, reading), ("second", queue.second, ~reading)):
         waits = (queue.level != 0) if name == "first" else (queue.level == 2)
-        head = HEADER(entry[:8 * HEADER_BYTES])
+        head = HEADER(entry[: 8 * HEADER_BYTES])
         reads = head.operation == Operation.READ
-        h.invariant(f"{name}_header", implies(waits, headers[bank] == entry[:8 * HEADER_BYTES]))
-        h.invariant(f"{name}_word", implies(
-            waits & ~reads,
-            ((banks[bank] ^ entry[8 * HEADER_BYTES:]) & _present(head, index)) == 0))
+        h.invariant(f"{name}_header", implies(waits, headers[bank] == entry[: 8 * HEADER_BYTES]))
+        h.invariant(
+            f"{name}_word",
+            implies(
+                waits & ~reads,
+                ((banks[bank] ^ entry[8 * HEADER_BYTES :]) & _present(head, index)) == 0,
+            ),
+        )
 
 
 def resynchronization(**options: str | None) -> Harness:
@@ -198,9 +220,10 @@ def resynchronization(**options: str | None) -> Harness:
     h.assume(implies(used.done, used.valid))
     h.m.d.comb += [
         taken.eq(used.i.valid & used.i.ready),
-        fresh.i.payload.eq(used.i.payload), fresh.i.valid.eq(taken & together),
+        fresh.i.payload.eq(used.i.payload),
+        fresh.i.valid.eq(taken & together),
         fresh.done.eq(fresh.valid),
-    ]  # fmt: skip
+    ]
     with h.m.If(taken & (used.i.payload == 0)):
         h.m.d.sync += together.eq(1)
     for name in ("decoder.left", "decoder.inside", "decoder.implied", "count"):
@@ -209,31 +232,49 @@ def resynchronization(**options: str | None) -> Harness:
         h.invariant(f"same_{plain}", implies(together, a == b))
         h.invariant(f"fresh_{plain}", implies(~together, b == 0))
     count = h.inside("used.count")
-    h.invariant("same_crc", implies(
-        together & (count != 0), h.inside("used.crc.crc_reg") == h.inside("fresh.crc.crc_reg")))
+    h.invariant(
+        "same_crc",
+        implies(
+            together & (count != 0), h.inside("used.crc.crc_reg") == h.inside("fresh.crc.crc_reg")
+        ),
+    )
     headers = [h.inside(f"{name}.header").as_value() for name in ("used", "fresh")]
     for n in range(1, HEADER_BYTES + 1):
         here = (count == n) if n < HEADER_BYTES else (count >= n)
         low = 8 * (HEADER_BYTES - n)
-        h.invariant(f"same_header_{n}", implies(
-            together & here, headers[0][low:] == headers[1][low:]))
-    h.invariant("nothing_outside_a_frame", implies(
-        ~h.inside("used.decoder.inside"),
-        (count == 0) & (h.inside("used.decoder.left") == 0) & ~h.inside("used.decoder.implied")))
+        h.invariant(
+            f"same_header_{n}", implies(together & here, headers[0][low:] == headers[1][low:])
+        )
+    h.invariant(
+        "nothing_outside_a_frame",
+        implies(
+            ~h.inside("used.decoder.inside"),
+            (count == 0) & (h.inside("used.decoder.left") == 0) & ~h.inside("used.decoder.implied"),
+        ),
+    )
     h.invariant("room_in_fresh", (h.inside("fresh.full") <= 1) & implies(~together, ~fresh.valid))
     h.invariant("room", h.inside("used.full") <= 2)
     _hint(h, used.i, "after_any_00_as_after_reset")
     h.hint(~used.done, "after_any_00_as_after_reset")
     a, b = h.inside("used.accepted"), h.inside("fresh.accepted")
-    h.prove("after_any_00_as_after_reset", implies(
-        together, (a == b) & (used.dropped == fresh.dropped)
-        & implies(a, headers[0] == headers[1])))
+    h.prove(
+        "after_any_00_as_after_reset",
+        implies(
+            together,
+            (a == b) & (used.dropped == fresh.dropped) & implies(a, headers[0] == headers[1]),
+        ),
+    )
     return h
 
 
 PROOFS = (
-    Proof("receiver", "frame receiver: accepts whole frames of a right CRC and no others",
-          accepting, 1, 17),
+    Proof(
+        "receiver",
+        "frame receiver: accepts whole frames of a right CRC and no others",
+        accepting,
+        1,
+        17,
+    ),
     Proof("receiver-store", "frame receiver: requests in order, payload unchanged", keeping, 1),
     Proof("receiver-resync", "frame receiver: after any 00 as after reset", resynchronization, 1),
 )

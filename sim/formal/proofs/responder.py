@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Mux, Signal
 
-from gateware.link import responder
-from gateware.link.cobs import CobsEncoder
-from gateware.link.responder import Responder
-from gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
-from sim.formal.stub import without
+from dpnet.gateware.link import responder
+from dpnet.gateware.link.cobs import CobsEncoder
+from dpnet.gateware.link.responder import Responder
+from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
+from dpnet.sim.formal.stub import without
 
 
 def responding(**options: str | None) -> Harness:
@@ -22,8 +22,14 @@ def responding(**options: str | None) -> Harness:
         dut = Responder()
         h = Harness(dut, **options)
     m, raw = h.m, h.component("encoder").i
-    h.drive(dut.header.payload, dut.header.valid, dut.words.payload, dut.words.valid,
-            dut.o.ready, raw.ready)
+    h.drive(
+        dut.header.payload,
+        dut.header.valid,
+        dut.words.payload,
+        dut.words.valid,
+        dut.o.ready,
+        raw.ready,
+    )
     length = dut.header.payload.length
     h.assume((length <= MAX_PAYLOAD) & ~length[:2].any())
     at, left, bytes_left = h.state(), h.inside("words_left"), h.inside("bytes_left")
@@ -38,23 +44,41 @@ def responding(**options: str | None) -> Harness:
             m.d.sync += idle.eq(1)
     here = HEADER_BYTES + 4 * (words - owed)
     h.invariant("fsm", at.legal & (idle == at("IDLE")))
-    h.invariant("owed", implies(~idle, (left == owed) & (owed <= words))
-                & (words <= MAX_PAYLOAD // 4) & implies(idle | at("CRC"), owed == 0))
-    h.invariant("body", implies(at("BODY"), (count == here - 1 - bytes_left)
-                & (bytes_left < Mux(owed == words, HEADER_BYTES, 4))))
+    h.invariant(
+        "owed",
+        implies(~idle, (left == owed) & (owed <= words))
+        & (words <= MAX_PAYLOAD // 4)
+        & implies(idle | at("CRC"), owed == 0),
+    )
+    h.invariant(
+        "body",
+        implies(
+            at("BODY"),
+            (count == here - 1 - bytes_left) & (bytes_left < Mux(owed == words, HEADER_BYTES, 4)),
+        ),
+    )
     h.invariant("next", implies(at("NEXT"), count == here))
-    h.invariant("crc", implies(at("CRC"), (count == here + CRC_BYTES - 1 - bytes_left)
-                & (bytes_left < CRC_BYTES)))
+    h.invariant(
+        "crc",
+        implies(at("CRC"), (count == here + CRC_BYTES - 1 - bytes_left) & (bytes_left < CRC_BYTES)),
+    )
     rank = Signal(12)
-    m.d.comb += rank.eq(Mux(at("BODY"), 32 * left + 16 + bytes_left, Mux(
-        at("NEXT"), 32 * left + 15, Mux(at("CRC"), 1 + bytes_left, 0))))
+    m.d.comb += rank.eq(
+        Mux(
+            at("BODY"),
+            32 * left + 16 + bytes_left,
+            Mux(at("NEXT"), 32 * left + 15, Mux(at("CRC"), 1 + bytes_left, 0)),
+        )
+    )
     moves = sent | (at("NEXT") & ((left == 0) | dut.words.valid))
 
     h.prove("takes_the_words_it_owes", implies(dut.words.ready, owed != 0))
     h.prove("idle_between_frames_only", (dut.header.ready == idle) & implies(idle, owed == 0))
     total = HEADER_BYTES + CRC_BYTES + (words << 2)
-    h.prove("a_frame_has_its_length", implies(
-        sent, raw.payload.last == (count == total - 1)) & implies(~idle, count < total))
+    h.prove(
+        "a_frame_has_its_length",
+        implies(sent, raw.payload.last == (count == total - 1)) & implies(~idle, count < total),
+    )
     h.prove("every_byte_leads_on", implies(h.past(moves & ~idle), rank < h.past(rank)))
     h.prove("waits_for_others_only", implies(~idle, raw.valid | at("NEXT")))
     h.cover("a_response_of_one_word", sent & raw.payload.last & (words == Const(1, 7)))
@@ -62,6 +86,11 @@ def responding(**options: str | None) -> Harness:
 
 
 PROOFS = (
-    Proof("responder", "responder: takes the words of a response, then is idle again",
-          responding, 1, 24),
+    Proof(
+        "responder",
+        "responder: takes the words of a response, then is idle again",
+        responding,
+        1,
+        24,
+    ),
 )

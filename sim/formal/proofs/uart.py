@@ -13,15 +13,16 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import cdc
 
-from gateware import uart
-from gateware.uart import UartReceiver, UartTransmitter
-from sim.formal.harness import Harness, implies
-from sim.formal.proof import Proof
+from dpnet.gateware.doors import uart
+from dpnet.gateware.doors.uart import UartReceiver, UartTransmitter
+from dpnet.sim.formal.harness import Harness, implies
+from dpnet.sim.formal.proof import Proof
 
 RATES = {
-    "small": (8, 1, 10), "fast": (8, 1, uart.PHASE_BITS),
+    "small": (8, 1, 10),
+    "fast": (8, 1, uart.PHASE_BITS),
     "usual": (100_000_000, 3_000_000, uart.PHASE_BITS),
-}  # fmt: skip
+}
 """Clock, bit rate and bits of the phase: the most that the parameters allow, with a short phase, in
 which planted bugs are found sooner, and as it is; and the board's."""
 FRAME_BITS = 10
@@ -44,9 +45,10 @@ def transmitting(*, rate: str, only: str | None = None) -> Harness:
     m.d.comb += ends.eq(sending & (following >= FRAME_BITS * bit_time))
     with m.If(taken):
         m.d.sync += [
-            frame.eq(Cat(Const(0, 1), dut.i.payload, Const(1, 1))), sending.eq(1),
+            frame.eq(Cat(Const(0, 1), dut.i.payload, Const(1, 1))),
+            sending.eq(1),
             total.eq(Mux(sending, following - FRAME_BITS * bit_time, 0)),
-        ]  # fmt: skip
+        ]
     with m.Elif(ends):
         m.d.sync += [sending.eq(0), total.eq(0)]
     with m.Elif(sending):
@@ -57,10 +59,15 @@ def transmitting(*, rate: str, only: str | None = None) -> Harness:
     h.invariant("phase", implies(sending, h.inside("phase") == total[:phase_bits]))
     h.invariant("total", total < FRAME_BITS * bit_time)
     for n in range(FRAME_BITS):
-        h.invariant(f"bits_from_{n}", implies(
-            sending & (number == n), (dut.tx == frame[n])
-            & ((shift ^ frame[n + 1:])[: FRAME_BITS - 1 - n] == 0)
-            & (shift[FRAME_BITS - 1 - n:] == Const((1 << n) - 1, n))))
+        h.invariant(
+            f"bits_from_{n}",
+            implies(
+                sending & (number == n),
+                (dut.tx == frame[n])
+                & ((shift ^ frame[n + 1 :])[: FRAME_BITS - 1 - n] == 0)
+                & (shift[FRAME_BITS - 1 - n :] == Const((1 << n) - 1, n)),
+            ),
+        )
     h.invariant("frame", ~frame[0] | ~sending)
     h.invariant("idle", implies(~sending, dut.tx))
     bit = Signal()
@@ -92,8 +99,10 @@ def receiving(*, rate: str, only: str | None = None) -> Harness:
     with h.m.Elif(dut.valid):
         h.m.d.sync += got.eq(1)
     _received(h, dut, sender, got)
-    h.prove("every_byte_once", implies(
-        dut.valid, sender.sending & ~got & (dut.byte == sender.frame[1:9])))
+    h.prove(
+        "every_byte_once",
+        implies(dut.valid, sender.sending & ~got & (dut.byte == sender.frame[1:9])),
+    )
     h.prove("none_is_lost", implies(sender.over, got | dut.valid))
     h.prove("no_error_on_a_good_line", ~dut.error)
     h.cover("a_byte", dut.valid)
@@ -118,9 +127,10 @@ class Sender:
         ]
         with m.If(self.starts):
             m.d.sync += [
-                self.sending.eq(1), self.frame.eq(Cat(Const(0, 1), byte, Const(1, 1))),
+                self.sending.eq(1),
+                self.frame.eq(Cat(Const(0, 1), byte, Const(1, 1))),
                 self.sent.eq(Mux(self.sending, following - FRAME_BITS * self.bit_time, offset)),
-            ]  # fmt: skip
+            ]
         with m.Elif(self.over):
             m.d.sync += self.sending.eq(0)
         with m.Elif(self.sending):
@@ -138,25 +148,42 @@ def _received(h: Harness, dut: UartReceiver, sender: Sender, got: Any) -> None:
     h.m.d.comb += [taken.eq(9 - left), seen.eq(Cat(phase, (taken - (eighth >= 5))[:4]))]
     ahead = sent - seen
     h.invariant("fsm", at("IDLE", "BITS"))
-    h.invariant("frame", implies(
-        sender.sending, ~frame[0] & frame[9] & (sent < FRAME_BITS * sender.bit_time)))
-    h.invariant("together", implies(at("BITS"), sender.sending & ~got & (left <= 9)
-                & implies(left == 9, eighth < 5)
-                & (TOLERANCE * (ahead - sender.step) + seen >= 0)
-                & (TOLERANCE * (ahead - 2 * sender.step) < seen)))
-    h.invariant("between", implies(at("IDLE") & sender.sending, Mux(
-        got, sender.number == 9, sent < sender.step)))
+    h.invariant(
+        "frame",
+        implies(sender.sending, ~frame[0] & frame[9] & (sent < FRAME_BITS * sender.bit_time)),
+    )
+    h.invariant(
+        "together",
+        implies(
+            at("BITS"),
+            sender.sending
+            & ~got
+            & (left <= 9)
+            & implies(left == 9, eighth < 5)
+            & (TOLERANCE * (ahead - sender.step) + seen >= 0)
+            & (TOLERANCE * (ahead - 2 * sender.step) < seen),
+        ),
+    )
+    h.invariant(
+        "between",
+        implies(at("IDLE") & sender.sending, Mux(got, sender.number == 9, sent < sender.step)),
+    )
     h.invariant("nothing_sent", implies(~sender.sending, at("IDLE")))
     if sender.bit_time % dut.step == 0:
         h.invariant("whole_steps", implies(at("BITS"), phase % dut.step == 0))
     for n in range(FRAME_BITS):
         here = at("BITS") & (seen[phase_bits:] == n)
-        h.invariant(f"samples_{n}", implies(here & (eighth == 3), samples[0] == frame[n])
-                    & implies(here & (eighth == 4), samples == frame[n].replicate(2)))
+        h.invariant(
+            f"samples_{n}",
+            implies(here & (eighth == 3), samples[0] == frame[n])
+            & implies(here & (eighth == 4), samples == frame[n].replicate(2)),
+        )
     for n in range(1, FRAME_BITS):
         kept = min(n, 8)
-        h.invariant(f"taken_{n}", implies(
-            at("BITS") & (taken == n), shift[8 - kept:] == frame[n - kept: n]))
+        h.invariant(
+            f"taken_{n}",
+            implies(at("BITS") & (taken == n), shift[8 - kept :] == frame[n - kept : n]),
+        )
 
 
 @contextmanager
@@ -216,12 +243,30 @@ PROOFS = tuple(
     proof
     for rate, like in (("small", ""), ("fast", "small"), ("usual", "small"))
     for proof in (
-        Proof(f"uart-tx-{rate}", "UART transmitter: every byte, each bit in its time",
-              partial(transmitting, rate=rate), 1, 0 if like else 85, like and f"uart-tx-{like}"),
-        Proof(f"uart-rx-{rate}", "UART receiver: every byte once from a clock 2 % off",
-              partial(receiving, rate=rate), 1, 0 if like else 82, like and f"uart-rx-{like}"),
-        Proof(f"uart-line-{rate}", "UART receiver: no state of the line holds it up",
-              partial(quiet, rate=rate), 1, 0 if like else 82, like and f"uart-line-{like}"),
+        Proof(
+            f"uart-tx-{rate}",
+            "UART transmitter: every byte, each bit in its time",
+            partial(transmitting, rate=rate),
+            1,
+            0 if like else 85,
+            like and f"uart-tx-{like}",
+        ),
+        Proof(
+            f"uart-rx-{rate}",
+            "UART receiver: every byte once from a clock 2 % off",
+            partial(receiving, rate=rate),
+            1,
+            0 if like else 82,
+            like and f"uart-rx-{like}",
+        ),
+        Proof(
+            f"uart-line-{rate}",
+            "UART receiver: no state of the line holds it up",
+            partial(quiet, rate=rate),
+            1,
+            0 if like else 82,
+            like and f"uart-line-{like}",
+        ),
     )
     if proof.name != "uart-rx-usual"
 )

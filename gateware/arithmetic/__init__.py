@@ -1,0 +1,1 @@
+"""What is done to numbers at the edges: align, normalize, requantize, fp32."""

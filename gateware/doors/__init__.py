@@ -1,0 +1,1 @@
+"""The ways in: UART, AXI4-Lite, AXI3."""

@@ -1,0 +1,1 @@
+"""Memories, the bus of stores, selection and lockstep: what several rooms build with."""

@@ -1,0 +1,75 @@
+"""The store bus: one manager (the link), the stores of an engine as its subordinate.
+
+A 32-bit word a cycle, never refused.  The upper four bits of the byte address name a region.
+"""
+
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+BUS_LATENCY = 6
+"""Cycles from `read` to `r_valid`, the same for every region; reads may follow each other every
+cycle.
+"""
+
+
+class BusSignature(wiring.Signature):
+    """Store bus as its manager sees it.
+
+    Members: `address` (word address, 30 bits), `write` with `w_data`, `read`; `r_valid` with
+    `r_data` `BUS_LATENCY` cycles after `read`.  Where there is no store, writes vanish and reads
+    return 0.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "address": Out(30),
+                "write": Out(1),
+                "w_data": Out(32),
+                "read": Out(1),
+                "r_data": In(32),
+                "r_valid": In(1),
+            }
+        )
+
+
+ERRORS = ("nonfinite", "range", "sigma", "overflow", "parity")
+"""Error strobes of a core, lowest bit first: a NaN or infinity in a vector; an integer activation
+or a requantizer input beyond its width; a bucket sum that differs from the sum of the inputs; an
+fp32 result that overflowed to infinity; a word of a store that was used with a wrong parity.
+"""
+
+
+class CoreSignature(wiring.Signature):
+    """What the link needs of a compute core, as the link sees it.
+
+    `start` for one cycle (never while `busy`) runs layers `first` to `last`, a single one for
+    `last_vector` + 1 vectors back to back; `busy` rises in the
+    next cycle and falls when every result is in the result buffer; `cycles` then holds the cycles
+    from `start` (included) to the last result (included).  `errors` has one strobe for each of
+    `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.  Besides,
+    reading a result of wrong parity strobes `parity` (and `busy`) a few cycles later.
+
+    A tile of a streamed layer (`dpnet.model.engine.layout.Descriptor`) starts when `released`, the
+    tiles that the link has made available since `start`, exceeds those started; it must only grow,
+    from 0 at `start`.  Those whose results are written, and whose places may be written again, are
+    `tiles_done`; `stalled` counts the cycles in which nothing but a release was missing.  Stores
+    may be written at any time, read only while not `busy`.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "bus": Out(BusSignature()),
+                "start": Out(1),
+                "first": Out(8),
+                "last": Out(8),
+                "last_vector": Out(8),
+                "busy": In(1),
+                "cycles": In(48),
+                "released": Out(16),
+                "tiles_done": In(16),
+                "stalled": In(32),
+                "errors": In(len(ERRORS)),
+            }
+        )

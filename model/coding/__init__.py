@@ -1,0 +1,1 @@
+"""Entropy-constrained codebooks and entropy-coded files."""

@@ -1,0 +1,1 @@
+"""Whole networks as rows of weights: which, how, with how many bytes."""

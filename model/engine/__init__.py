@@ -1,0 +1,1 @@
+"""Engines in figures: parameters, layout of the stores, cycles, resources, proposals."""

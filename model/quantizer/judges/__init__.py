@@ -1,0 +1,1 @@
+"""What the exact quantizer is held against: other algorithms, limits, timings."""

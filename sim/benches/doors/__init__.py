@@ -1,0 +1,1 @@
+"""Benches of `dpnet.gateware.doors` and of the tops behind them."""

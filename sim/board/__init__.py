@@ -1,0 +1,1 @@
+"""Simulated boards: an engine's Verilog, compiled, behind the host's transports."""

@@ -1,0 +1,1 @@
+"""Measurements in RTL: `make sim`, `make arrays`, `make baselines`, `make faults`."""

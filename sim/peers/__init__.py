@@ -1,0 +1,1 @@
+"""Models of what is at the other end: engines, hosts, bus managers, lines."""

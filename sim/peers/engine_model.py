@@ -1,0 +1,304 @@
+"""An engine as the far end of the link sees it, in plain Python: no gateware, no host code.
+
+Written from the protocol's description with its own slow COBS, so that host and gateware are both
+compared with a third opinion.  It stands in for an engine where only the link is tested.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+EMPTY, LOADING, VALID = 0, 1, 2
+OK, BAD_OPERATION, BAD_ADDRESS, STALE, BUSY, NOT_VALID, CHECK_FAILED, BAD_VALUE = range(8)
+
+
+def stuff(raw: bytes) -> bytes:
+    """COBS as its paper describes it, a byte at a time."""
+    out, block = bytearray(), bytearray()
+    for position, byte in enumerate(raw):
+        if byte:
+            block.append(byte)
+            if len(block) == 254:
+                out += b"\xff" + block
+                block.clear()
+                if position == len(raw) - 1:
+                    return bytes(out)
+        else:
+            out += bytes([len(block) + 1]) + block
+            block.clear()
+    return bytes(out + bytes([len(block) + 1]) + block)
+
+
+def unstuff(stuffed: bytes) -> bytes | None:
+    """The inverse of `stuff`; None if a block is cut."""
+    out, bytes_in = bytearray(), iter(stuffed)
+    owed = False
+    for code in bytes_in:
+        if owed:
+            out.append(0)
+        for _ in range(code - 1):
+            byte = next(bytes_in, None)
+            if byte is None:
+                return None
+            out.append(byte)
+        owed = code != 255
+    return bytes(out)
+
+
+@dataclass
+class EngineModel:
+    """An engine with `memory` (word address to word) behind it.
+
+    `identity` gives the constant registers in order, from KIND on.  `words` says how many words
+    each region 1 to 6 has: beyond them writes vanish and reads give 0.  While `busy` is true a
+    run is on; `on_start(run, first, last, vectors)` is called when one starts.  An engine checks a
+    valid image all the time; here `check_image` is a pass.
+    """
+
+    identity: tuple[int, ...] = (0,) * 19
+    words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
+    memory: dict[int, int] = field(default_factory=dict)
+    on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
+    state: int = EMPTY
+    epoch: int = 0
+    image_crc: int = 0
+    image_words: int = 0
+    ranges: bytes = b""
+    changed: bool = False
+    checks: int = 0
+    image_errors: int = 0
+    run: int = 0
+    released: int = 0
+    tiles: int = 0
+    stalled: int = 0
+    vectors: int = 1
+    busy: bool = False
+    cycles: int = 0
+    errors: int = 0
+    nonce: int = 12345
+    frame_errors: int = 0
+    rejected: int = 0
+    counters: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
+    done: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._line = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """Line bytes in, the line bytes of all responses out."""
+        out = bytearray()
+        for byte in data:
+            if byte:
+                self._line.append(byte)
+                continue
+            stuffed = bytes(self._line)
+            self._line.clear()
+            if stuffed:
+                out += self._frame(stuffed)
+        return bytes(out)
+
+    def _frame(self, stuffed: bytes) -> bytes:
+        raw = unstuff(stuffed)
+        if raw is None or len(raw) < 14 or binascii.crc32(raw[:-4]) != _little(raw[-4:]):
+            self.frame_errors += 1
+            return b""
+        first, txid, epoch, flags, offset, length = struct.unpack("<BBBBIH", raw[:10])
+        payload, operation = raw[10:-4], first % 16
+        wanted = 0 if operation == 1 else length
+        if operation >= 8 or len(payload) != wanted or wanted > 256:
+            self.frame_errors += 1
+            return b""
+        bitmap = self._bitmap(txid, flags)
+        status, answer = BAD_OPERATION, b""
+        if first // 16 == 3:
+            stream = operation == 2 and flags & 2 != 0
+            status, answer = self._carry_out(operation, epoch, offset, length, payload, stream)
+        if status == OK:
+            self.done.append(txid)
+        else:
+            self.rejected += 1
+        head = struct.pack(
+            "<BBBBIH", 48 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
+        )
+        body = head + answer
+        return b"\0" + stuff(body + struct.pack("<I", binascii.crc32(body))) + b"\0"
+
+    def _bitmap(self, txid: int, flags: int) -> int:
+        """Which of the 32 txids before this one were carried out, as a sliding window knows."""
+        if flags & 1:
+            self._newest, self.done = txid, []
+            return 0
+        newest = getattr(self, "_newest", 0)
+        if (newest - txid) % 256 > 32:
+            passed = (txid - newest) % 256
+            # What the window leaves behind is forgotten; txids come round again.
+            kept = range(0, 33 - passed)
+            self.done = [seen for seen in self.done if (newest - seen) % 256 in kept]
+            self._newest = newest = txid
+        reach = 32 - (newest - txid) % 256
+        return sum(1 << age for age in range(reach) if (txid - 1 - age) % 256 in self.done)
+
+    def _carry_out(
+        self, operation: int, epoch: int, offset: int, length: int, payload: bytes, stream: bool
+    ) -> tuple[int, bytes]:
+        region, low = offset >> 28, offset % (1 << 28)
+        own = epoch != 0 and epoch == self.epoch
+        fits = offset % 4 == 0 and length % 4 == 0 and 0 < length <= 256
+        fits = fits and low + length <= 1 << 28 and region <= 6
+        if operation == 1:
+            return self._read(region, offset, length) if fits else (BAD_ADDRESS, b"")
+        if operation == 2:
+            return (self._write(region, offset, payload, own, stream) if fits else BAD_ADDRESS), b""
+        if operation == 3:
+            return self._begin(epoch, length), b""
+        if operation == 4:
+            return self._commit(payload, own), b""
+        if operation == 5:
+            if length != 8:
+                return BAD_ADDRESS, b""
+            if self.busy:
+                return BUSY, b""
+            crc = self._crc(payload, 6)
+            return (BAD_ADDRESS, b"") if crc is None else (OK, struct.pack("<I", crc))
+        return BAD_OPERATION, b""
+
+    def _read(self, region: int, offset: int, length: int) -> tuple[int, bytes]:
+        if region == 0:
+            registers = b"".join(struct.pack("<I", value) for value in self.registers())
+            if offset + length > len(registers):
+                return BAD_ADDRESS, b""
+            return OK, registers[offset : offset + length]
+        if self.busy:
+            return BUSY, b""
+        words = [self.memory.get(offset // 4 + k, 0) for k in range(length // 4)]
+        return OK, struct.pack(f"<{len(words)}I", *words)
+
+    def _write(self, region: int, offset: int, payload: bytes, own: bool, stream: bool) -> int:
+        if region == 0:
+            return self._write_register(offset, payload)
+        streamed = stream and own and self.state == VALID and region in (1, 2, 3)
+        if 1 <= region <= 4 and not (own and self.state == LOADING) and not streamed:
+            return STALE
+        if self.busy and not streamed:
+            return BUSY
+        for k in range(0, len(payload), 4):
+            address = (offset + k) // 4
+            if address % (1 << 26) < self.words[region]:
+                self.memory[address] = _little(payload[k : k + 4])
+        return OK
+
+    def _write_register(self, offset: int, payload: bytes) -> int:
+        # START is the last register, then RELEASE and VECTORS.
+        last = 4 * (len(self.registers()) - 1)
+        if offset not in (last - 8, last - 4, last) or len(payload) != 4:
+            return BAD_ADDRESS
+        if offset == last:
+            return self._start(*struct.unpack("<HBB", payload))
+        if offset == last - 4:
+            return self._release(*struct.unpack("<HH", payload))
+        return self._set_vectors(_little(payload))
+
+    def _release(self, run: int, tiles: int) -> int:
+        if run != self.run:
+            return STALE
+        self.released = max(self.released, tiles)
+        return OK
+
+    def _set_vectors(self, vectors: int) -> int:
+        if not 1 <= vectors <= 256:
+            return BAD_VALUE
+        self.vectors = vectors
+        return OK
+
+    def _start(self, run: int, first: int, last: int) -> int:
+        if self.state != VALID:
+            return NOT_VALID
+        if run == self.run:
+            return OK
+        if self.busy:
+            return BUSY
+        self.run, self.busy, self.errors = run, True, 0
+        self.released = self.tiles = self.stalled = 0
+        self.on_start(run, first, last, self.vectors if first == last else 1)
+        return OK
+
+    def _begin(self, epoch: int, length: int) -> int:
+        if length:
+            return BAD_ADDRESS
+        if epoch == 0:
+            return STALE
+        if epoch == self.epoch and self.state == VALID:
+            return OK
+        if self.busy:
+            return BUSY
+        if epoch != self.epoch:
+            self.state, self.epoch, self.changed = LOADING, epoch, False
+            self.image_crc = self.image_words = 0
+        return OK
+
+    def _commit(self, payload: bytes, own: bool) -> int:
+        if len(payload) % 8 != 4 or not 1 <= len(payload) // 8 <= 31:
+            return BAD_ADDRESS
+        if not own or self.state == EMPTY:
+            return STALE
+        wanted = _little(payload[:4])
+        if self.state == VALID:
+            return OK if wanted == self.image_crc else STALE
+        crc = self._crc(payload[4:], 4)
+        if crc is None:
+            return BAD_ADDRESS
+        if crc != wanted:
+            return CHECK_FAILED
+        self.state, self.image_crc, self.changed = VALID, crc, False
+        self.ranges = payload[4:]
+        self.image_words = sum(count for _, count in _pairs(payload[4:]))
+        return OK
+
+    def check_image(self) -> None:
+        """One pass over the image, if there is a valid one."""
+        if self.state != VALID:
+            return
+        self.checks = (self.checks + 1) % 65536
+        if self._crc(self.ranges, 4) != self.image_crc:
+            self.state, self.changed = LOADING, True
+            self.image_crc = self.image_words = 0
+            self.image_errors = min(self.image_errors + 1, 65535)
+
+    def committed(self) -> set[int]:
+        """The word addresses that passes over the valid image read."""
+        if self.state != VALID:
+            return set()
+        return {address + k for address, count in _pairs(self.ranges) for k in range(count)}
+
+    def _crc(self, pairs: bytes, last_region: int) -> int | None:
+        crc = 0
+        for address, count in _pairs(pairs):
+            region, low = address >> 26, address % (1 << 26)
+            if not 1 <= region <= last_region or not count or low + count > 1 << 26:
+                return None
+            words = (self.memory.get(address + k, 0) for k in range(count))
+            crc = binascii.crc32(b"".join(struct.pack("<I", word) for word in words), crc)
+        return crc
+
+    def registers(self) -> list[int]:
+        """All registers in the order of their offsets."""
+        status = self.state | self.busy << 2 | self.changed << 3 | self.errors << 8
+        cycles = [self.cycles % (1 << 32), self.cycles >> 32]
+        constants = [0x44504E54, 3, 3, *self.identity]
+        kept = [self.nonce, self.epoch, status, self.image_crc, self.image_words, self.run]
+        stream = [self.tiles, self.stalled]
+        checked = [self.checks, self.image_errors]
+        counted = [self.frame_errors, self.rejected, *self.counters]
+        release = self.run | self.released << 16
+        return [*constants, *kept, *cycles, *stream, *checked, *counted, self.vectors, release, 0]
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _pairs(data: bytes) -> Iterator[tuple[int, int]]:
+    yield from struct.iter_unpack("<II", data)
