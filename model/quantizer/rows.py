@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.kernels.assign import finish_rows
-from dpnet.model.quantizer.kernels.careful import LATTICE, solve_careful, solve_zero
-from dpnet.model.quantizer.kernels.long import fewest, solve_long
-from dpnet.model.quantizer.kernels.near import solve_near
+from dpnet.model.quantizer.kernels.grids.long import fewest, solve_long
 from dpnet.model.quantizer.kernels.points import merge
-from dpnet.model.quantizer.kernels.program import solve_rows
-from dpnet.model.quantizer.kernels.rational import solve_rational
+from dpnet.model.quantizer.kernels.price.rows import solve_rows
+from dpnet.model.quantizer.kernels.undecided.careful import solve_careful
+from dpnet.model.quantizer.kernels.undecided.errors import LATTICE
+from dpnet.model.quantizer.kernels.undecided.near import solve_near
+from dpnet.model.quantizer.kernels.undecided.rational import solve_rational
+from dpnet.model.quantizer.kernels.undecided.zero import solve_zero
 from dpnet.model.quantizer.quantized import CodebookSizeError, NonFiniteError, Quantized
 
 Floats = NDArray[np.float64]
@@ -82,7 +84,7 @@ class Task:
 
     @property
     def kind(self) -> int:
-        """Of the error, for `dpnet.model.quantizer.kernels.careful`."""
+        """Of the error, for `dpnet.model.quantizer.kernels.undecided.errors`."""
         return LATTICE if self.lattice is not None else self.norm
 
     @property

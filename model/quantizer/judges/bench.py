@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dpnet.model.build_root import build_root
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.judges.certify import cost_of
 from dpnet.model.quantizer.lloyd import lloyd
@@ -61,7 +61,7 @@ def moved(random: np.random.Generator, name: str, rows: Floats) -> Floats:
     return later.astype("f2").astype("f8") if name == "fp16-ties" else later
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _algorithm1(x: Floats, k: int) -> Labels:
     """The paper's Algorithm 1, O(n^2 k), compiled; labels of a sorted row."""
     n = len(x)
@@ -237,6 +237,7 @@ def measure(case: str, name: str, seed: int, scale: float = 1.0) -> list[dict[st
 
 _MEMORY = """
 import resource, sys, numpy as np
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
 n = int(sys.argv[1])
 quantize(np.random.default_rng(0).normal(size=200_000), 16)  # solved by windows too

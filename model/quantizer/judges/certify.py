@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.judges.algorithm1 import algorithm1
-from dpnet.model.quantizer.kernels.long import fewest
+from dpnet.model.quantizer.kernels.grids.long import fewest
 
 Long = np.longdouble
 LIMIT = 1e-12  # largest excess, relative to the least cost
@@ -244,7 +244,7 @@ def judge_wide(seed: int, n: int = 1000, count: int = 3) -> float:
     return worst
 
 
-@njit(cache=True)
+@compiled
 def monge_breaks(ordered: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """Breaks (k + 1,) of a best partition of sorted values, to the rounding of float64 sums.
 

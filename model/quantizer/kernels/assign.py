@@ -1,11 +1,11 @@
-"""From the bounds of clusters to centroids, costs and indices; all compiled functions of this."""
+"""From the bounds of clusters to centroids, costs and indices."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.lanes import LANES, distances, sixteen_indices, squared_distances
 from dpnet.model.quantizer.kernels.points import power_of_two
 
@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 CHUNK = 1024  # so many are added up one after the other, then these sums
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mean(ordered: Floats, weights: Floats, a: int, b: int, scale: float) -> float:
     """The weighted mean of the scaled values a..b-1."""
     origin = ordered[a] * scale
@@ -38,7 +38,7 @@ def _mean(ordered: Floats, weights: Floats, a: int, b: int, scale: float) -> flo
     return origin + total / weight
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _error(
     ordered: Floats, weights: Floats, a: int, b: int, scale: float, center: float, norm: int
 ) -> float:
@@ -64,7 +64,7 @@ def _error(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lower_median(ordered: Floats, weights: Floats, a: int, b: int) -> float:
     """The lower median of a..b-1, weighted."""
     if len(weights) == 0:
@@ -79,7 +79,7 @@ def _lower_median(ordered: Floats, weights: Floats, a: int, b: int) -> float:
     return ordered[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _threshold(ordered: Floats, weights: Floats, start: int, low: float, high: float) -> float:
     """The smallest value that gets the index of the cluster that begins at `start`.
 
@@ -91,7 +91,7 @@ def _threshold(ordered: Floats, weights: Floats, start: int, low: float, high: f
     return ordered[j] if j < n else np.inf
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _indices(values: Floats, thresholds: Floats, count: int, indices: NDArray[np.integer]) -> None:
     """How many of the ascending thresholds[1:count] are at most each value; infinite after these.
 
@@ -117,7 +117,7 @@ def _indices(values: Floats, thresholds: Floats, count: int, indices: NDArray[np
         indices[j] = index
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def finish_rows(
     values: Floats,
     ordered: Floats,

@@ -1,10 +1,7 @@
-"""Eight candidates at once: LLVM's vectors for the inner loops of
-`dpnet.model.quantizer.kernels.program`.
+"""Eight candidates at once: LLVM's vectors for the inner loops of the programs.
 
 LLVM does not vectorize a search for the least and its place by itself. These
 vectors of eight become whatever the processor has.
-
-numba's cache does not notice changes of this file: change program.py too (its time counts).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ subtracted from large sums, and what all partitions have in common is left out.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.points import merge, power_of_two
 
 Floats = NDArray[np.float64]
@@ -20,7 +20,7 @@ MOST = 1 << 18  # pairs of places in two neighboring windows
 ROUNDINGS = 64.0 * 2.0**-53  # relative error of what points add
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mean_of(points: Floats, heavy: Floats, scale: float, a: int, b: int) -> tuple[float, float]:
     """The weight and the mean of the scaled points a..b-1; each counts 1 if `heavy` is empty."""
     origin = points[a] * scale
@@ -36,7 +36,7 @@ def mean_of(points: Floats, heavy: Floats, scale: float, a: int, b: int) -> tupl
     return weight, origin + total / weight
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _side(
     points: Floats, heavy: Floats, scale: float, mean: float, start: int, step: int, added: Floats
 ) -> None:
@@ -53,7 +53,7 @@ def _side(
         j += step
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decidable(k: int, first: Ints, last: Ints) -> bool:
     """Whether the windows leave a core for each cluster, and are not too wide."""
     pairs = 0
@@ -65,7 +65,7 @@ def decidable(k: int, first: Ints, last: Ints) -> bool:
     return pairs <= MOST
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(
     points: Floats,
     heavy: Floats,
@@ -115,7 +115,7 @@ def decide(
     return ROUNDINGS * largest + 4.0 * mean_error * slipped
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def solve_near(
     ordered: Floats,
     weights: Floats,

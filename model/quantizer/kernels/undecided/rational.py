@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
 
-from dpnet.model.quantizer.kernels.careful import ABSOLUTE, SQUARED
+from dpnet.model.quantizer.kernels.undecided.errors import ABSOLUTE, SQUARED
 
 
 class _Row:
@@ -57,8 +57,7 @@ def solve_rational(
     first: Sequence[int],
     last: Sequence[int],
 ) -> list[int]:
-    """Bounds of the best k clusters, as `dpnet.model.quantizer.kernels.careful.solve_windows` gives
-    them.
+    """Bounds of the best k clusters, as `solve_windows` of `layers` gives them.
 
     Nothing is rounded; k n log n errors of clusters in Python's fractions, so it is slow.
     """
