@@ -24,11 +24,14 @@ from typing import Any, TypeVar, cast
 import llvmlite
 import numba
 import numpy as np
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+from numba.core import caching
 
 from dpnet.model.build_root import build_root
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+NUMBA: Any = numba  # of some versions without types
+CACHING: Any = caching
 
 MODEL = Path(__file__).resolve().parent.parent
 KEPT = 8  # folders of machine code: some versions of the sources, some interpreters
@@ -49,7 +52,7 @@ def unchecked(function: Function) -> Function:
 def sources() -> tuple[Path, ...]:
     """Every file with compiled functions, or with what these are compiled from."""
     judges = MODEL / "quantizer" / "judges"
-    others = [MODEL / "coding" / "intervals.py", judges / "certify.py", judges / "bench.py"]
+    others = [MODEL / "coding" / "intervals.py", judges / "monge.py", judges / "bench.py"]
     own = Path(__file__).resolve()
     return tuple(sorted([*(MODEL / "quantizer" / "kernels").rglob("*.py"), *others, own]))
 
@@ -151,15 +154,17 @@ class _Cache:
     """
 
     def __init__(self, function: Callable[..., Any], file: Path, folder: Path) -> None:
-        files: Any = CompileResultCacheImpl.__new__(CompileResultCacheImpl)
+        files = CACHING.CompileResultCacheImpl.__new__(CACHING.CompileResultCacheImpl)
         files._lineno = function.__code__.co_firstlineno
         files._locator = _Locator(file, folder)
         room = ".".join(file.relative_to(MODEL).with_suffix("").parts)
         files._filename_base = f"{room}.{function.__qualname__}"
-        self._numba: Any = FunctionCache.__new__(FunctionCache)
+        self._numba = CACHING.FunctionCache.__new__(CACHING.FunctionCache)
         self._numba._name, self._numba._py_func = repr(function), function
         self._numba._impl, self._numba._cache_path = files, str(folder)
-        self._numba._cache_file = IndexDataCacheFile(str(folder), files._filename_base, digest())
+        self._numba._cache_file = CACHING.IndexDataCacheFile(
+            str(folder), files._filename_base, digest()
+        )
         self._numba.enable()
 
     @property
@@ -188,7 +193,7 @@ class _Cache:
 
 def _compile(function: Function, error_model: str) -> Function:
     """`function` by numba, with the cache where there is a folder for it."""
-    made: Any = numba.njit(nogil=True, error_model=error_model)(function)
+    made = NUMBA.njit(nogil=True, error_model=error_model)(function)
     folder = cache_folder()
     if folder is not None and not vars(numba.config)["DISABLE_JIT"]:
         file = Path(function.__code__.co_filename).resolve()

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dpnet.model.build_root import build_root
 from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.judges.certify import cost_of
+from dpnet.model.quantizer.judges.least import cost_of
 from dpnet.model.quantizer.lloyd import lloyd
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,8 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats
 def moved(random: np.random.Generator, name: str, rows: Floats) -> Floats:
     """The rows an epoch later: each weight by some MOVED deviations, pruned ones not at all."""
     later = rows + MOVED * rows.std() * random.normal(size=rows.shape) * (rows != 0)
-    return later.astype("f2").astype("f8") if name == "fp16-ties" else later
+    found: NDArray[np.float64] = later.astype("f2").astype("f8") if name == "fp16-ties" else later
+    return found
 
 
 @compiled

@@ -21,9 +21,12 @@ def best_break(
     gain: Floats, sums: Floats, spread: Floats, weighted: bool, j: int, first: int, last: int
 ) -> tuple[float, int]:
     """The least of first..last as the break before j, and where it is."""
+    found: tuple[float, int]
     if weighted:
-        return weighted_candidates(gain, sums, spread, 0, j, first, last, 0.0)
-    return candidates(gain, sums, spread, 0, j, first, last, 0.0)
+        found = weighted_candidates(gain, sums, spread, 0, j, first, last, 0.0)
+    else:
+        found = candidates(gain, sums, spread, 0, j, first, last, 0.0)
+    return found
 
 
 @unchecked
@@ -38,6 +41,9 @@ def break_span(
     limit: float,
 ) -> tuple[int, int]:
     """The first and the last break of first..last before j whose value is at most `limit`."""
+    found: tuple[int, int]
     if weighted:
-        return weighted_span(gain, sums, spread, 0, j, first, last, limit)
-    return span(gain, sums, spread, 0, j, first, last, limit)
+        found = weighted_span(gain, sums, spread, 0, j, first, last, limit)
+    else:
+        found = span(gain, sums, spread, 0, j, first, last, limit)
+    return found

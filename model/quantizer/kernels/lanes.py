@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba import types as numba_types
+from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic
 
 LANES = 8
+
+types: Any = numba_types  # which have none themselves
+cgutils: Any = numba_cgutils
 
 _F64, _I64 = ir.DoubleType(), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_F64, LANES), ir.VectorType(_I64, LANES)

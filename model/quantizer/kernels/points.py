@@ -12,6 +12,20 @@ from dpnet.model.quantizer.compiled import compiled
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Kinds of error: about a median, about a mean, about the nearest whole number within limits.
+ABSOLUTE, SQUARED, LATTICE = 1, 2, 3
+
+
+FARTHEST = 2.0**200  # steps of a lattice: beyond, a square would overflow; the entry is the same
+
+
+@compiled
+def to_steps(points: Floats, step: float) -> None:
+    """Points in steps of a lattice."""
+    unit = 1.0 / step
+    for j in range(len(points)):
+        points[j] = min(max(points[j] * unit, -FARTHEST), FARTHEST)
+
 
 @compiled
 def is_plain(ordered: Floats, weights: Floats) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.compiled import compiled, unchecked
+from dpnet.model.quantizer.kernels.apart import bring_near
 from dpnet.model.quantizer.kernels.grids.places import (
     heavy_places,
     moved_cost,
@@ -29,7 +30,8 @@ from dpnet.model.quantizer.kernels.grids.places import (
 )
 from dpnet.model.quantizer.kernels.grids.prefix import Row, gather, long_row, sums
 from dpnet.model.quantizer.kernels.grids.program import grid_program, narrow, shrink
-from dpnet.model.quantizer.kernels.points import is_plain, merge, power_of_two
+from dpnet.model.quantizer.kernels.near import decidable, decide, mean_of
+from dpnet.model.quantizer.kernels.points import SQUARED, is_plain, merge, power_of_two
 from dpnet.model.quantizer.kernels.price.table import (
     LIGHT,
     PAD,
@@ -39,7 +41,6 @@ from dpnet.model.quantizer.kernels.price.table import (
     WEIGHT,
     rounding_error,
 )
-from dpnet.model.quantizer.kernels.undecided.near import decidable, decide, mean_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,6 +54,8 @@ FEWEST, PER_BREAKS, PER_CUBE = 1 << 13, 1600, 16
 PER_CLUSTER, PER_WINDOW, PER_WIDE_WINDOW = 8, 40, 96
 WIDE = 1e-3
 LLOYD = 30  # iterations at most
+COARSE = 1e-3  # of the least cost: where rounding is more, points are brought near to each other
+NOT_DONE, TOO_COARSE = -1.0, -2.0
 DOUBTS = 64.0  # errors of a break that seems the best: its own, and one for each halving
 
 
@@ -150,14 +153,13 @@ def _error_of(row: Row, light: float) -> float:
 def solve_long(
     ordered: Floats, weights: Floats, k: int, bounds: Ints, first: Ints, last: Ints
 ) -> float:
-    """One long sorted row, as `dpnet.model.quantizer.kernels.program.solve_rows` does it; -1: not
-    done.
+    """One long sorted row, as `solve_rows` of `price.rows` does it; -1: not done.
 
     ordered (n,), weights (n,) or (0,), k from 2; bounds, first, last (k + 1,) are written. Takes
     little where all values differ and count 1, else 24 bytes a value. Not done where there are too
     few distinct values, or weights too far apart.
     Where windows stay that `decide` can take, it has, and they are closed: how far off it may be
-    is returned.
+    is returned, of the row as `power_of_two` scales it.
     """
     n = len(ordered)
     plain, m = is_plain(ordered, weights), n
@@ -165,16 +167,51 @@ def solve_long(
     if not plain:
         points, heavy, ends_at = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
         m = merge(ordered, weights, points, heavy, ends_at)
-    light, mass = 1.0, float(n)
+        points, heavy = points[:m], heavy[:m]
+    light, mass = 0.0, float(n)
     if len(weights):
-        light, mass = heavy[:m].min(), heavy[:m].sum()
-    if m < fewest(k) or not light > LIGHT * mass:
+        light, mass = heavy.min(), heavy.sum()
+    if m < fewest(k) or (len(weights) and not light > LIGHT * mass):
         return -1.0
-    row = long_row(points, heavy, m, power_of_two(max(abs(points[0]), abs(points[m - 1]))))
+    scale, trial = power_of_two(max(abs(points[0]), abs(points[m - 1]))), np.empty(k + 1, np.int64)
+    off = _solve_points(points, heavy, light, scale, k, first, last, trial, COARSE)
+    if off == TOO_COARSE:
+        near, ones = np.empty((2, m)), heavy if len(heavy) else np.ones(m)
+        nearer = bring_near(points, ones, k, SQUARED, near)
+        if nearer > 0.0:
+            off = _solve_points(near[0], heavy, light, 1.0, k, first, last, trial, np.inf)
+            off *= (scale / nearer) ** 2 if off > 0.0 else 1.0
+        else:
+            off = _solve_points(points, heavy, light, scale, k, first, last, trial, np.inf)
+    bounds[0], bounds[k] = 0, n
+    for c in range(1, k):
+        bounds[c] = trial[c] if plain else ends_at[trial[c]]
+    return off
+
+
+@unchecked
+def _solve_points(
+    points: Floats,
+    heavy: Floats,
+    light: float,
+    scale: float,
+    k: int,
+    first: Ints,
+    last: Ints,
+    trial: Ints,
+    coarse: float,
+) -> float:
+    """`solve_long` for distinct points, `light` the least weight or 0 where these are whole; trial
+    (k + 1,): the breaks. TOO_COARSE where rounding is more than `coarse` of the least cost."""
+    m = len(points)
+    row = long_row(points, heavy, m, scale)
     marks = heavy_places(row)
-    slack = DOUBTS * (k + 2.0) * _error_of(row, light if len(weights) else 0.0)
-    trial = np.array([m * c // k for c in range(k + 1)])
+    slack = DOUBTS * (k + 2.0) * _error_of(row, light)
+    for c in range(k + 1):
+        trial[c] = m * c // k
     upper = _first_windows(row, marks, slack, trial, first, last)
+    if slack > coarse * upper:
+        return TOO_COARSE
     begin = np.zeros(k + 2, np.int64)
     path, low, high = np.zeros((3, k + 1), np.int64)
     most, power, begun = PER_WINDOW * k, 0.0, False
@@ -198,17 +235,13 @@ def solve_long(
         shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
         narrow(places, begin, low, high, first, last)
         if moved == 0.0:
-            off = 0.0
             if (first != last).any() and decidable(k, first, last):
-                off = _close(row, k, first, last, trial)
-            bounds[0], bounds[k] = 0, n
-            for c in range(1, k):
-                bounds[c] = trial[c] if plain else ends_at[trial[c]]
-            return off
+                return _close(row, k, first, last, trial)
+            return 0.0
         if not skip and 2 * (last - first).sum() > before:
             most, power = 2 * most, 0.5
         begun = True
-    return -1.0
+    return NOT_DONE
 
 
 @unchecked
@@ -228,8 +261,8 @@ def _close(row: Row, k: int, first: Ints, last: Ints, found: Ints) -> float:
         lightest = min(lightest, weights[c])
     reach = max(abs(row.points[0]), abs(row.points[n - 1])) * row.scale
     mean_error = 16.0 * UNIT * reach * mass / lightest
-    off = decide(
+    off, _ = decide(
         row.points, row.heavy, row.scale, k, first, last, weights, means, mean_error, found
     )
     first[:], last[:] = found, found
-    return off / row.scale**2
+    return off

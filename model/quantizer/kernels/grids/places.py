@@ -135,4 +135,4 @@ def _mean(row: Row, a: int, b: int, above: int) -> float:
     if b > a and weight > 0.0:
         return (after[SUM] - before[SUM]) / weight
     place = min(max(a, b), len(row.points) - 1) if above else min(a, b)
-    return row.points[place] * row.scale - row.center
+    return float(row.points[place] * row.scale - row.center)

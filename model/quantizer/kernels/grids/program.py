@@ -111,7 +111,7 @@ def grid_program(
     for cluster in range(k, 0, -1):
         path[cluster] = j
         j = origin[j] - skip
-    return lowest
+    return float(lowest)
 
 
 @compiled
@@ -133,7 +133,7 @@ def _join(
 @compiled
 def _reach(places: Ints, j: int, skip: int) -> int:
     """Up to where the break before that at j can be."""
-    return places[j + 1] - 1 if skip else places[j]
+    return int(places[j + 1] - 1 if skip else places[j])
 
 
 @unchecked

@@ -84,4 +84,4 @@ def first_price(table: Table, k: int, room: Room) -> float:
                 break
             price *= 3.0
         stride //= COARSE
-    return price
+    return float(price)

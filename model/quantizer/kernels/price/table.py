@@ -111,7 +111,7 @@ def error_between(sums: Floats, a: int, b: int) -> float:
     """The error of the cluster of the points a..b-1."""
     distance = sums[SUM, b] - sums[SUM, a]
     over = sums[WEIGHT, b] - sums[WEIGHT, a]
-    return sums[SQUARES, b] - sums[SQUARES, a] - distance * distance / over
+    return float(sums[SQUARES, b] - sums[SQUARES, a] - distance * distance / over)
 
 
 @unchecked

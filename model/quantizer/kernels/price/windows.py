@@ -26,7 +26,7 @@ def excess(table: Table, k: int, price: float, room: Room) -> float:
     squared = 0.0
     for cluster in range(k):
         squared += error_between(table.sums, room.bounds[cluster], room.bounds[cluster + 1])
-    return max(squared - (room.cost[table.n] - price * k), 0.0)
+    return float(max(squared - (room.cost[table.n] - price * k), 0.0))
 
 
 @unchecked

@@ -70,16 +70,41 @@ def between(sums: Floats, row: int, a: int, b: int) -> Pair:
 
 
 @compiled
-def pair_sums(points: Floats, heavy: Floats, center: float) -> Floats:
-    """(8, n + 1) pairs: value - center; sums of weights, values and squares before each."""
-    n = len(points)
+def centered(points: Floats, center: float) -> Floats:
+    """(2, n): point - center, exactly."""
+    values = np.empty((2, len(points)))
+    for j in range(len(points)):
+        values[0, j], values[1, j] = two_sum(points[j], -center)
+    return values
+
+
+@compiled
+def pair_sums(values: Floats, heavy: Floats, start: int) -> Floats:
+    """(8, n + 1) pairs: values; sums of weights, values and squares before each.
+
+    values (2, n), high and low. Sums are added up from the place `start` on, in both directions,
+    and below it they are negative: differences are the same, and have no digits of what is far
+    from `start` but between its own ends.
+    """
+    n = values.shape[1]
     sums = np.zeros((8, n + 1))
-    for j in range(n):
-        weight = (heavy[j], 0.0)
-        value = two_sum(points[j], -center)
-        moment = times(weight, value)
-        square = times(moment, value)
-        sums[VALUE, j], sums[VALUE + 1, j] = value
-        for row, pair in ((WEIGHT, weight), (SUM, moment), (SQUARES, square)):
+    sums[VALUE : VALUE + 2, :n] = values
+    for j in range(start, n):
+        for row, pair in _terms(values, heavy, j):
             sums[row, j + 1], sums[row + 1, j + 1] = add((sums[row, j], sums[row + 1, j]), pair)
+    for j in range(start - 1, -1, -1):
+        for row, pair in _terms(values, heavy, j):
+            less = (-pair[0], -pair[1])
+            sums[row, j], sums[row + 1, j] = add((sums[row, j + 1], sums[row + 1, j + 1]), less)
     return sums
+
+
+@compiled
+def _terms(
+    values: Floats, heavy: Floats, j: int
+) -> tuple[tuple[int, Pair], tuple[int, Pair], tuple[int, Pair]]:
+    """What the point j adds to each of the sums."""
+    weight = (heavy[j], 0.0)
+    value = (values[0, j], values[1, j])
+    moment = times(weight, value)
+    return (WEIGHT, weight), (SUM, moment), (SQUARES, times(moment, value))
