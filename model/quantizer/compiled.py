@@ -178,6 +178,7 @@ class _Cache:
         try:
             return self._numba.load_overload(signature, target)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError):  # cut off, or gone
+            self.flush()
             return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:

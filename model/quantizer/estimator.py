@@ -120,6 +120,8 @@ class OptimalKMeans1D(
 
     def _values(self, X: ArrayLike, reset: bool = False) -> Floats:
         """The feature, (n_samples,) float64."""
+        if np.ma.is_masked(X):
+            raise ValueError("X must have no masked entries: fill them, with sample_weight 0")
         return self._feature(validate_data(self, X, reset=reset, dtype=np.float64))
 
     def _feature(self, X: Floats) -> Floats:

@@ -72,11 +72,11 @@ class Solution:
                 off,
             )
         if todo.any():
-            self._decide_near(todo, found)
+            self._decide_near(todo)
         solved, cost = self._finish()
         doubtful = off > EXACT * cost
         if doubtful.any():
-            self._decide_near(doubtful, found)
+            self._decide_near(doubtful)
             solved, _ = self._finish()
         return replace(solved, price=found)
 
@@ -100,7 +100,7 @@ class Solution:
                 return False
         return True
 
-    def _decide_near(self, todo: Flags, prices: Floats) -> None:
+    def _decide_near(self, todo: Flags) -> None:
         """Bounds of the rows that are `todo`: with far points brought near, else carefully."""
         given, left = self.given, todo.copy()
         solve_nearer(
@@ -111,7 +111,6 @@ class Solution:
             self.first,
             self.last,
             self.bounds,
-            prices,
         )
         if left.any():
             self._decide(left)

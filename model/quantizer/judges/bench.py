@@ -52,6 +52,9 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats
     "half-pruned": lambda random, shape: random.normal(size=shape) * (random.random(shape) < 0.5),
     "fp16-ties": lambda random, shape: random.normal(size=shape).astype("f2").astype("f8"),
     "lognormal": lambda random, shape: random.lognormal(size=shape),
+    "one-far": lambda random, shape: np.where(
+        np.arange(shape[1]) == 0, 1e8, random.normal(size=shape)
+    ),
 }
 
 

@@ -31,14 +31,15 @@ def least_costs(
     if weights is not None:
         masses = np.take_along_axis(weights, order, axis=1).astype(Long)
     count, n = rows.shape
-    mean, error, mass = np.zeros((3, count, n), Long)  # of the values from i to the last one
+    # Of the values from i to the last one; the mean from the value i on.
+    mean, error, mass = np.zeros((3, count, n), Long)
     least = np.full((k + 1, count, n + 1), np.inf, Long)
     least[0, :, 0] = 0
     for j in range(n):
         x, w = values[:, j, None], masses[:, j, None]
         seen = slice(0, j + 1)
         mass[:, seen] += w
-        away = x - mean[:, seen]
+        away = (x - values[:, seen]) - mean[:, seen]
         share = np.divide(w, mass[:, seen], out=np.zeros_like(away), where=mass[:, seen] > 0)
         error[:, seen] += w * away * away * (1 - share)
         mean[:, seen] += away * share

@@ -53,7 +53,6 @@ def solve_nearer(
     first: Ints,
     last: Ints,
     bounds: Ints,
-    prices: Floats,
 ) -> None:
     """Decide those rows that are `todo` of which points can be brought near; these are done then.
 
@@ -67,8 +66,7 @@ def solve_nearer(
         if not todo[row]:
             continue
         m, k = merge(ordered[row], weights[row], points, heavy, ends), k_eff[row]
-        scale = bring_near(points[:m], heavy[:m], k, SQUARED, near[:, :m])
-        if scale == 0.0:
+        if bring_near(points[:m], heavy[:m], k, SQUARED, near[:, :m]) == 0.0:
             continue
         plain = whole and m == n
         if plain and inverse.shape[1] == 0:
@@ -90,7 +88,6 @@ def solve_nearer(
         if price == 0.0:
             continue
         first[row, : k + 1], last[row, : k + 1] = low, high
-        prices[row] = price / scale / scale
         if (low == high).all() or _beyond_doubt(near[0, :m], heavy[:m], k, low, high):
             todo[row] = False
             for cluster in range(1, k):
