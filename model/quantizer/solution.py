@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
+BEYOND = 2.0**10  # steps: their square and float64 leave others decided to some 1e-10 of a step's
 MOST_LONG = 64  # clusters by windows: the first grids are k times 8 k k points
 
 
@@ -144,12 +145,21 @@ class Solution:
             off,
         )
         _, cost = self._fitted()
-        doubtful = todo & (off > EXACT * cost)
+        doubtful = todo & ((off > EXACT * cost) | self._beyond())
         if doubtful.any():
             self._decide_rationally(doubtful)
             if with_curve:
                 self._curve_apart(doubtful, curve)
         return curve * given.units[:, None] if with_curve else curve
+
+    def _beyond(self) -> Flags:
+        """Rows of which a value lies so far beyond the lattice that its cost hides the others'."""
+        if self.task.lattice is None:
+            return np.zeros(len(self.given.rows), np.bool_)
+        lowest, highest = self.task.limits
+        with np.errstate(over="ignore"):
+            ends = self.given.ordered[:, [0, -1]] / self.steps[:, None]
+        return (ends[:, 0] < lowest - BEYOND) | (ends[:, 1] > highest + BEYOND)
 
     def _curve_apart(self, doubtful: Flags, curve: Floats) -> None:
         """The curves of rows whose sums hide what some clusters cost: each number by itself."""

@@ -174,15 +174,16 @@ def solve_long(
     if m < fewest(k) or (len(weights) and not light > LIGHT * mass):
         return -1.0
     scale, trial = power_of_two(max(abs(points[0]), abs(points[m - 1]))), np.empty(k + 1, np.int64)
-    off = _solve_points(points, heavy, light, scale, k, first, last, trial, COARSE)
-    if off == TOO_COARSE:
-        near, ones = np.empty((2, m)), heavy if len(heavy) else np.ones(m)
-        nearer = bring_near(points, ones, k, SQUARED, near)
-        if nearer > 0.0:
-            off = _solve_points(near[0], heavy, light, 1.0, k, first, last, trial, np.inf)
-            off *= (scale / nearer) ** 2 if off > 0.0 else 1.0
-        else:
-            off = _solve_points(points, heavy, light, scale, k, first, last, trial, np.inf)
+    coarse, ratio, off = COARSE, 1.0, TOO_COARSE
+    while off == TOO_COARSE:
+        off = _solve_points(points, heavy, light, scale, k, first, last, trial, coarse)
+        coarse = np.inf
+        if off == TOO_COARSE:
+            near, ones = np.empty((2, m)), heavy if len(heavy) else np.ones(m)
+            nearer = bring_near(points, ones, k, SQUARED, near)
+            if nearer > 0.0:
+                points, scale, ratio = near[0], 1.0, scale / nearer
+    off *= ratio * ratio if off > 0.0 else 1.0
     bounds[0], bounds[k] = 0, n
     for c in range(1, k):
         bounds[c] = trial[c] if plain else ends_at[trial[c]]

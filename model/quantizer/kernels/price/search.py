@@ -13,6 +13,7 @@ TRIES, COARSE_TRIES = 60, 12
 # Powers of the number of clusters by which a price moves first: on coarse tables, from their price
 # on, and from that of a row which has moved a little.
 COARSELY, FINELY, BARELY = 3.0, 2.0, 1.0
+HOPELESS = 16.0  # errors of a table: breaks are told apart by more, see `DOUBTS`
 NEAR = 4  # clusters between two partitions: the slope between them is a price for one of these
 RAISES = 4  # of a price that does: the higher it is, the longer are the blocks
 
@@ -30,7 +31,8 @@ def search(
     grids), and no price ends with exactly k. Then the two paths cross, and one half of each makes
     k clusters.
 
-    Where there are fewer than k clusters at a price below the table's error, there is none to find.
+    Where there are fewer than k clusters at a price of some of the table's errors, there is none to
+    find that would tell the breaks.
     """
     low_price, high_price = 0.0, math.inf
     low_count, high_count, low_cost, high_cost = 0, 0, 0.0, 0.0
@@ -63,7 +65,7 @@ def search(
             share = math.log(low_count / (k + 0.1)) / math.log(low_count / high_count)
             share = min(max(share, 0.1), 0.9)
             price = low_price * (high_price / low_price) ** share
-        if not 0.0 < price < math.inf or high_price < table.error:
+        if not 0.0 < price < math.inf or high_price < HOPELESS * table.error:
             break
     return False, price
 
