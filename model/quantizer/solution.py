@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dpnet.model.quantizer.kernels.assign import finish_rows
 from dpnet.model.quantizer.kernels.grids.long import fewest, solve_long
 from dpnet.model.quantizer.kernels.near import solve_near
-from dpnet.model.quantizer.kernels.points import merge, to_steps
+from dpnet.model.quantizer.kernels.points import merge, power_of_two, to_steps
 from dpnet.model.quantizer.kernels.price.rows import solve_rows
 from dpnet.model.quantizer.kernels.undecided.careful import solve_careful
 from dpnet.model.quantizer.kernels.undecided.nearer import narrow_rows, solve_nearer
@@ -149,7 +149,7 @@ class Solution:
         if doubtful.any():
             self._decide_rationally(doubtful)
             if with_curve:
-                self._curve_apart(doubtful, curve)
+                self._curve_apart(doubtful, off, curve)
         return curve * given.units[:, None] if with_curve else curve
 
     def _beyond(self) -> Flags:
@@ -161,13 +161,23 @@ class Solution:
             ends = self.given.ordered[:, [0, -1]] / self.steps[:, None]
         return (ends[:, 0] < lowest - BEYOND) | (ends[:, 1] > highest + BEYOND)
 
-    def _curve_apart(self, doubtful: Flags, curve: Floats) -> None:
-        """The curves of rows whose sums hide what some clusters cost: each number by itself."""
-        rows = np.flatnonzero(doubtful)
-        given = self.given.some(rows)
+    def _curve_apart(self, doubtful: Flags, off: Floats, curve: Floats) -> None:
+        """What the sums of doubtful rows hide of their curves: that number of clusters alone."""
         for k in range(1, self.task.k + 1):
-            alone = Solution(given, replace(self.task, k=k, curve=False)).careful()
-            curve[rows, k - 1] = alone.cost / given.units
+            with np.errstate(over="ignore"):
+                error = off / self._scales() ** (1 if self.task.norm == 1 else 2)
+            rows = np.flatnonzero(doubtful & (error > EXACT * curve[:, k - 1]))
+            if len(rows):
+                given = self.given.some(rows)
+                alone = Solution(given, replace(self.task, k=k, curve=False)).careful()
+                curve[rows, k - 1] = alone.cost / given.units
+
+    def _scales(self) -> Floats:
+        """By what each row is scaled where costs and `off` are."""
+        sizes = np.abs(self.given.ordered)
+        if self.given.weights.shape[1]:
+            sizes[self.given.weights == 0] = 0.0
+        return np.array([power_of_two(size) for size in sizes.max(axis=1)])
 
     def _decide_rationally(self, todo: Flags) -> None:
         """Bounds of rows that 106 bits do not decide, apart from what these exclude."""

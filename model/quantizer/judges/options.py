@@ -162,8 +162,8 @@ def judge_options(
         for name, options in OPTIONS.items():
             family = families[int(random.integers(len(families)))]
             n, k = int(random.integers(1, 10)), int(random.integers(1, 6))
-            values = family(random, (1, n)) * float(random.choice(SCALES))
-            values = np.clip(values, -1e300, 1e300)
+            scale = float(random.choice(SCALES))
+            values = np.clip(family(random, (1, n)), -1e300 / scale, 1e300 / scale) * scale
             weights = weights_for(random, values)
             row, heavy = values[0], None if weights is None else weights[0]
             entry = found[name]
