@@ -24,16 +24,14 @@ class CheckedRam(wiring.Component):
     """
 
     check = 4
-    guarded = False
 
     def __init__(self, *, width, depth, granularity=None, storage="block", tail=(), guarded=False):
-        if guarded:  # an attribute of its own only then: others keep their name in the netlist
-            self.guarded = True
         self.width = width
         self.depth = depth
         self.granularity = granularity or width
         self.storage = storage
         self.tail = tuple(tail)
+        self.guarded = guarded
         if width % self.granularity:
             raise ValueError(f"granularity must divide {width}, not {granularity!r}")
         self._granules = width // self.granularity
