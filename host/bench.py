@@ -19,6 +19,7 @@ from dpnet.model.golden.bound import error_bound
 from dpnet.model.golden.fp32 import SequentialFp32
 from dpnet.model.golden.network import fp32_layer
 from dpnet.model.image import Image, ImageLayer
+from dpnet.model.indices import index_bits
 
 PAPER_MS = {
     (1000, 1024): (61.5, 11.9),
@@ -173,7 +174,7 @@ def _row(
         name=layer.name,
         rows=layer.rows,
         columns=layer.columns,
-        bits=(layer.k - 1).bit_length(),
+        bits=index_bits(layer.k),
         engine=name,
         lanes=lanes,
         cycles=cycles,

@@ -44,9 +44,9 @@ FAULTS = (
         "write.en.eq(self.add)", "write.en.eq(1)", ("test_system",),
     ),
     Fault(
-        "drain", "the sequencer drains one bucket too few", "gateware/core/sequencer.py",
-        "self._before_last.eq(layer.last_k - 1)",
-        "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
+        "drain", "the sequencer drains one bucket too few", "gateware/core/layer_times.py",
+        "self.before_last.eq(layer.last_k - 1)",
+        "self.before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
         ("test_gateware_core",),
     ),
     Fault(
@@ -110,13 +110,14 @@ FAULTS = (
     ),
     Fault(
         "vectors", "the next vector does not wait for its scan", "gateware/core/sequencer.py",
-        "with m.If(due & (self._fp32 & ~self._scanned | self._paced)):",
-        "with m.If(due & self._paced):", ("test_gateware_core",),
+        "with m.If(due & (ahead.fp32 & ~ahead.scanned | ahead.wait)):",
+        "with m.If(due & ahead.wait):", ("test_gateware_core",),
     ),
     Fault(
-        "release", "a streamed tile starts before it is released", "gateware/core/sequencer.py",
-        "self._released.eq(~layer.streams | (self.released != self._started))",
-        "self._released.eq(1)", ("test_gateware_core",),
+        "release", "a streamed tile starts before it is released",
+        "gateware/core/tile_counters.py",
+        "self.free.eq(~self.streams | (self.released != started))",
+        "self.free.eq(1)", ("test_gateware_core",),
     ),
     Fault(
         "copier", "padding of the next layer's input is not zeroed", "gateware/core/copier.py",
@@ -255,7 +256,7 @@ FAULTS = (
     ),
     Fault(
         "aim", "the next vector starts where the last one did", "gateware/core/sequencer.py",
-        "Mux(due & ~self._fresh, self._next_base, self._base)", "self._base",
+        "Mux(due & ~at.fresh, ahead.next_base, at.base)", "at.base",
         ("test_gateware_core",),
     ),
     Fault(

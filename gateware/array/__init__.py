@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.array.adder_tree import AdderTree
-from dpnet.gateware.array.column import Column, accumulator_widths
+from dpnet.gateware.array.column import Column
 from dpnet.gateware.array.stage import BeatLayout, Stage
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
@@ -13,6 +13,7 @@ from dpnet.gateware.parts.lockstep import Lockstep, carried
 from dpnet.gateware.parts.ram import Ram
 from dpnet.gateware.parts.select import select
 from dpnet.model.engine.parameters import SEGMENT_LATENCY, ceil_log2
+from dpnet.model.engine.widths import accumulator_widths
 
 PRODUCTS = 16
 """Products whose results may be on their way at once; a result carries its product's number."""
@@ -120,22 +121,25 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat, word = Signal(BeatLayout(self.engine)), 0
-        self._lockstep = Lockstep(m) if self.engine.lockstep else None
+        lockstep = Lockstep(m) if self.engine.lockstep else None
         with m.If(self.beat.valid):
             m.d.comb += beat.eq(self.beat.payload)
-        stages, control, stage_number = self._stages(m, beat)
-        columns, last, where = self._columns(m, stages, control, stage_number, self._owed(m, beat))
-        self._serialize(m, columns, last, where)
+        stages, control, stage_number = self._stages(m, lockstep, beat)
+        owed = self._owed(m, beat)
+        columns, books, last, where = self._columns(
+            m, lockstep, stages, control, stage_number, owed
+        )
+        self._serialize(m, lockstep, columns, last, where)
         for stage in stages:
             word = word | stage.r_word
         m.d.comb += self.index_word.eq(word)
-        corrupt = Cat(self._books.corrupt, *[s.corrupt for s in stages])
+        corrupt = Cat(books.corrupt, *[s.corrupt for s in stages])
         m.d.sync += self.corrupt.eq(corrupt.any())
-        if self.engine.lockstep:
-            m.d.comb += self.differs.eq(self._lockstep.differs())
+        if lockstep:
+            m.d.comb += self.differs.eq(lockstep.differs())
         return m
 
-    def _stages(self, m, beat):
+    def _stages(self, m, lockstep, beat):
         """The vector enters stage 0 and reaches the next one `slot_cycles` later.  Returns the
         stages, and whose drain it is when their buckets show."""
         engine = self.engine
@@ -157,9 +161,9 @@ class Array(wiring.Component):
             # Only stage 0 knows where a product starts; the others follow it.
             marks.append(Cat(beat.drain, beat.first, beat.last, beat.start & (g == 0)))
             stages.append(stage)
-        return stages, *self._drains(m, marks)
+        return stages, *self._drains(m, lockstep, marks)
 
-    def _drains(self, m, marks):
+    def _drains(self, m, lockstep, marks):
         """The control of the stage that drains, and its number, when its buckets show."""
         stages, cycles = self.engine.stages, self._stage.latency - 1
         control, number = Signal(CONTROL), Signal(range(stages))
@@ -170,7 +174,7 @@ class Array(wiring.Component):
             with m.If(mark[0]):
                 m.d.sync += number.eq(g)
         m.d.sync += control.eq(flags)
-        if not self.engine.lockstep:
+        if not lockstep:
             return self._delayed(m, [control, number], cycles)
         odd, odd_number = Signal(), Signal()
         numbers = sum((g.bit_count() & 1) << g for g in range(stages))
@@ -179,9 +183,9 @@ class Array(wiring.Component):
         with m.If(drains.any()):
             m.d.sync += odd_number.eq((drains & numbers).any())
         [*_, (control, number, odd, odd_number)] = self._carried(
-            m, [control, number, odd, odd_number], cycles
+            m, lockstep, [control, number, odd, odd_number], cycles
         )
-        self._lockstep.watch("drains", Cat(control, number, odd, odd_number).xor())
+        lockstep.watch("drains", Cat(control, number, odd, odd_number).xor())
         return control, number
 
     def _skewed(self, m, beat):
@@ -201,15 +205,15 @@ class Array(wiring.Component):
             values = following
         return values
 
-    def _carried(self, m, values, cycles):
+    def _carried(self, m, lockstep, values, cycles):
         """`_delayed` after 0, 1, … `cycles` cycles; with `lockstep` checked at the end."""
-        if not self.engine.lockstep:
+        if not lockstep:
             taps = [values]
             for _ in range(cycles):
                 taps.append(self._delayed(m, taps[-1], 1))
             return taps
         taps, changed = carried(m, values, cycles)
-        self._lockstep.watch("changed", changed)
+        lockstep.watch("changed", changed)
         return taps
 
     def _owed(self, m, beat):
@@ -229,12 +233,13 @@ class Array(wiring.Component):
             m.d.sync += owed.eq(total)
         return owed
 
-    def _columns(self, m, stages, control, number, owed):
-        """Place the columns; return them with (results show, place) of the last phase."""
+    def _columns(self, m, lockstep, stages, control, number, owed):
+        """Place the columns; return them, their codebooks, and (results show, place) of the last
+        phase."""
         engine = self.engine
         now_slot, now_k, now_product = self._count(m, control)
         [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
-        self._books = books = place(
+        books = place(
             m,
             CheckedRam(
                 width=engine.columns * engine.entry_bits,
@@ -261,9 +266,9 @@ class Array(wiring.Component):
         bucket = Signal(old.r_address.shape())
         m.d.comb += [bucket.eq(Cat(now_k, number)), old.r_address.eq(bucket)]
         m.d.sync += [old.w_address.eq(bucket), old.w_enable.eq(control.drain)]
-        marks = self._marks(m, control)
-        if engine.lockstep:
-            self._follow_counters(m, control, number, entry, old, now_product)
+        marks = self._marks(m, lockstep, control)
+        if lockstep:
+            self._follow_counters(m, lockstep, control, number, entry, old, now_product)
         columns = []
         for n in range(engine.columns):
             column = place(m, self._column, f"column_{n}")
@@ -277,9 +282,9 @@ class Array(wiring.Component):
             columns.append(column)
         m.d.comb += old.w_data.eq(Cat(column.drained for column in columns))
         show, slot, product = self._carried(
-            m, [control.last & control.drain, now_slot, now_product], engine.column_cycles
+            m, lockstep, [control.last & control.drain, now_slot, now_product], engine.column_cycles
         )[-1]
-        return columns, show, (slot, product)
+        return columns, books, show, (slot, product)
 
     def _count(self, m, control):
         """(slot, k, product) of the bucket that shows."""
@@ -296,24 +301,24 @@ class Array(wiring.Component):
             m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
         return now_slot, now_k, now_product
 
-    def _follow_counters(self, m, control, number, entry, old, product):
+    def _follow_counters(self, m, lockstep, control, number, entry, old, product):
         """The counters once more, a cycle later, when what they address stands in registers."""
-        late = self._lockstep.late
+        late = lockstep.late
         control, number, product = late(control), late(number), late(product)
         now_slot, now_k, now_product = self._count(m, data.View(CONTROL, control))
         drain = control[0]
-        self._lockstep.compare(
+        lockstep.compare(
             "counters",
             Cat(now_k, now_slot, now_product, now_k, number, drain),
             Cat(entry, product, old.w_address, old.w_enable),
         )
 
-    def _marks(self, m, control):
+    def _marks(self, m, lockstep, control):
         """When the columns' rows begin and end, in phase 3 and where else they need it."""
         values, later = [control.first, control.last & control.drain], self.engine.column_cycles - 5
-        if not self.engine.lockstep:
+        if not lockstep:
             return dict(zip(("first", "last"), self._delayed(m, values, 3), strict=True))
-        taps = self._carried(m, values, 3 + later + 1)
+        taps = self._carried(m, lockstep, values, 3 + later + 1)
         return {
             "first": taps[3][0],
             "last": taps[3][1],
@@ -321,7 +326,7 @@ class Array(wiring.Component):
             "held": taps[3 + later + 1][1],
         }
 
-    def _serialize(self, m, columns, last, where):
+    def _serialize(self, m, lockstep, columns, last, where):
         """Columns hold a slot's results for `slot_cycles`; send them on, one a cycle and bank."""
         engine, result = self.engine, self.result.payload
         position, valid, slot, product = self._send(m, last, where)
@@ -331,10 +336,10 @@ class Array(wiring.Component):
             result.product.eq(product),
             result.column.eq(position),
         ]
-        if engine.lockstep:
-            late = self._lockstep.late
+        if lockstep:
+            late = lockstep.late
             position_behind, *behind = self._send(m, late(last), [late(value) for value in where])
-            self._lockstep.compare(
+            lockstep.compare(
                 "sending",
                 Cat(position_behind, *behind),
                 Cat(result.column, self.result.valid, result.slot, result.product),

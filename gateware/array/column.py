@@ -5,28 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.array.residue import digits, fold, fold_to, product
-
-LIMB = 17
-"""Bits that an 18-bit signed input of a multiplier takes of an unsigned number."""
-
-
-def limb_widths(engine):
-    """(bits of the low limb or 0, bits of the high limb) of a bucket: what a DSP slice's 25 × 18
-    multiplier takes at once."""
-    bits, entry = engine.sum_bits, engine.entry_bits
-    if (bits <= 25 and entry <= 18) or (bits <= 18 and entry <= 25):
-        return 0, bits
-    return LIMB, bits - LIMB
-
-
-def accumulator_widths(engine):
-    """Bits of the accumulators of the two limbs' products, over all buckets; 1 where there is no
-    low limb."""
-    low, high = limb_widths(engine)
-    return (
-        engine.entry_bits + low + 1 + engine.index_bits if low else 1,
-        engine.entry_bits + high + engine.index_bits,
-    )
+from dpnet.model.engine.widths import LIMB, accumulator_widths, limb_widths
 
 
 class Column(wiring.Component):
@@ -76,19 +55,19 @@ class Column(wiring.Component):
         m = Module()
         engine = self.engine
         gain = self._gain(m)
-        afresh, self._held = self._marks(m)
-        self._check(m, gain)
+        afresh, held = self._marks(m)
+        self._check(m, gain, held)
         if engine.residues:
-            self._residue(m, gain, afresh)
+            self._residue(m, gain, afresh, held)
         low = limb_widths(engine)[0]
         entry = self.entry
         high_sum = self._accumulate(m, gain[low:].as_signed(), entry, afresh, "high")
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.high.eq(high_sum)
         if low:
             limb = Cat(gain[:low], Const(0, 1)).as_signed()
             low_sum = self._accumulate(m, limb, entry, afresh, "low")
-            with m.If(self._held):
+            with m.If(held):
                 m.d.sync += self.low.eq(low_sum)
         return m
 
@@ -139,7 +118,7 @@ class Column(wiring.Component):
         m.d.sync += total.eq(Mux(afresh, 0, total) + product)
         return total
 
-    def _residue(self, m, gain, afresh):
+    def _residue(self, m, gain, afresh, held):
         """Σ gain · entry modulo 3, in step with the accumulators."""
         factors = []
         for name, value in (("gain", gain), ("entry", self.entry)):
@@ -154,10 +133,10 @@ class Column(wiring.Component):
             fold(m, [product(*factors), Mux(afresh, 0, total)], "residue_sum")[0]
         )
         m.d.sync += total.eq(following)
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.residue.eq(total)
 
-    def _check(self, m, gain):
+    def _check(self, m, gain, held):
         """Every input enters exactly one bucket: Σ gains = Σ inputs, row by row."""
         bits = self.engine.sum_bits
         left = Signal(bits, reset_less=True)
@@ -169,5 +148,5 @@ class Column(wiring.Component):
         for n in range(self.engine.column_cycles - 5):
             wrong.append(Signal(name=f"wrong_{n}"))
             m.d.sync += wrong[-1].eq(wrong[-2])
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.mismatch.eq(wrong[-1])

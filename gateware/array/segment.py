@@ -9,20 +9,7 @@ from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.lockstep import carried
 from dpnet.model.engine.parameters import SEGMENT_LATENCY, ceil_log2
-
-
-def weight_words(engine):
-    """Words of a segment's index store that hold weights; the drain words come after them."""
-    return -(-engine.index_depth // engine.fold)
-
-
-def drain_row(engine):
-    """Row address of the first drain word."""
-    return weight_words(engine) * engine.fold
-
-
-def row_address_bits(engine):
-    return ceil_log2(drain_row(engine) + engine.buckets)
+from dpnet.model.engine.widths import row_address_bits, store_words
 
 
 class Segment(wiring.Component):
@@ -57,9 +44,8 @@ class Segment(wiring.Component):
     def __init__(self, *, engine, first=True):
         self.engine = engine
         self.first = first
-        words = weight_words(engine)
         self._width = 32 * engine.index_words
-        self._depth = words + -(-engine.buckets // engine.fold)
+        self._depth = store_words(engine)
         address = max(1, ceil_log2(self._depth))
         row, lane = row_address_bits(engine), signed(engine.sum_bits)
         super().__init__(

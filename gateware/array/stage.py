@@ -4,9 +4,10 @@ from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dpnet.gateware.array.segment import Segment, row_address_bits
+from dpnet.gateware.array.segment import Segment
 from dpnet.gateware.emit import place
 from dpnet.model.engine.parameters import SEGMENT_LATENCY
+from dpnet.model.engine.widths import row_address_bits
 
 
 class BeatLayout(data.StructLayout):

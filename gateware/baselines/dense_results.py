@@ -1,14 +1,16 @@
 """The way out of the dense engine: a tile's sums one after the other, requantized, stored."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.ram import Ram
+from dpnet.gateware.parts.records import record_layout
 from dpnet.model.engine.dense import ROW_WORDS
 from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.records import DENSE_ROW
 from dpnet.model.golden.dense import OUT_BITS
 
 
@@ -46,15 +48,15 @@ class DenseRequantizer(wiring.Component):
         rows = place(m, Ram(width=32 * ROW_WORDS, depth=self.row_depth, granularity=32), "rows")
         results = place(m, Ram(width=OUT_BITS, depth=self.result_depth), "results")
         unit = place(m, RequantizeUnit(params=self.requantize), "unit")
-        i, settings = unit.i.p, rows.r_data[32:]
+        i, row = unit.i.p, data.View(record_layout(DENSE_ROW), rows.r_data)
         m.d.comb += [
             rows.r_address.eq(self.row_address),
             rows.w_address.eq(self.w_address),
             rows.w_data.eq(Cat(self.w_data, self.w_data)),
             rows.w_enable.eq(self.w_enable),
             i.acc.eq(self.acc),
-            i.bias.eq(rows.r_data[: self.requantize.bias_bits]),
-            Cat(i.multiplier, i.shift, i.relu).eq(settings),
+            i.bias.eq(row.bias[: self.requantize.bias_bits]),
+            Cat(i.multiplier, i.shift, i.relu).eq(Cat(row.multiplier, row.shift, row.relu)),
             i.out_bits.eq(OUT_BITS),
             unit.i.valid.eq(1),
             unit.o.ready.eq(1),

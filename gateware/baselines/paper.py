@@ -6,11 +6,11 @@ from amaranth.lib.wiring import Out
 
 from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
 from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
-from dpnet.gateware.core.sequencer import DESCRIPTOR
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.bus import CoreSignature
 from dpnet.gateware.parts.bus_decoder import BusDecoder
 from dpnet.gateware.parts.ram import Ram
+from dpnet.gateware.parts.records import DESCRIPTOR
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import LAYER_WORDS, Region
 from dpnet.model.engine.parameters import ceil_log2

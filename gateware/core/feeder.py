@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.align import AlignUnit
 from dpnet.gateware.array import Strobe
-from dpnet.gateware.array.segment import row_address_bits
 from dpnet.gateware.array.stage import BeatLayout
 from dpnet.gateware.emit import place
+from dpnet.model.engine.widths import row_address_bits
 from dpnet.model.golden.align import Align
 
 

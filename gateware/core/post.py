@@ -1,19 +1,21 @@
 """After a bank of columns: row parameters, then normalize or requantize, then the result buffer."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.normalize import NormalizeUnit
 from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.array import PlaceLayout, ResultLayout
-from dpnet.gateware.array.column import limb_widths
 from dpnet.gateware.array.residue import digits, fold, fold_to
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.lockstep import Lockstep, carried
+from dpnet.gateware.parts.records import record_layout
 from dpnet.model.engine.layout import ROW_WORDS
 from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.records import ROW
+from dpnet.model.engine.widths import limb_widths
 from dpnet.model.golden.normalize import Normalize
 from dpnet.model.golden.requantize import Requantize
 
@@ -124,14 +126,14 @@ class Post(wiring.Component):
         ]
         differs = self._differs(m, accumulator, valid[1])
         valid, scale = valid[1], scale[len(self.scale) :].as_signed()
-        words = []
-        self._lockstep = Lockstep(m) if engine.lockstep else None
+        words, row = [], data.View(record_layout(ROW), rows.late)
+        lockstep = Lockstep(m) if engine.lockstep else None
         if engine.fp32:
-            words.append(self._normalize(m, valid, accumulator, scale, rows.late))
+            words.append(self._normalize(m, lockstep, valid, accumulator, scale, row))
         if engine.integer:
-            words.append(self._requantize(m, valid, accumulator, rows.late))
+            words.append(self._requantize(m, lockstep, valid, accumulator, row))
         if engine.lockstep:
-            differs |= self._lockstep.differs()
+            differs |= lockstep.differs()
         m.d.sync += self.sigma.eq(self.valid & self.row.mismatch | differs)
         longest = max(latency for latency, *_ in words)
         targets, moved = self._delayed(m, (where + offset)[: self._results], 2 + longest)
@@ -172,34 +174,34 @@ class Post(wiring.Component):
         [residue] = fold(m, parts, "residue")
         return now & (residue != kept[4:6])
 
-    def _normalize(self, m, valid, accumulator, scale, row):
+    def _normalize(self, m, lockstep, valid, accumulator, scale, row):
         """(latency, whether a word is there, the word)"""
         params = Normalize(width=self.engine.accumulator_bits)
         m.submodules.normalize = unit = NormalizeUnit(params=params)
-        if self.engine.lockstep:
-            self._lockstep.follow(NormalizeUnit(params=params), unit, "normalize")
+        if lockstep:
+            lockstep.follow(NormalizeUnit(params=params), unit, "normalize")
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.value.eq(accumulator),
-            unit.i.p.scale.eq(scale + row[96:108].as_signed()),
+            unit.i.p.scale.eq(scale + row.exponent.as_signed()),
             unit.o.ready.eq(1),
             self.overflow.eq(self.fp32_out & unit.o.valid & unit.o.p.overflow),
         ]
         return unit.latency, unit.o.valid, unit.o.p.word
 
-    def _requantize(self, m, valid, accumulator, row):
+    def _requantize(self, m, lockstep, valid, accumulator, row):
         """(latency, whether a word is there, the word)"""
         m.submodules.requantize = unit = RequantizeUnit(params=REQUANTIZE)
-        if self.engine.lockstep:
-            self._lockstep.follow(RequantizeUnit(params=REQUANTIZE), unit, "requantize")
+        if lockstep:
+            lockstep.follow(RequantizeUnit(params=REQUANTIZE), unit, "requantize")
         bits = REQUANTIZE.acc_bits
         above = accumulator[bits - 1 :]
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.acc.eq(accumulator),
-            unit.i.p.bias.eq(row[: REQUANTIZE.bias_bits]),
-            unit.i.p.multiplier.eq(row[64 : 64 + REQUANTIZE.multiplier_bits]),
-            unit.i.p.shift.eq(row[80:86]),
+            unit.i.p.bias.eq(row.bias),
+            unit.i.p.multiplier.eq(row.multiplier),
+            unit.i.p.shift.eq(row.shift),
             unit.i.p.relu.eq(self.relu),
             unit.i.p.out_bits.eq(self.out_bits),
             unit.o.ready.eq(1),

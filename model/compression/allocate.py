@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from dpnet.model.compression.ratios import index_bits
+from dpnet.model.indices import index_bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

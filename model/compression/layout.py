@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dpnet.model.compression.allocate import allocate
 from dpnet.model.compression.layers import Weight
 from dpnet.model.compression.plan import CompressConfig
-from dpnet.model.compression.ratios import index_bits
+from dpnet.model.indices import index_bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpnet.model.indices import index_bits
 from dpnet.model.quantizer.quantized import Quantized
 
 if TYPE_CHECKING:
@@ -59,11 +60,6 @@ class StoredBytes:
     def ratio(self) -> float:
         """fp32 bytes per stored byte."""
         return self.fp32 / self.total
-
-
-def index_bits(k: int) -> int:
-    """Bits of an index into a codebook of `k` entries; none for a single entry."""
-    return (k - 1).bit_length()
 
 
 def stored_bytes(

@@ -15,7 +15,8 @@ from typing import Any
 
 from dpnet.model.engine.devices import KINDS, LIMITS, Device
 from dpnet.model.engine.estimate import Estimate, estimate, lane
-from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.parameters import EngineParameters, ceil_div
+from dpnet.model.indices import packed_bits
 
 MOST_STAGES = 16
 MOST_SEGMENTS = 32
@@ -128,7 +129,7 @@ class _Search:
         self.sizes: dict[str, Any] = {
             **_WIDTHS[activation],
             **widths,
-            "index_bits": max(1, ceil_log2(max(layer.k for layer in layers))),
+            "index_bits": packed_bits(max(layer.k for layer in layers)),
             "max_columns": max(layer.columns for layer in layers),
             "layers": max(8, len(layers)),
             "packed": False,
@@ -265,6 +266,6 @@ class _Search:
 
 def index_blocks(layers: Sequence[Layer]) -> int:
     """The least number of block RAMs that hold the indices of `layers`, with their parity."""
-    bits = max(1, ceil_log2(max(layer.k for layer in layers)))
+    bits = packed_bits(max(layer.k for layer in layers))
     weights = sum(layer.rows * layer.columns for layer in layers)
     return ceil_div(weights * bits, 2 * 512 * 32)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from dpnet.model.files import replacing
-from dpnet.model.image.header import ImageError, check_header, packed_bits, require
+from dpnet.model.image.header import ImageError, check_header, require
 from dpnet.model.image.layers import Image, ImageLayer
+from dpnet.model.indices import packed_bits
 
 FORMAT = 1
 LARGEST_FILE = 1 << 30

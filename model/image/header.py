@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from dpnet.model.files import parse_header, parse_object
+from dpnet.model.indices import packed_bits
 
 LARGEST_HEADER = 1 << 20
 LARGEST_LAYERS = 256
@@ -33,11 +34,6 @@ _FP32, _INTEGER = {"indices", "codebook"}, set(_ALLOWED) - {"codebook"}
 
 class ImageError(ValueError):
     """An image is damaged, of another version, or no image; the message says what and where."""
-
-
-def packed_bits(k: int) -> int:
-    """Bits that an index below k takes in the file, at least 1."""
-    return max(1, (k - 1).bit_length())
 
 
 def require(condition: bool, message: str) -> None:

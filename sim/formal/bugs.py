@@ -243,49 +243,48 @@ _DRAIN: tuple[Bug, ...] = (
     ),
     Bug(
         "every-second-bucket", "drain", "buckets_in_order_each_once", 48, _SEQUENCER,
-        "m.d.sync += [count.eq(count + 1), self._drained", "m.d.sync += [count.eq(count + 2), "
-        "self._drained",
+        "[count.eq(count + 1), at.drained", "[count.eq(count + 2), at.drained",
     ),
     Bug(
-        "one-bucket-too-few", "drain", "a_drain_is_whole", 48, _SEQUENCER,
-        "self._before_last.eq(layer.last_k - 1)",
-        "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
+        "one-bucket-too-few", "drain", "a_drain_is_whole", 48, "gateware/core/layer_times.py",
+        "self.before_last.eq(layer.last_k - 1)",
+        "self.before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
     ),
     Bug(
         "one-beat-too-few", "drain", "a_tile_is_drained_after_its_beats", 48, _SEQUENCER,
-        "self._last_beat.eq(self._left_beats == 2)", "self._last_beat.eq(self._left_beats == 3)",
+        "at.last_beat.eq(at.left_beats == 2)", "at.last_beat.eq(at.left_beats == 3)",
     ),
     Bug(
         "beat-in-a-drain", "drain", "beats_and_drains_apart", 48, _SEQUENCER,
-        "                    command.drain.eq(1),\n",
-        "                    command.drain.eq(1), command.beat.eq(1),\n",
+        "            command.drain.eq(1),\n",
+        "            command.drain.eq(1), command.beat.eq(1),\n",
     ),
     Bug(
         "tiles-not-counted", "drain", "as_many_results_as_tiles", 52, _SEQUENCER,
-        "open_tiles.eq(open_tiles + self._tile_begins - whole)",
-        "open_tiles.eq(open_tiles + self._launches - whole)",
+        "tiles.begin.eq(does.begin)", "tiles.begin.eq(does.launch)",
     ),
     Bug(
         "tile-for-ever", "drain", "every_tile_leads_on", 52, _SEQUENCER,
-        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles - 1)",
-        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles)",
+        "left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles - 1)",
+        "left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles)",
     ),
     Bug(
         "beats-for-ever", "drain", "beats_and_drains_go_on", 48, _SEQUENCER,
-        "self._left_beats.eq(self._left_beats - 1)", "self._left_beats.eq(self._left_beats)",
+        "at.left_beats.eq(at.left_beats - 1)", "at.left_beats.eq(at.left_beats)",
     ),
     Bug(
         "gap-for-ever", "drain", "ready_goes_on_when_released", 52, _SEQUENCER,
-        "self._left_gap.eq(Mux(over, 0, self._left_gap - 1))",
-        "self._left_gap.eq(Mux(over, 0, self._left_gap))",
+        "at.left_gap.eq(Mux(over, 0, at.left_gap - 1))",
+        "at.left_gap.eq(Mux(over, 0, at.left_gap))",
     ),
     Bug(
-        "early-result-missed", "drain", "a_wait_ends_with_the_last_result", 52, _SEQUENCER,
-        "return one & whole | none", "return one & whole",
+        "early-result-missed", "drain", "a_wait_ends_with_the_last_result", 52,
+        "gateware/core/tile_counters.py",
+        "self.finished.eq(one & whole | none)", "self.finished.eq(one & whole)",
     ),
     Bug(
         "last-layer-passed", "drain", "layers_come_to_an_end", 52, _SEQUENCER,
-        "with m.If(self._number == final):", "with m.If(self._number == 0):",
+        "with m.If(at.number == at.final):", "with m.If(at.number == 0):",
     ),
     Bug(
         "copy-unnoticed", "drain", "a_copy_ends_when_copied", 52, _SEQUENCER,

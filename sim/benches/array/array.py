@@ -13,11 +13,10 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from dpnet.gateware.array.column import accumulator_widths, limb_widths
-from dpnet.gateware.array.segment import drain_row
 from dpnet.gateware.array.stage import BeatLayout
 from dpnet.model.engine.layout import codebook_store, index_rows, index_store
 from dpnet.model.engine.parameters import EngineParameters, ceil_log2
+from dpnet.model.engine.widths import accumulator_widths, drain_row, limb_widths
 from dpnet.model.golden.array import BucketProduct
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part

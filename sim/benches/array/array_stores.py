@@ -13,7 +13,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from dpnet.gateware.array.segment import drain_row
+from dpnet.model.engine.widths import drain_row
 from dpnet.sim.benches.array.array import KINDS, ArrayBench, Product, begin, mark, pauses
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import never, signed
