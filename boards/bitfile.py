@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpnet.boards.command import run
+from dpnet.model.files import write_whole
 
 _PREAMBLE = bytes.fromhex("0009 0ff00ff00ff00ff000 0001")
 _TEXTS = {"a": "design", "b": "part", "c": "date", "d": "time"}
@@ -78,12 +79,7 @@ def write_bin(bit: Path, out: Path, part: str) -> BitFile:
         parsed.check_part(part)
     except BitFileError as error:
         raise BitFileError(f"{bit}: {error}") from error
-    scratch = out.with_suffix(".part")
-    try:
-        scratch.write_bytes(parsed.bin())
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(out, parsed.bin())
     return parsed
 
 

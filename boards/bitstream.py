@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
-from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import result_path, run
 from dpnet.boards.tool import ToolError
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
+from dpnet.model.files import write_json
 
 SUMMARY = "build.json"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")

@@ -13,6 +13,7 @@ from typing import Any
 from dpnet.boards.build import kept, synthesis_folder
 from dpnet.boards.tool import Source, Tool, ToolError
 from dpnet.boards.yosys import find_yosys, run_script
+from dpnet.model.files import write_whole
 
 # A pin with a path of its own to the clock network (the ULX3S board has its oscillator there).
 # Where nextpnr chose the clock's pin by itself, router2 failed on it with some seeds.
@@ -279,6 +280,4 @@ def _hand_over(written: Path, config: Path, timing: Timing) -> None:
             f"timing failed: {timing.mhz:.1f} MHz is reached, not {timing.target:g}: from "
             f"{critical.source} to {critical.target}; no configuration was written"
         )
-    scratch = config.with_suffix(".part")
-    scratch.write_bytes(written.read_bytes())
-    scratch.replace(config)
+    write_whole(config, written.read_bytes())

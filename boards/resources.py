@@ -16,7 +16,6 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
 from dpnet.boards.tool import Tool
 from dpnet.boards.xc7 import (
@@ -37,8 +36,11 @@ from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 
 TOP = "engine"
 
@@ -125,11 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = arguments_parser.parse_args(arguments)
 
     def work() -> None:
+        made_of = {} if options.names else provenance("resources.json")
         measured = candidates(options.names)
         with progress("starting Yosys (20 s more in its very first run)") as ended:
             yosys = find_yosys()
             ended(str(yosys))
-        report = document(measure(measured, yosys), yosys)
+        report = document(measure(measured, yosys), yosys) | made_of
         write_json(build_root() / "resources.json", report)
         rows = report["rows"]
         texts = [table(rows), *(module_table(row) for row in rows if options.modules)]

@@ -10,10 +10,10 @@ or a board failed; 130 interrupted (run again: it goes on).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +27,8 @@ from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
@@ -102,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"sim: {message}; see python -m dpnet.sim --help\n")
 
 
-def _engine(options: argparse.Namespace) -> EngineParameters:
+def _engine(options: argparse.Namespace | EngineParameters) -> EngineParameters:
     """The default array in the size asked for, its stores as deep as Table VI needs, with several
     vectors back to back."""
     engine = EngineParameters(
@@ -123,6 +125,8 @@ def _engine(options: argparse.Namespace) -> EngineParameters:
 def _run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     engine: EngineParameters = options.engine
+    usual = options.weights is None and engine == _engine(EngineParameters())
+    made_of = provenance("make-sim.json") if usual else {}
     folder = build_root() / "sim"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
@@ -152,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    _finish(options, simulator, source, networks, table6, predictions, folder, started)
+    _finish(options, simulator, source, networks, table6, predictions, folder, started, made_of)
     failed = _failures(networks, table6)
     for text in failed:
         print(f"sim: {text}", file=sys.stderr)
@@ -284,6 +288,7 @@ def _finish(
     predictions: np.ndarray[Any, Any],
     folder: Path,
     started: float,
+    made_of: Mapping[str, str],
 ) -> None:
     """Tables, picture, report; only here, when everything was measured in this run."""
     _heading("results")
@@ -307,11 +312,10 @@ def _finish(
         "seconds": round(time.monotonic() - started, 1),
         "networks": [asdict(row) for row in networks],
         "table6": [asdict(row) for row in table6],
+        **made_of,
     }
     report = folder / "report.json"
-    scratch = report.with_suffix(".part")
-    scratch.write_text(json.dumps(document, indent=2) + "\n")
-    scratch.replace(report)
+    write_json(report, document)
     forget_checkpoints(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     shown = [_short(picture), _short(report)]
