@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from waiting_kit import without_progress
 
 from dpnet.host.session import segments
 from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
@@ -136,7 +137,7 @@ Call = Callable[..., Result]
 def refused(result: Result, code: int, message: str) -> None:
     """One line on stderr, nothing on stdout."""
     assert result.out == ""
-    assert result.err == f"dpnet: {message}\n"
+    assert without_progress(result.err) == f"dpnet: {message}\n"
     assert result.code == code
 
 

@@ -6,9 +6,9 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.boards import resources, xc7
 from dpnet.boards.build import kept
@@ -160,12 +160,9 @@ def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
         )
 
     process = start()
-    deadline = time.monotonic() + 60
-    while not (hang.exists() and hang.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
+    wait_until(lambda: hang.exists() and hang.read_text(), process)
     process.send_signal(by)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.endswith("resources: interrupted; the same command goes on where it was\n")
     with pytest.raises(ProcessLookupError):
@@ -175,7 +172,7 @@ def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
     assert [path.suffix for path in (build / "synthesis").iterdir()] == [".json"]
     hang.unlink()
     again = start()
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in err
     assert "adder-4, 4 lanes … done" in err

@@ -5,13 +5,13 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.boards import bitstream, ecp5
 from dpnet.boards.board import find_board
@@ -336,12 +336,9 @@ def test_an_interrupted_build_ends_its_tool_and_goes_on_where_it_was(pretended, 
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 200
-    while not (placing := (tools / "runs").read_text()):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    placing = wait_until((tools / "runs").read_text, process)
     process.send_signal(signal.SIGTERM)
-    assert "interrupted; the same command goes on" in process.communicate(timeout=60)[1]
+    assert "interrupted; the same command goes on" in process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130 and list(pretended.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(placing), 0)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting_kit import PATIENCE_S
 
 from dpnet.host.bench import BenchRow, bench_layer, phase_table
 from dpnet.host.cli import main
@@ -219,7 +220,7 @@ def test_a_host_without_the_large_packages(tmp_path: Path, socket_url: str) -> N
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
             cwd=tmp_path,
         )
 

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import serial
+from waiting_kit import PATIENCE_S, PROMPT_S
 
 from dpnet.host.errors import PortError
 from dpnet.host.session import Session, connect
@@ -95,7 +96,7 @@ def test_plain_pyserial_reads_the_magic_register(port):
     raw = header + zlib.crc32(header).to_bytes(4, "little")
     blocks = raw.split(b"\0")
     line = b"\0" + b"".join(bytes([len(block) + 1]) + block for block in blocks) + b"\0"
-    with serial.serial_for_url(f"socket://127.0.0.1:{port}", timeout=5) as device:
+    with serial.serial_for_url(f"socket://127.0.0.1:{port}", timeout=PROMPT_S) as device:
         device.write(line)
         assert device.read(1) == b"\0"
         answer = device.read_until(b"\0")[:-1]
@@ -131,7 +132,7 @@ def test_a_taken_port_is_one_line_and_exit_code_3():
         [sys.executable, "-m", "dpnet.sim.serve", SMALL, "--port", number],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     taken.close()

@@ -50,7 +50,6 @@ def run_bench(
     top: str = "top",
     values: Mapping[str, Any] | None = None,
     tests: str | None = None,
-    timeout_s: float = 300,
 ) -> int:
     """Run every cocotb test of `dpnet.sim.benches.<bench>` (and `more` of them) on `verilog`;
     return how many passed.
