@@ -1,6 +1,6 @@
 """The array core's errors: what cannot be computed, and what changed in the stores, is reported.
 
-Values as in `dpnet.sim.benches.core.core`.
+Values as in `dpnet.sim.benches.core.networks`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.model.engine.layout import Descriptor
 from dpnet.model.engine.parameters import ceil_log2
-from dpnet.sim.benches.core.core import (
+from dpnet.sim.benches.core.networks import (
     FLOATS,
     INFINITY,
     NAMES,

@@ -14,7 +14,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.widths import drain_row
-from dpnet.sim.benches.array.array import KINDS, ArrayBench, Product, begin, mark, pauses
+from dpnet.sim.benches.array.products import KINDS, ArrayBench, Product, begin, mark, pauses
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import never, signed
 from dpnet.sim.kit.upsets import flip

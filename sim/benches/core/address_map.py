@@ -1,6 +1,6 @@
 """The array core's address map through its bus: every word, and the holes between.
 
-Values as in `dpnet.sim.benches.core.core`.
+Values as in `dpnet.sim.benches.core.networks`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import cocotb
 
 from dpnet.model.engine.layout import Region, slot_words
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.benches.core.core import (
+from dpnet.sim.benches.core.networks import (
     NAMES,
     begin,
 )

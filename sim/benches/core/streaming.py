@@ -1,6 +1,6 @@
 """The array core with streamed layers: tiles written and released while others compute.
 
-Values as in `dpnet.sim.benches.core.core`, and `streams`, networks per test.
+Values as in `dpnet.sim.benches.core.networks`, and `streams`, networks per test.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from dpnet.sim.benches.core.core import KINDS, NAMES, Core, begin
+from dpnet.sim.benches.core.networks import KINDS, NAMES, Core, begin
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.random_networks import Layer, Streams
 
