@@ -239,25 +239,7 @@ class Array(wiring.Component):
         engine = self.engine
         now_slot, now_k, now_product = self._count(m, control)
         [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
-        books = place(
-            m,
-            CheckedRam(
-                width=engine.columns * engine.entry_bits,
-                granularity=engine.entry_bits,
-                depth=engine.slots * engine.buckets,
-                guarded=engine.lockstep,
-            ),
-            "books",
-        )
-        m.d.comb += [
-            books.w_address.eq(self.book_address),
-            books.w_data.eq(self.w_data),
-            books.w_enable.eq(self.book_write),
-            books.r_address.eq(Mux(self.book_read, self.book_address, entry)),
-            books.r_use.eq(used & ~self.book_read),
-            books.r_hide.eq(Mux(self.book_read, self.book_hide, 0)),
-            self.book_word.eq(books.r_word),
-        ]
+        books = self._codebooks(m, entry, used)
         old = place(
             m,
             Ram(width=engine.columns * engine.sum_bits, depth=engine.stages * engine.buckets),
@@ -285,6 +267,30 @@ class Array(wiring.Component):
             m, lockstep, [control.last & control.drain, now_slot, now_product], engine.column_cycles
         )[-1]
         return columns, books, show, (slot, product)
+
+    def _codebooks(self, m, entry, used):
+        """The store of the codebooks: `entry` if it is `used`, or what the link asks for."""
+        engine = self.engine
+        books = place(
+            m,
+            CheckedRam(
+                width=engine.columns * engine.entry_bits,
+                granularity=engine.entry_bits,
+                depth=engine.slots * engine.buckets,
+                guarded=engine.lockstep,
+            ),
+            "books",
+        )
+        m.d.comb += [
+            books.w_address.eq(self.book_address),
+            books.w_data.eq(self.w_data),
+            books.w_enable.eq(self.book_write),
+            books.r_address.eq(Mux(self.book_read, self.book_address, entry)),
+            books.r_use.eq(used & ~self.book_read),
+            books.r_hide.eq(Mux(self.book_read, self.book_hide, 0)),
+            self.book_word.eq(books.r_word),
+        ]
+        return books
 
     def _count(self, m, control):
         """(slot, k, product) of the bucket that shows."""

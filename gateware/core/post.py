@@ -81,39 +81,7 @@ class Post(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
-        column_bits = ceil_log2(engine.bank_columns)
-        rows = place(
-            m,
-            CheckedRam(
-                width=32 * ROW_WORDS,
-                depth=engine.slots << column_bits,
-                granularity=32,
-                guarded=engine.lockstep,
-            ),
-            "rows",
-        )
-        buffer = place(
-            m,
-            CheckedRam(width=32, depth=engine.result_slots << column_bits, guarded=engine.lockstep),
-            "buffer",
-        )
-        where = Cat(self.place.column[:column_bits], self.place.slot)
-        offset = Cat(Const(0, column_bits), self.slot_offset)
-        m.d.comb += [
-            rows.w_address.eq(self.row_address),
-            rows.w_data.eq(self.row_data),
-            rows.w_enable.eq(self.row_write),
-            rows.r_address.eq(Mux(self.row_read, self.row_address, where)),
-            rows.r_use.eq(self.valid & ~self.row_read),
-            rows.r_hide.eq(Mux(self.row_read, self.row_hide, 0)),
-            self.row_word.eq(rows.r_word),
-            buffer.r_address.eq(self.result_address),
-            buffer.r_use.eq(self.result_use),
-            buffer.r_hide.eq(self.result_hide),
-            self.result_word.eq(buffer.r_data),
-            self.result_late.eq(buffer.r_word),
-            self.corrupt.eq(rows.corrupt | buffer.corrupt),
-        ]
+        rows, buffer, where, offset = self._stores(m)
         # Two cycles, because the row parameters come with a register behind their store.
         added = Signal(signed(engine.accumulator_bits), reset_less=True)
         accumulator = Signal.like(added, reset_less=True)
@@ -158,6 +126,44 @@ class Post(wiring.Component):
             self.done.eq(written),
         ]
         return m
+
+    def _stores(self, m):
+        """(row parameters, result buffer, place of the row in both, way to the result's)"""
+        engine = self.engine
+        column_bits = ceil_log2(engine.bank_columns)
+        rows = place(
+            m,
+            CheckedRam(
+                width=32 * ROW_WORDS,
+                depth=engine.slots << column_bits,
+                granularity=32,
+                guarded=engine.lockstep,
+            ),
+            "rows",
+        )
+        buffer = place(
+            m,
+            CheckedRam(width=32, depth=engine.result_slots << column_bits, guarded=engine.lockstep),
+            "buffer",
+        )
+        where = Cat(self.place.column[:column_bits], self.place.slot)
+        offset = Cat(Const(0, column_bits), self.slot_offset)
+        m.d.comb += [
+            rows.w_address.eq(self.row_address),
+            rows.w_data.eq(self.row_data),
+            rows.w_enable.eq(self.row_write),
+            rows.r_address.eq(Mux(self.row_read, self.row_address, where)),
+            rows.r_use.eq(self.valid & ~self.row_read),
+            rows.r_hide.eq(Mux(self.row_read, self.row_hide, 0)),
+            self.row_word.eq(rows.r_word),
+            buffer.r_address.eq(self.result_address),
+            buffer.r_use.eq(self.result_use),
+            buffer.r_hide.eq(self.result_hide),
+            self.result_word.eq(buffer.r_data),
+            self.result_late.eq(buffer.r_word),
+            self.corrupt.eq(rows.corrupt | buffer.corrupt),
+        ]
+        return rows, buffer, where, offset
 
     def _differs(self, m, accumulator, valid):
         """Whether the sum of the limbs is not the row's residue modulo 3: 2 cycles later."""

@@ -1,7 +1,5 @@
 """The sequencer: layers one after the other, vectors back to back, every cycle counted."""
 
-from dataclasses import dataclass
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,87 +7,13 @@ from amaranth.lib.wiring import In, Out
 from dpnet.gateware.array import PRODUCTS
 from dpnet.gateware.core.feeder import CommandLayout
 from dpnet.gateware.core.layer_times import LayerTimes
+from dpnet.gateware.core.position import Ahead, Position, Strobes
 from dpnet.gateware.core.scan_rows import ScanRows
 from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
 from dpnet.gateware.parts.records import DESCRIPTOR
 from dpnet.model.engine.layout import LAYER_WORDS
 from dpnet.model.engine.parameters import ceil_log2
 from dpnet.model.engine.widths import drain_row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """Where a run is: the layer's `number`, the one after it and the `final` one; how many
-    `vectors` of the layer are still to be launched, of which there were `further_vectors` + 1; what
-    is left of a tile's beats, of a product's tiles and of the gap; `count`, cycles of a drain.
-
-    `last_beat`, `drained`: this is the last one; `due`: the next tile is its product's first one,
-    `first_tile`: this is; `fresh`: no product of the layer was launched yet; `abandoned`: a vector
-    was refused.  `base`, `index_row`, `offset`: where the vector lies, the next indices, and the
-    way from the product's slots to its results.
-    """
-
-    number: Signal
-    following: Signal
-    final: Signal
-    further_vectors: Signal
-    vectors: Signal
-    left_beats: Signal
-    left_tiles: Signal
-    left_gap: Signal
-    count: Signal
-    last_beat: Signal
-    drained: Signal
-    due: Signal
-    first_tile: Signal
-    fresh: Signal
-    abandoned: Signal
-    base: Signal
-    index_row: Signal
-    offset: Signal
-
-    @classmethod
-    def registers(cls, engine, *, beat, index_row, slot):
-        """All of them, of an engine with these shapes of places."""
-        shapes = {
-            **dict.fromkeys(("number", "following", "final", "further_vectors"), 8),
-            "vectors": 9,
-            **dict.fromkeys(("left_beats", "left_tiles", "left_gap"), 16),
-            "count": range(engine.flush_cycles + 1),
-            "base": beat,
-            "index_row": index_row,
-            "offset": slot,
-        }
-        names = cls.__dataclass_fields__
-        return cls(**{name: Signal(shapes.get(name, 1), name=name) for name in names})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strobes:
-    """What happens in a cycle: a layer's first scan begins, a product is launched, a tile begins,
-    nothing but a release is missing."""
-
-    scan: Signal
-    launch: Signal
-    begin: Signal
-    stall: Signal
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ahead:
-    """What the end of a tile depends on, a cycle before: whether the tile is its product's last
-    one, and the product the layer's; where the next product has its vector, and its results.
-    `wait`: the last product is too near; `scanned`: the next one's vector is scanned, which it must
-    be if `fp32`; `free`: the next tile is in the stores."""
-
-    last_tile: Signal
-    last_round: Signal
-    next_base: Signal
-    next_offset: Signal
-    wait: Signal
-    scanned: Signal
-    free: Signal
-    fp32: Signal
 
 
 class Sequencer(wiring.Component):
@@ -196,11 +120,7 @@ class Sequencer(wiring.Component):
             with m.State("PREPARE"):
                 self._prepare(m, at, does, ahead)
             with m.State("READY"):
-                over = at.left_gap[1:] == 0
-                m.d.sync += at.left_gap.eq(Mux(over, 0, at.left_gap - 1))
-                self._aim(m, at, ahead, at.due)
-                with m.If(over):
-                    self._next_tile(m, at, does, ahead, at.due)
+                self._ready(m, at, does, ahead)
             with m.State("BEATS"):
                 self._feed(m, at, times)
             with m.State("DRAIN"):
@@ -210,15 +130,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += at.count.eq(0)
                     self._tile_done(m, at, does, ahead, times)
             with m.State("WAIT"):
-                m.d.comb += self.layer_address.eq(at.following)
-                with m.If(finished):
-                    m.d.comb += self.copy.eq(layer.forward & ~at.abandoned)
-                    with m.If(at.abandoned):
-                        m.next = "IDLE"
-                    with m.Elif(layer.forward):
-                        m.next = "COPY"
-                    with m.Else():
-                        self._next_layer(m, at)
+                self._wait(m, at, finished)
             with m.State("COPY"):
                 m.d.comb += self.layer_address.eq(at.following)
                 with m.If(self.copied):
@@ -372,6 +284,14 @@ class Sequencer(wiring.Component):
         with m.Elif(~ahead.fp32):
             m.d.comb += does.stall.eq(1)
 
+    def _ready(self, m, at, does, ahead):
+        """The gap, then the next tile."""
+        over = at.left_gap[1:] == 0
+        m.d.sync += at.left_gap.eq(Mux(over, 0, at.left_gap - 1))
+        self._aim(m, at, ahead, at.due)
+        with m.If(over):
+            self._next_tile(m, at, does, ahead, at.due)
+
     def _feed(self, m, at, times):
         """A beat a cycle; packed indices keep a row of the index store for several."""
         layer, command, last = self.layer, self.command, at.last_beat
@@ -464,6 +384,18 @@ class Sequencer(wiring.Component):
                     at.due.eq(0),
                     at.vectors.eq(at.vectors - 1),
                 ]
+
+    def _wait(self, m, at, finished):
+        """For the last result, which then is copied where the layer says so."""
+        m.d.comb += self.layer_address.eq(at.following)
+        with m.If(finished):
+            m.d.comb += self.copy.eq(self.layer.forward & ~at.abandoned)
+            with m.If(at.abandoned):
+                m.next = "IDLE"
+            with m.Elif(self.layer.forward):
+                m.next = "COPY"
+            with m.Else():
+                self._next_layer(m, at)
 
     def _next_layer(self, m, at):
         m.d.sync += [at.number.eq(at.following), at.following.eq(at.following + 1)]
