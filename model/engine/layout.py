@@ -177,7 +177,10 @@ def _packed(beats: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     full = np.pad(beats, [(0, 0), (0, missing), *[(0, 0)] * (beats.ndim - 2)])
     parts = [full[:, n::step] for n in range(step)]
     if bits < 3:
-        return np.bitwise_or.reduce([part << n * bits for n, part in enumerate(parts)])
+        together: NDArray[np.uint8] = np.bitwise_or.reduce(
+            [part << n * bits for n, part in enumerate(parts)]
+        )
+        return together
     *low, fourth = parts
     rows = np.stack([part | (fourth >> n & 1) << 3 for n, part in enumerate(low)], 2)
     flat = rows.reshape(len(beats), -1, *beats.shape[2:])

@@ -50,7 +50,8 @@ class DigitsMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, 10)."""
         x = functional.relu(self.fc1(x))
-        return self.fc3(functional.relu(self.fc2(x)))
+        logits: Tensor = self.fc3(functional.relu(self.fc2(x)))
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ class TableSixNet(nn.Module):
         """Logits (batch, 10)."""
         x = functional.max_pool2d(functional.relu(self.conv(self.conv_input(x))), 2)
         x = functional.relu(self.expand(x.flatten(1)))
-        return self.head(functional.relu(self.fc(x)))
+        logits: Tensor = self.head(functional.relu(self.fc(x)))
+        return logits
 
     def conv_input(self, x: Tensor) -> Tensor:
         """What `conv` sees, (batch, 192, 4, 4)."""
