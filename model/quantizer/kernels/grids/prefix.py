@@ -3,8 +3,6 @@
 What is kept are the sums before every BLOCK-th point; those before any other point are completed
 from the points between. Each is exact to one rounding: values count from the middle one, scaled,
 and what an addition loses is added up too (Knuth).
-
-numba's cache does not notice changes of this file: change long.py too.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.lanes import compensated_sums
 
 Floats = NDArray[np.float64]
@@ -39,7 +37,7 @@ class Row(NamedTuple):
     before: Floats
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _plus(total: float, lost: float, more: float) -> tuple[float, float]:
     """The sum, and all that was lost so far."""
     new = total + more
@@ -47,7 +45,7 @@ def _plus(total: float, lost: float, more: float) -> tuple[float, float]:
     return new, lost + ((total - (new - part)) + (more - part))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _onward(row: Row, state: State, first: int, last: int) -> State:
     """`state` of the points before `first`, moved on to `last`."""
     weight, weight_lost, total, total_lost, square, square_lost = state
@@ -60,7 +58,7 @@ def _onward(row: Row, state: State, first: int, last: int) -> State:
     return weight, weight_lost, total, total_lost, square, square_lost
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _whole_block(row: Row, state: State, first: int) -> State:
     """`state` moved on by BLOCK points that count 1 each."""
     found = compensated_sums(row.points, first, first + BLOCK, row.scale, row.center)
@@ -76,7 +74,7 @@ def _whole_block(row: Row, state: State, first: int) -> State:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def long_row(points: Floats, heavy: Floats, n: int, scale: float) -> Row:
     """The first n of these points as a row."""
     before = np.empty((n // BLOCK + 1, 6))
@@ -95,13 +93,13 @@ def long_row(points: Floats, heavy: Floats, n: int, scale: float) -> Row:
     return row
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _at_block(row: Row, block: int) -> State:
     b = row.before[block]
     return b[0], b[1], b[2], b[3], b[4], b[5]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sums(row: Row, place: int) -> tuple[float, float, float]:
     """Weight, value and square of the points before `place`, which is 0..n."""
     block = place // BLOCK
@@ -109,7 +107,7 @@ def sums(row: Row, place: int) -> tuple[float, float, float]:
     return state[0] + state[1], state[2] + state[3], state[4] + state[5]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gather(row: Row, places: Ints, pad: int) -> Floats:
     """`sums` before each place, (3, number of places + pad); quick where places ascend."""
     gathered = np.zeros((3, len(places) + pad))

@@ -7,44 +7,45 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
 
-from dpnet.model.quantizer.kernels.careful import ABSOLUTE, SQUARED
+from dpnet.model.quantizer.kernels.points import ABSOLUTE, SQUARED
+
+
+def _whole(values: Sequence[float]) -> tuple[list[int], int]:
+    """The values as whole numbers of 1 / the number that follows them, a power of two."""
+    ratios = [value.as_integer_ratio() for value in values]
+    unit = max(below for _, below in ratios)
+    return [above * (unit // below) for above, below in ratios], unit
 
 
 class _Row:
-    """Sums before each point, and the error of any cluster from these."""
+    """Sums before each point, and the error of any cluster from these, in units of its own."""
 
     def __init__(
-        self,
-        points: Sequence[float],
-        heavy: Sequence[float],
-        kind: int,
-        lowest: float,
-        highest: float,
+        self, points: Sequence[float], heavy: Sequence[float], kind: int, limits: tuple[float, ...]
     ) -> None:
-        self.kind, self.limits = kind, (int(lowest), int(highest)) if kind > SQUARED else (0, 0)
-        self.points = [Fraction(value) for value in points]
-        masses = [Fraction(weight) for weight in heavy]
+        self.kind, self.limits = kind, (int(limits[0]), int(limits[1]))
+        self.points, self.unit = _whole(points)
+        masses, _ = _whole(heavy)
         moments = [m * x for m, x in zip(masses, self.points, strict=True)]
         squares = [m * x for m, x in zip(moments, self.points, strict=True)]
-        zero = Fraction(0)
-        self.mass = list(accumulate(masses, initial=zero))
-        self.moment = list(accumulate(moments, initial=zero))
-        self.square = list(accumulate(squares, initial=zero))
+        self.mass = list(accumulate(masses, initial=0))
+        self.twice = [2 * mass for mass in self.mass]
+        self.moment = list(accumulate(moments, initial=0))
+        self.square = list(accumulate(squares, initial=0))
 
-    def error(self, a: int, b: int) -> Fraction:
+    def error(self, a: int, b: int) -> Fraction | int:
         """That of the points a..b-1."""
         mass, moment = self.mass[b] - self.mass[a], self.moment[b] - self.moment[a]
         if self.kind == ABSOLUTE:
-            half = (self.mass[a] + self.mass[b]) / 2
-            p = bisect_left(self.mass, half, a + 1, b) - 1
+            p = bisect_left(self.twice, self.mass[a] + self.mass[b], a + 1, b) - 1
             value = self.points[p]
             above = self.moment[b] - self.moment[p] - value * (self.mass[b] - self.mass[p])
             return above + value * (self.mass[p] - self.mass[a]) - self.moment[p] + self.moment[a]
         square = self.square[b] - self.square[a]
         if self.kind == SQUARED:
-            return square - moment * moment / mass
-        entry = min(max(round(moment / mass), self.limits[0]), self.limits[1])
-        return square + entry * (entry * mass - 2 * moment)
+            return Fraction(square * mass - moment * moment, mass)
+        entry = min(max(round(Fraction(moment, mass * self.unit)), self.limits[0]), self.limits[1])
+        return square + entry * self.unit * (entry * self.unit * mass - 2 * moment)
 
 
 def solve_rational(
@@ -52,21 +53,20 @@ def solve_rational(
     heavy: Sequence[float],
     k: int,
     kind: int,
-    lowest: float,
-    highest: float,
+    limits: tuple[float, float],
     first: Sequence[int],
     last: Sequence[int],
 ) -> list[int]:
-    """Bounds of the best k clusters, as `dpnet.model.quantizer.kernels.careful.solve_windows` gives
-    them.
+    """Bounds of the best k clusters, as `solve_windows` of `layers` gives them.
 
-    Nothing is rounded; k n log n errors of clusters in Python's fractions, so it is slow.
+    Nothing is rounded; k n log n errors of clusters in whole numbers of any length and their
+    fractions, n the width of the windows, so it is slow.
     """
-    row = _Row(points, heavy, kind, lowest, highest)
-    before = {j: row.error(0, j) for j in range(first[1], last[1] + 1)}
+    row = _Row(points, heavy, kind, limits)
+    before: dict[int, Fraction | int] = {j: row.error(0, j) for j in range(first[1], last[1] + 1)}
     breaks: list[dict[int, int]] = [{}, dict.fromkeys(before, 0)]
     for clusters in range(2, k + 1):
-        after: dict[int, Fraction] = {}
+        after: dict[int, Fraction | int] = {}
         origin: dict[int, int] = {}
         parts = [(first[clusters], last[clusters], first[clusters - 1], last[clusters - 1])]
         while parts:
