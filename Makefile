@@ -129,7 +129,7 @@ bitstream: $(READY)
 docs: | $(BIN)/python
 	@$(INSTALL) '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 clean:
 	rm -rf build
