@@ -12,11 +12,11 @@ from amaranth.lib.wiring import In, Out
 
 from dpnet import gateware
 from dpnet.gateware.arithmetic import align, fp32, multiply_add, normalize, requantize
-from dpnet.gateware.array import Array, PlaceLayout, ResultLayout
+from dpnet.gateware.array import Array, PlaceLayout, ResultLayout, stage
 from dpnet.gateware.array.adder_tree import AdderTree
 from dpnet.gateware.array.column import Column
 from dpnet.gateware.array.lane import Lane, TopBits
-from dpnet.gateware.array.segment import Segment, row_address_bits
+from dpnet.gateware.array.segment import Segment
 from dpnet.gateware.array.stage import BeatLayout, Stage
 from dpnet.gateware.baselines import dense, dense_mac, dense_pair, dense_results, interleaved, paper
 from dpnet.gateware.core import ArrayCore
@@ -119,7 +119,7 @@ def listed(kind):
     return [match.groups() for match in found]
 
 
-WORDS = {"In": In, "Out": Out, "ceil_log2": ceil_log2, "row_address_bits": row_address_bits}
+WORDS = {"In": In, "Out": Out, "ceil_log2": ceil_log2, "row_address_bits": stage.row_address_bits}
 """What a docstring may use although its module does not."""
 
 
