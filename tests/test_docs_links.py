@@ -10,7 +10,7 @@ from dpnet.host.cli import main
 
 FOLDERS = "boards|docs|dpnet|gateware|host|model|sim|tests"
 FILE = re.compile(rf"(?<![\w./])((?:{FOLDERS})/[\w./-]*[\w/])(?![\w*<])")
-MODULE = re.compile(r"(?<![\w./])dpnet(?!\.(?:bin|bit|bit\.bin)\b)(?:\.\w+)+")
+MODULE = re.compile(r"(?<![\w./])dpnet(?!\.(?:bin|bit|dts|dtbo|json|v|xdc)\b)(?:\.\w+)+")
 TARGET = re.compile(r"`make ([a-z][\w-]*)|^    \$ make ([a-z][\w-]*)", re.MULTILINE)
 COMMAND = re.compile(r"(?:`|\$ |/)dpnet ([a-z]+)")
 
@@ -80,7 +80,7 @@ def test_make_targets_and_commands_exist(page):
         assert end.value.code == 0, f"{page} names dpnet {name}"
 
 
-STEP = re.compile(r"((?:`[\w.]+`(?:, | and |\s)*)+)\(?\[([\w/.]+\.py)\]")
+STEP = re.compile(r"((?:`[\w.]+`(?:, | and |\s)*)+)\(?\[`?([\w/.]+\.py)`?\]")
 
 
 def test_every_step_of_the_walks_is_where_the_page_says():
