@@ -108,6 +108,12 @@ def holds(path, parts):
     return True
 
 
+def test_the_table_of_boards_is_that_of_the_folders():
+    named = re.findall(r"^\| \[([\w-]+)\]", text_of("docs/boards.md"), re.MULTILINE)
+    there = {path.parent.name.replace("_", "-") for path in ROOT.glob("boards/*/board.py")}
+    assert sorted(named) == sorted(there)
+
+
 def test_a_wrong_step_a_wrong_module_and_a_wrong_anchor_are_found():
     assert holds("host/driver.py", ["Driver", "load"])
     assert not holds("host/driver.py", ["Driver", "fly"])
