@@ -2,10 +2,12 @@
 
 import ast
 import re
+import tomllib
 
 import pytest
 from docs_kit import PAGES, ROOT, anchors, links, text_of
 
+import dpnet
 from dpnet.host.cli import main
 
 FOLDERS = "boards|docs|dpnet|gateware|host|model|sim|tests"
@@ -104,6 +106,17 @@ def holds(path, parts):
         else:
             return False
     return True
+
+
+def test_the_public_names_are_those_of_the_reference():
+    rows = re.findall(r"^\| (`.*?`) \|", text_of("docs/api/dpnet.md"), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(dpnet.__all__)
+
+
+def test_every_extra_of_the_quick_start_is_in_pyproject():
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    named = re.findall(r"^\| `dpnet\[(\w+)\]`", text_of("docs/quick-start.md"), re.MULTILINE)
+    assert named and set(named) == set(extras) - {"test"}
 
 
 def test_the_table_of_boards_is_that_of_the_folders():
