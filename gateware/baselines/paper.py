@@ -27,6 +27,12 @@ class BaselineCore(wiring.Component):
 
     The weights of the paper's matrices (32.8 Mb and 21.2 Mb) do not fit the XC7Z045's block RAM:
     the store stands for an external memory that answers in one cycle.
+
+    Parameters: `params`, a `BaselineParameters`.
+
+    Members:
+
+    * `link`, `Out(CoreSignature().flip())`: bus, start and end of runs, errors.
     """
 
     def __init__(self, *, params):
