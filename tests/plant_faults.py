@@ -249,6 +249,15 @@ FAULTS = (
         "layer.is_fp32 or layer.columns == before.rows", "True", ("test_model_image_damage",),
     ),
     Fault(
+        "row-gain", "a batch norm behind a ReLU is left out", "model/compile/integer.py",
+        "unit / next_scale * layer.gain", "unit / next_scale", ("test_model_compile_net",),
+    ),
+    Fault(
+        "pruned", "zeros of pruned weights come back in compiled nets",
+        "model/compile/clusters.py", "quantize(rows[mask], k, zero=zero)",
+        "quantize(rows[mask], k)", ("test_model_compile_net",),
+    ),
+    Fault(
         "packed", "an image that is read is unpacked at once", "model/image/packing.py",
         "vars(layer)[self._KEPT] = given\n\n",
         "vars(layer)[self._KEPT] = getattr(given, 'unpacked', lambda: given)()\n\n",
