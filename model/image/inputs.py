@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dpnet.model.image.header import ImageError, require
+from dpnet.model.quantizer.quantized import is_tensor
 
 
-def finite(x: ArrayLike, what: str) -> NDArray[np.float64]:
-    """`x` as float64; `ImageError` unless it is an array of finite real numbers."""
+def finite(x: Any, what: str) -> NDArray[np.float64]:
+    """`x`, an array or a tensor, as float64; `ImageError` unless all of it are finite real
+    numbers."""
+    if is_tensor(x):
+        x = x.detach().cpu().double().numpy()
     try:
         values = np.asarray(x)
     except ValueError as error:
@@ -25,7 +31,7 @@ def finite(x: ArrayLike, what: str) -> NDArray[np.float64]:
     return numbers
 
 
-def activations(x: ArrayLike, bits: int, what: str) -> NDArray[np.int64]:
+def activations(x: Any, bits: int, what: str) -> NDArray[np.int64]:
     """`x` as int64; `ImageError` unless all of it are whole numbers of `bits` bits, signed.
 
     Floats are taken if they are whole: nothing is rounded or cut off.
@@ -44,3 +50,15 @@ def activations(x: ArrayLike, bits: int, what: str) -> NDArray[np.int64]:
         "(Image.quantize_input)",
     )
     return numbers.astype(np.int64)
+
+
+def fp32(x: Any, what: str) -> NDArray[np.float32]:
+    """`x` as float32, rounded to nearest; `ImageError` unless it is finite in float32 too."""
+    numbers = finite(x, what)
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(numbers, np.float32)
+    wrong = ~np.isfinite(narrow)
+    require(
+        not wrong.any(), f"{what} must be finite fp32 numbers, not {numbers[wrong][:1].tolist()}"
+    )
+    return narrow

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dpnet.model.files import is_text
 from dpnet.model.image.header import LARGEST_LAYERS, ImageError, check_scale, require
@@ -91,19 +91,19 @@ class Image:
         }
         return write_layers(self.layers, about, Path(path))
 
-    def quantize_input(self, x: ArrayLike) -> NDArray[np.int64]:
+    def quantize_input(self, x: Any) -> NDArray[np.int64]:
         """Real inputs to activations: round to nearest even, saturated; refuses what is no array
         of finite numbers (`ImageError`).
         """
         high = (1 << self.input_bits - 1) - 1
         return np.clip(self._steps(x), -high - 1, high).astype(np.int64)
 
-    def saturated_inputs(self, x: ArrayLike) -> float:
+    def saturated_inputs(self, x: Any) -> float:
         """The share of the values of `x` that `quantize_input` cuts off, 0 to 1."""
         steps, half = self._steps(x), 1 << self.input_bits - 1
         return float(((steps < -half) | (steps > half - 1)).mean()) if steps.size else 0.0
 
-    def _steps(self, x: ArrayLike) -> NDArray[np.float64]:
+    def _steps(self, x: Any) -> NDArray[np.float64]:
         """x / `input_scale`, rounded; what is beyond float64 stays an infinity."""
         with np.errstate(over="ignore"):
             return np.rint(finite(x, "the input") / self.input_scale)
