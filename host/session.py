@@ -30,6 +30,7 @@ from dpnet.model.engine.layout import (
 from dpnet.model.engine.parameters import EDGES, EngineParameters
 from dpnet.model.engine.tiles import streamed_cycles
 from dpnet.model.image import Image, ImageError, ImageLayer
+from dpnet.model.image.inputs import activations, fp32
 
 __all__ = [
     "BASELINES",
@@ -87,7 +88,8 @@ class Session:
 
     `cycles` of a run are the engine's own count, `report.stalled` of them passed waiting for tiles;
     `predicted_cycles` the formula's, without these.  All methods raise `LinkError`s; inputs that
-    are not finite or of the wrong shape raise `ImageError`.  Results that changed between the
+    are not finite, no integers of the engine's range where integers are asked for, or of the wrong
+    shape raise `ImageError`.  Results that changed between the
     engine's storing and reading them are an `EngineError`, and so are results of an engine that
     holds another image by now than this session loaded.
     Members: `report`, all runs of the last call together.
@@ -239,20 +241,14 @@ class Session:
 
     def _vector_words(self, layer: ImageLayer, x: NDArray[Any]) -> Words:
         """x (C,) as the words of the engine's store; `ImageError` if it is no input of `layer`."""
-        if x.shape != (layer.columns,):
+        if np.shape(x) != (layer.columns,):
             raise ImageError(
-                f"layer {layer.name} takes a vector of shape ({layer.columns},), not {x.shape}"
+                f"layer {layer.name} takes a vector of shape ({layer.columns},), not {np.shape(x)}"
             )
         if layer.is_fp32:
-            if not np.isfinite(x).all():
-                raise ImageError(
-                    "the vector holds a NaN or an infinity; the engine takes finite numbers"
-                )
-            return np.ascontiguousarray(x, np.float32).view(np.uint32)
-        limit = 1 << self.engine.activation_bits - 1
-        if x.min() < -limit or x.max() >= limit:
-            raise ImageError(f"activations must fit {self.engine.activation_bits} bits")
-        return (x.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)
+            return fp32(x, "the vector").view(np.uint32)
+        values = activations(x, self.engine.activation_bits, "the vector")
+        return (values & 0xFFFFFFFF).astype(np.uint32)
 
     def _write_vectors(self, placement: Placement, vectors: list[Words]) -> None:
         descriptor, row_bytes = placement.descriptor, vector_row_bytes(self.engine)
@@ -287,9 +283,7 @@ class BaselineSession:
                 f"the matrix is larger than the baseline engine: {rows} × {columns}, there is room "
                 f"for {params.weights} weights, {params.rows} rows, {params.columns} columns"
             )
-        if not np.isfinite(weights).all():
-            raise ImageError("the matrix holds a NaN or an infinity")
-        self.driver, self.weights, self.params = driver, weights, params
+        self.driver, self.weights, self.params = driver, fp32(weights, "the matrix"), params
 
     def load(self, progress: Progress | None = None) -> bool:
         """Load the matrix; False if it was there already."""
@@ -297,7 +291,7 @@ class BaselineSession:
         descriptor = Descriptor(
             beats=columns, tiles=1, rows=rows, k=1, index_row=0, slot=0, result_slot=0, in_row=0
         )
-        words = np.ascontiguousarray(self.weights, np.float32).view(np.uint32).reshape(-1)
+        words = self.weights.view(np.uint32).reshape(-1)
         return self.driver.load(
             [(Region.INDEX.base, words), (Region.LAYERS.base, descriptor.words())], progress
         )
@@ -305,9 +299,9 @@ class BaselineSession:
     def run(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
         """x (C,) fp32 -> y (R,) fp32, and the cycles that the engine counted."""
         rows, columns = self.weights.shape
-        if x.shape != (columns,) or not np.isfinite(x).all():
-            raise ImageError(f"the vector must be {columns} finite numbers, not {x.shape}")
-        self.driver.write_words(Region.VECTOR.base, x.astype(np.float32).view(np.uint32))
+        if np.shape(x) != (columns,):
+            raise ImageError(f"the vector must be {columns} finite numbers, not {np.shape(x)}")
+        self.driver.write_words(Region.VECTOR.base, fp32(x, "the vector").view(np.uint32))
         patience = 2 * self.params.cycles(rows, columns) / CLOCK_HZ + 1.0
         report = self.driver.run(0, 0, patience)
         return self.driver.read_words(Region.RESULT.base, rows).view(np.float32), report.cycles

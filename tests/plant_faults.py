@@ -272,7 +272,26 @@ FAULTS = (
     ),
     Fault(
         "image", "a wrong CRC-32 of a tensor is not noticed", "model/image/file.py",
-        "zlib.crc32(tensors[name].tobytes()) == crc", "True", ("test_model_image_damage",),
+        "zlib.crc32(data) == crc", "True", ("test_model_image_damage",),
+    ),
+    Fault(
+        "chain", "layers that do not fit each other make an image", "model/image/network.py",
+        "layer.is_fp32 or layer.columns == before.rows", "True", ("test_model_image_damage",),
+    ),
+    Fault(
+        "row-gain", "a batch norm behind a ReLU is left out", "model/compile/integer.py",
+        "unit / next_scale * layer.gain", "unit / next_scale", ("test_model_compile_net",),
+    ),
+    Fault(
+        "pruned", "zeros of pruned weights come back in compiled nets",
+        "model/compile/clusters.py", "quantize(rows[mask], k, zero=zero)",
+        "quantize(rows[mask], k)", ("test_model_compile_net",),
+    ),
+    Fault(
+        "packed", "an image that is read is unpacked at once", "model/image/packing.py",
+        "vars(layer)[self._KEPT] = given\n\n",
+        "vars(layer)[self._KEPT] = getattr(given, 'unpacked', lambda: given)()\n\n",
+        ("test_model_image_reading",),
     ),
     Fault(
         "host-link", "any answer is taken for the one that was asked for", "host/link/request.py",
