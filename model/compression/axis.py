@@ -44,7 +44,7 @@ def outputs_of(base: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor])
         if groups is None:
             return f"its bias has {bias[0]} values, which fits no axis of {shape}"
         told = f"outputs along axis 1, as its bias of {bias[0]} tells"
-        square = len(shape) > 2 and _divides(shape[1], bias[0])
+        square = len(shape) > 2 and shape[1] > 1 and _divides(shape[1], bias[0])
         return Outputs(groups, told) if groups else Outputs(open=square)
     sizes = _norms_after(base, tensors) if len(shape) > 2 else []
     if sizes and shape[0] not in sizes and shape[1] == sizes[0]:

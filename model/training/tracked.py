@@ -51,7 +51,7 @@ class Tracked(Mapping[str, Weight]):
     def name_of(self, name: str) -> str:
         """The canonical name of a weight that is called by any of its names."""
         try:
-            return self._canonical[name]
+            return self._canonical[name.removesuffix("_orig")]
         except KeyError:
             raise ValueError(
                 f"name must be one of {list(self.first)!r} or of their layers, not {name!r}"
@@ -117,7 +117,9 @@ class Tracked(Mapping[str, Weight]):
         return tensor, mask
 
     def check_net(self) -> None:
-        """Warn once of weights that the net did not have at first."""
+        """Raise where a weight cannot be followed; warn once of new ones."""
+        for name in self:
+            self[name]
         weights, _ = weights_of(self.net)
         known = set(self._canonical) | self.others | self.skip
         new = [w.name for w in weights if not known & set(w.names)]

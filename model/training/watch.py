@@ -139,5 +139,5 @@ def _ratio(term: Term, name: str, weight: Weight) -> float:
     alone = wide(gradient) - rho * (wide(weight.values) - term.nearest(name))
     size = float(alone.double().square().mean().sqrt())
     gap = float((codebook[:, -1] - codebook[:, 0]).double().mean()) / (codebook.shape[1] - 1)
-    noise = 1e-5 * rho * gap  # of the subtraction in float32
-    return rho * gap / 2 / size if size > noise else math.nan
+    least = 1e-5 * rho * gap  # what the subtraction in float32 leaves to be seen
+    return rho * gap / 2 / max(size, least) if gap else math.nan
