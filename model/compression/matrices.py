@@ -56,10 +56,15 @@ class Matrix:
         return int(self.quantized.indices.size)
 
     @property
-    def ratio(self) -> float:
-        """Eq. (1), with codebooks that rows share counted once."""
+    def groups(self) -> tuple[int, int]:
+        """(codebooks, weights of each), with codebooks that rows share counted once."""
         rows, n = self.quantized.indices.shape
-        return ratio_eq1([(rows // self.every, n * self.every)], self.quantized.k)
+        return rows // self.every, n * self.every
+
+    @property
+    def ratio(self) -> float:
+        """Eq. (1)."""
+        return ratio_eq1([self.groups], self.quantized.k)
 
 
 def matrix_of(weight: Weight, k: int, config: CompressConfig | None = None) -> Matrix:

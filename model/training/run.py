@@ -130,6 +130,7 @@ class Run:
 
     def _epoch(self, phase: str, epoch: int, optimizer: torch.optim.Optimizer) -> None:
         if phase == CLUSTER:
+            self.regularizer.optimizer = optimizer
             self.regularizer.step(epoch)
         total = 0.0
         with seeded(self.settings.seed * 1_000_003 + self.done + 1):
