@@ -241,17 +241,18 @@ FAULTS = (
         ("test_model_regularizer",),
     ),
     Fault(
-        "regularizer", "a bfloat16 net has its centroids in bfloat16",
+        "regularizer-types", "a bfloat16 net has its centroids in bfloat16",
         "model/compression/groups.py", "else values.float()", "else values",
         ("test_model_regularizer",),
     ),
     Fault(
         "weights", "a weight-normed layer is stored without its lengths",
-        "model/compression/parts.py", "return torch._weight_norm(v, g, -1 if axis is None else axis)",
-        "return v", ("test_model_weights",),
+        "model/compression/parts.py",
+        "return torch._weight_norm(v, g, -1 if axis is None else axis)", "return v",
+        ("test_model_weights",),
     ),
     Fault(
-        "weights", "the rows of a transposed convolution run along its inputs",
+        "weights-rows", "the rows of a transposed convolution run along its inputs",
         "model/compression/weights.py", 'known[f"{prefix}weight"] = module.groups',
         'known[f"{prefix}weight"] = 0', ("test_model_weights",),
     ),
