@@ -267,8 +267,29 @@ FAULTS = (
     ),
     Fault(
         "regularizer", "the term pushes weights away from their centroids",
-        "model/training/regularizer.py", "0.5 * rho[name] * (weight", "-0.5 * rho[name] * (weight",
+        "model/training/regularizer.py", "0.5 * rho[name] * (values", "-0.5 * rho[name] * (values",
         ("test_model_regularizer",),
+    ),
+    Fault(
+        "regularizer-types", "a bfloat16 net has its centroids in bfloat16",
+        "model/compression/groups.py", "else values.float()", "else values",
+        ("test_model_regularizer",),
+    ),
+    Fault(
+        "weights", "a weight-normed layer is stored without its lengths",
+        "model/compression/parts.py",
+        "return torch._weight_norm(v, g, -1 if axis is None else axis)", "return v",
+        ("test_model_weights",),
+    ),
+    Fault(
+        "weights-rows", "the rows of a transposed convolution run along its inputs",
+        "model/compression/weights.py", 'known[f"{prefix}weight"] = module.groups',
+        'known[f"{prefix}weight"] = 0', ("test_model_weights",),
+    ),
+    Fault(
+        "matrices", "rows with a 0 lose it when a file is compressed",
+        "model/compression/solver.py", "np.asarray((rows == 0).any(axis=1))",
+        "np.zeros(len(rows), np.bool_)", ("test_model_matrices",),
     ),
     Fault(
         "image", "a wrong CRC-32 of a tensor is not noticed", "model/image/file.py",
