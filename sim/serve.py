@@ -3,7 +3,7 @@
     python -m dpnet.sim.serve sim://array --port 4000
     dpnet info --port socket://127.0.0.1:4000
 
-One client at a time; the board keeps its image from one to the next.
+One client at a time, a second one is told so; the board keeps its image from one to the next.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import argparse
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 from dpnet.host.errors import PortError
-from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport, open_board
+from dpnet.host.link.transport import TAKEN
+from dpnet.sim.board.bytes_board import SimTransport, open_board
 
 _STEP_CYCLES = 2_000
 _IDLE_S = 0.05
 _WATCHED_STEPS = 2_000
-"""Steps (4 million cycles) that a board goes on by itself after the last byte, to end a run."""
+"""Steps (4 million cycles) that a board goes on by itself after the last byte."""
+_PATIENCE_S = 10.0
+"""A client that does not take its bytes, or was refused and does not go, is hung up on."""
 
 
 def serve(
@@ -28,38 +32,97 @@ def serve(
 ) -> None:
     """Give clients of `listener` the bytes of `transport`, until `stop()` or Ctrl-C.
 
-    Time passes while bytes come, and for 4 million cycles after the last one; then the board sleeps
-    until there is something to do.
+    One client at a time; any other is told `TAKEN`.  Time passes while bytes come, for 4 million
+    cycles after the last one, and as long as there is a request to answer, or a run while a client
+    is there.  What the board says to a client that went away goes nowhere: the next one gets the
+    board when it has said all.
     """
-    listener.settimeout(_IDLE_S)
-    while not stop():
-        try:
-            client, _ = listener.accept()
-        except TimeoutError:
-            continue
-        with client:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _serve_client(transport, client, stop)
-
-
-def _serve_client(transport: SimTransport, client: socket.socket, stop: Callable[[], bool]) -> None:
-    awake = 0
-    while not stop():
-        ready, _, _ = select.select([client], [], [], 0 if awake else _IDLE_S)
-        try:
-            if ready:
-                data = client.recv(65536)
-                if not data:
-                    return
-                transport.write(data)
+    with _Others(listener) as others:
+        client: socket.socket | None = None
+        awake, leaving = 0, False
+        while not stop():
+            if client is None and not leaving:
+                client = others.first()
+            if others.wait(client, 0 if awake else _IDLE_S):
+                assert client is not None
+                data = _received(client)
+                # The rest of a frame must not be the beginning of another's.
+                transport.write(data or b"\0")
                 awake = _WATCHED_STEPS
+                if not data:
+                    client.close()
+                    client, leaving = None, True
             if awake:
-                awake -= 1
-                answer = transport.read(65536, _STEP_CYCLES / CLOCK_HZ)
-                if answer:
-                    client.sendall(answer)
-        except (ConnectionError, TimeoutError):
-            return
+                answer = transport.read(65536, _STEP_CYCLES / transport.clock_hz)
+                if client is not None and answer and not _send(client, answer):
+                    client.close()
+                    client, leaving = None, True
+                leaving = leaving and (transport.answers or bool(answer))
+                works = transport.answers or leaving or (transport.runs and client is not None)
+                awake = max(awake - 1, int(works))
+        if client is not None:
+            client.close()
+
+
+class _Others:
+    """The clients of `listener` that have no board: the next one, and those that are refused."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._refused: dict[socket.socket, float] = {}
+
+    def __enter__(self) -> _Others:
+        self._listener.setblocking(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._refused:
+            client.close()
+
+    def first(self) -> socket.socket | None:
+        """The client that gets the board, if one waits."""
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return None
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.settimeout(_PATIENCE_S)
+        return client
+
+    def wait(self, client: socket.socket | None, seconds: float) -> bool:
+        """Wait for bytes of `client` (True), or for another one, who is refused if there is
+        `client`."""
+        mine = [] if client is None else [client]
+        ready, _, _ = select.select([self._listener, *mine, *self._refused], [], [], seconds)
+        if client is not None and self._listener in ready:
+            self._refuse(self.first())
+        now = time.monotonic()
+        for other, until in list(self._refused.items()):
+            if now >= until or (other in ready and not _received(other)):
+                other.close()
+                del self._refused[other]
+        return client in ready
+
+    def _refuse(self, other: socket.socket | None) -> None:
+        # Not hung up on before it has read why: a closed connection would say that it is broken.
+        if other is not None and _send(other, TAKEN):
+            self._refused[other] = time.monotonic() + _PATIENCE_S
+
+
+def _received(client: socket.socket) -> bytes:
+    try:
+        return client.recv(65536)
+    except OSError:
+        return b""
+
+
+def _send(client: socket.socket, data: bytes) -> bool:
+    """Whether the client took it."""
+    try:
+        client.sendall(data)
+    except OSError:
+        return False
+    return True
 
 
 def listen(port: int) -> socket.socket:
@@ -68,7 +131,7 @@ def listen(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
-        listener.listen(1)
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         raise PortError(

@@ -40,6 +40,10 @@ fp32 result that overflowed to infinity; a word of a store that was used with a 
 """
 
 
+ABORT_CYCLES = 1 << 17
+"""A copy of 65,535 results to the next layer goes on to its end, and every bucket is drained."""
+
+
 class CoreSignature(wiring.Signature):
     """What the link needs of a compute core, as the link sees it.
 
@@ -49,6 +53,10 @@ class CoreSignature(wiring.Signature):
     from `start` (included) to the last result (included).  `errors` has one strobe for each of
     `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.  Besides,
     reading a result of wrong parity strobes `parity` (and `busy`) a few cycles later.
+
+    `abort` for one cycle while `busy` ends the run, wherever it is: `busy` falls after at most
+    `ABORT_CYCLES`, and the next run is like any other.  What the run was about to write is written
+    or not.
 
     A tile of a streamed layer (`dpnet.model.engine.layout.Descriptor`) starts when `released`, the
     tiles that the link has made available since `start`, exceeds those started; it must only grow,
@@ -65,6 +73,7 @@ class CoreSignature(wiring.Signature):
                 "first": Out(8),
                 "last": Out(8),
                 "last_vector": Out(8),
+                "abort": Out(1),
                 "busy": In(1),
                 "cycles": In(48),
                 "released": Out(16),
