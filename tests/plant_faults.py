@@ -136,9 +136,9 @@ FAULTS = (
         ("test_link_endpoint",),
     ),
     Fault(
-        "image-check", "the image is read back beside a run", "gateware/link/endpoint.py",
-        "image_check.go.eq(~self._receiver.valid & ~core.busy),",
-        "image_check.go.eq(~self._receiver.valid),", ("test_link_image_check",),
+        "image-check", "the image is read back beside a run", "gateware/link/steps.py",
+        "image_check.go.eq(~receiver.valid & ~core.busy),",
+        "image_check.go.eq(~receiver.valid),", ("test_link_image_check",),
     ),
     Fault(
         "rounding", "ties round up instead of to even", "gateware/arithmetic/shift.py",
@@ -300,8 +300,8 @@ FAULTS = (
     ),
     Fault(
         "half-loaded", "a run may start while an image is being loaded",
-        "gateware/link/endpoint.py", "with m.If(self._state != State.VALID):",
-        "with m.If(self._state == State.EMPTY):", ("test_sim_soak",),
+        "gateware/link/endpoint.py", "x.runs.valid.eq(x.image.valid),",
+        "x.runs.valid.eq(x.image.state != 0),", ("test_sim_soak",),
     ),
     Fault(
         "other-image", "a session does not notice that its image was replaced", "host/session.py",

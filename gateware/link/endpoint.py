@@ -63,6 +63,8 @@ class Endpoint(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        status, position = Signal(Status), Signal(range(PAYLOAD_WORDS + 1))
+        wanted, asked = Signal(32), Signal()
         x = Parts(
             receiver=FrameReceiver(),
             verdict=Verdict(words=self.words),
@@ -76,10 +78,10 @@ class Endpoint(wiring.Component):
             tally=Tally(),
             words=fifo.SyncFIFOBuffered(width=32, depth=PAYLOAD_WORDS),
             responder=Responder(),
-            status=Signal(Status),
-            position=Signal(range(PAYLOAD_WORDS + 1)),
-            wanted=Signal(32),
-            asked=Signal(),
+            status=status,
+            position=position,
+            wanted=wanted,
+            asked=asked,
         )
         for name, part in vars(x).items():
             if isinstance(part, Elaboratable):
