@@ -9,6 +9,7 @@ One client at a time, a second one is told so; the board keeps its image from on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import select
 import socket
 import sys
@@ -23,6 +24,8 @@ _STEP_CYCLES = 2_000
 _IDLE_S = 0.05
 _WATCHED_STEPS = 2_000
 """Steps (4 million cycles) that a board goes on by itself after the last byte."""
+_GRACE_S = 0.2
+"""A client that comes while another one leaves gets the board."""
 _PATIENCE_S = 10.0
 """A client that does not take its bytes, or was refused and does not go, is hung up on."""
 
@@ -65,10 +68,12 @@ def serve(
 
 
 class _Others:
-    """The clients of `listener` that have no board: the next one, and those that are refused."""
+    """The clients of `listener` that have no board: those that wait for a moment, and those that
+    are refused, each with the time when that ends."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
+        self._waiting: dict[socket.socket, float] = {}
         self._refused: dict[socket.socket, float] = {}
 
     def __enter__(self) -> _Others:
@@ -76,37 +81,45 @@ class _Others:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for client in self._refused:
+        for client in (*self._waiting, *self._refused):
             client.close()
 
     def first(self) -> socket.socket | None:
         """The client that gets the board, if one waits."""
-        try:
-            client, _ = self._listener.accept()
-        except OSError:
-            return None
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.settimeout(_PATIENCE_S)
+        client = next(iter(self._waiting), None)
+        if client is not None:
+            del self._waiting[client]
         return client
 
     def wait(self, client: socket.socket | None, seconds: float) -> bool:
-        """Wait for bytes of `client` (True), or for another one, who is refused if there is
-        `client`."""
+        """Wait for bytes of `client` (True), or for others, who are refused if it stays."""
         mine = [] if client is None else [client]
+        seconds = min(seconds, _GRACE_S / 4) if self._waiting else seconds
         ready, _, _ = select.select([self._listener, *mine, *self._refused], [], [], seconds)
-        if client is not None and self._listener in ready:
-            self._refuse(self.first())
         now = time.monotonic()
+        if self._listener in ready:
+            self._accept(now + _GRACE_S)
+        for other, until in list(self._waiting.items()):
+            if client is not None and now >= until:
+                del self._waiting[other]
+                # Not hung up on: a closed connection would say that it is broken.
+                if _send(other, TAKEN):
+                    self._refused[other] = now + _PATIENCE_S
         for other, until in list(self._refused.items()):
-            if now >= until or (other in ready and not _received(other)):
+            # Again: pyserial throws away what came before its port was open.
+            stays = other not in ready or (_received(other) and _send(other, TAKEN))
+            if not stays or now >= until:
                 other.close()
                 del self._refused[other]
         return client in ready
 
-    def _refuse(self, other: socket.socket | None) -> None:
-        # Not hung up on before it has read why: a closed connection would say that it is broken.
-        if other is not None and _send(other, TAKEN):
-            self._refused[other] = time.monotonic() + _PATIENCE_S
+    def _accept(self, until: float) -> None:
+        # One that hung up already cannot be accepted any more.
+        with contextlib.suppress(OSError):
+            client, _ = self._listener.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.settimeout(_PATIENCE_S)
+            self._waiting[client] = until
 
 
 def _received(client: socket.socket) -> bytes:

@@ -14,7 +14,7 @@ SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", 
 @pytest.mark.parametrize(
     "door, options, ports",
     [
-        ("uart", [], {"rx", "tx"}),
+        ("uart", ["--clock-hz", "25000000"], {"rx", "tx"}),
         ("axi", ["--edges", "integer", "--dsp-columns", "2"], {"s_axi_awaddr", "s_axi_rdata"}),
         (
             "bytes",

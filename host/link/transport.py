@@ -106,8 +106,7 @@ class SerialTransport:
         if url.startswith("socket://"):
             # Behind a socket may be a simulated board, whose seconds are long.
             self.reply_s = 0.5
-        # A notice is the first that comes, if there is one.
-        self._first: bytes | None = b"" if url.startswith("socket://") else None
+        self._seen = b""
         with _port_errors(url, "cannot be opened"):
             self._port = serial.serial_for_url(
                 url, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S, exclusive=True
@@ -126,14 +125,13 @@ class SerialTransport:
         """See `Transport`; `PortError` if another client has the board behind a socket."""
         with _port_errors(self.url, "cannot be read"):
             data = self._read(limit, timeout_s)
-        if self._first is not None:
-            self._first += data
-            if self._first.startswith(TAKEN):
+        if self.url.startswith("socket://"):
+            self._seen += data
+            if TAKEN in self._seen:
                 raise PortError(
                     f"{self.url} is in use: another client has this board; end it first"
                 )
-            if not TAKEN.startswith(self._first):
-                self._first = None
+            self._seen = self._seen[1 - len(TAKEN) :]
         return data
 
     def _read(self, limit: int, timeout_s: float) -> bytes:
