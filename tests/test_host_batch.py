@@ -188,6 +188,31 @@ def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     driver.link.transport.close()
 
 
+def test_an_engine_of_other_multipliers_at_another_clock() -> None:
+    """An entry takes two multipliers of 18 × 18, and a cycle more: the registers say so, and what
+    the clock makes of the cycles."""
+    driver = connect(f"{TINY}&max_columns=64&multiplier=18x18&clock_hz=50000000")
+    engine = replace(ENGINE, max_columns=64, multiplier="18x18")
+    identity = driver.identify()
+    assert parameters(identity) == engine and identity.clock_hz == 50_000_000
+    session = Session(driver, matrices((11, 40), (3, 64)))
+    session.load()
+    assert session.clock_hz == 50_000_000
+    x = np.random.default_rng(1).standard_normal(40).astype(np.float32)
+    began = driver.link.transport.now()
+    found, cycles = session.run_layer(0, x)
+    assert found.tolist() == fp32_layer(session.image.layers[0], x).tolist()
+    # 1 + 2 + (3 + 3 + 3) + 8 + (36 + 20 + 16 + 16 + 2 + 4 + 7 + 2) + 2 + 12
+    assert cycles == session.predicted_cycles(0, 0) == 137
+    assert driver.link.transport.now() - began >= 137 / 50e6
+    found, cycles = session.run_batch(1, np.ones((3, 64), np.float32))
+    assert cycles == session.predicted_cycles(1, 1, 3)
+    row = bench_layer(driver, session.image.layers[0], x)
+    assert (row.cycles, row.predicted_cycles, row.mismatches) == (137, 137, 0)
+    assert (row.clock_hz, row.ms) == (50_000_000, pytest.approx(0.00274))
+    driver.link.transport.close()
+
+
 def test_an_engine_that_no_host_knows() -> None:
     for changed, reason in (
         ({"EDGES": 3}, "EDGES is 3: both, fp32, integer have no number 3"),
