@@ -42,31 +42,60 @@ def serve(
     is there.  What the board says to a client that went away goes nowhere: the next one gets the
     board when it has said all.
     """
+    seat = _Seat(transport)
     with _Others(listener) as others:
-        client: socket.socket | None = None
-        awake, leaving = 0, False
         while not stop():
-            if client is None and not leaving:
-                client = others.first()
-            if others.wait(client, 0 if awake else _IDLE_S):
-                assert client is not None
-                data = _received(client)
-                # The rest of a frame must not be the beginning of another's.
-                transport.write(data or b"\0")
-                awake = _WATCHED_STEPS
-                if not data:
-                    client.close()
-                    client, leaving = None, True
-            if awake:
-                answer = transport.read(65536, _STEP_CYCLES / transport.clock_hz)
-                if client is not None and answer and not _send(client, answer):
-                    client.close()
-                    client, leaving = None, True
-                leaving = leaving and (transport.answers or bool(answer))
-                works = transport.answers or leaving or (transport.runs and client is not None)
-                awake = max(awake - 1, int(works))
-        if client is not None:
-            client.close()
+            if seat.free:
+                seat.client = others.first()
+            if others.wait(seat.client, 0 if seat.awake else _IDLE_S):
+                seat.hear()
+            if seat.awake:
+                seat.step()
+        seat.leave()
+
+
+class _Seat:
+    """The place at the board.
+
+    Members: `client`, who has it; `awake`, steps that the board goes on by itself.
+    """
+
+    def __init__(self, transport: SimTransport) -> None:
+        self.client: socket.socket | None = None
+        self.awake = 0
+        self._transport = transport
+        self._leaving = False
+
+    @property
+    def free(self) -> bool:
+        """Whether somebody may have the board: there is nobody, and it has nothing more to say."""
+        return self.client is None and not self._leaving
+
+    def hear(self) -> None:
+        """Take what the client said to the board, or that it went away."""
+        assert self.client is not None
+        data = _received(self.client)
+        # The rest of a frame must not be the beginning of another's.
+        self._transport.write(data or b"\0")
+        self.awake = _WATCHED_STEPS
+        if not data:
+            self.leave()
+
+    def step(self) -> None:
+        """Let a little time pass, and hand on what the board says."""
+        board = self._transport
+        answer = board.read(65536, _STEP_CYCLES / board.clock_hz)
+        if self.client is not None and answer and not _send(self.client, answer):
+            self.leave()
+        self._leaving = self._leaving and (board.answers or bool(answer))
+        works = board.answers or self._leaving or (board.runs and self.client is not None)
+        self.awake = max(self.awake - 1, int(works))
+
+    def leave(self) -> None:
+        """The client has no board any more."""
+        if self.client is not None:
+            self.client.close()
+            self.client, self._leaving = None, True
 
 
 class _Others:
