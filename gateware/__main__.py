@@ -37,11 +37,15 @@ def main(arguments=None):
             help=f"{name} ({value})",
         )
     parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
+    parser.add_argument(
+        "--clock-hz", type=int, default=100_000_000, help="the engine's clock (100000000)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = vars(parser.parse_args(arguments))
-    door, baud, out = (options.pop(name) for name in ("door", "baud", "out"))
+    given = {name: options.pop(name) for name in ("door", "baud", "clock_hz")}
+    out = options.pop("out")
     try:
-        text = emit(Top(params=EngineParameters(**options), door=door, baud=baud), "dpnet")
+        text = emit(Top(params=EngineParameters(**options), **given), "dpnet")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text)
     except (ValueError, OSError) as error:

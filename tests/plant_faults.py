@@ -131,14 +131,36 @@ FAULTS = (
         "implied.eq(byte != 0xFF)", "implied.eq(1)", ("test_link_cobs",),
     ),
     Fault(
+        "store-ends", "the word behind a store can be read", "gateware/link/verdict.py",
+        "(offset[2:REGION_SHIFT] + length[2:] > words)",
+        "(offset[2:REGION_SHIFT] + length[2:] > words + 1)", ("test_link_endpoint",),
+    ),
+    Fault(
+        "range-ends", "a COMMIT takes ranges beyond the stores", "gateware/link/walk.py",
+        "(low + self.word <= there)", "(there != 0)", ("test_link_endpoint",),
+    ),
+    Fault(
+        "stream-loading", "a streamed tile is taken while an image is loaded",
+        "gateware/link/verdict.py", "(self.state == State.LOADING) & ~streams",
+        "(self.state == State.LOADING)", ("test_link_image_check",),
+    ),
+    Fault(
+        "multiplier", "every engine says that it has multipliers of 25 × 18",
+        "gateware/registers.py", """        "multiplier",
+        0,
+        Factors(),""", """        25 | 18 << 8,
+        0,
+        Factors(),""", ("test_gateware_registers",),
+    ),
+    Fault(
         "stale-write", "an image write needs no epoch", "gateware/link/verdict.py",
         "image & ~loading & ~streamed", "image & 0",
         ("test_link_endpoint",),
     ),
     Fault(
-        "image-check", "the image is read back beside a run", "gateware/link/endpoint.py",
-        "image_check.go.eq(~self._receiver.valid & ~core.busy),",
-        "image_check.go.eq(~self._receiver.valid),", ("test_link_image_check",),
+        "image-check", "the image is read back beside a run", "gateware/link/steps.py",
+        "image_check.go.eq(~receiver.valid & ~core.busy),",
+        "image_check.go.eq(~receiver.valid),", ("test_link_image_check",),
     ),
     Fault(
         "rounding", "ties round up instead of to even", "gateware/arithmetic/shift.py",
@@ -315,6 +337,23 @@ FAULTS = (
         ("test_model_image_reading",),
     ),
     Fault(
+        "hello", "what was said to another program is taken for an answer", "host/link/request.py",
+        "return response.payload == request.payload", "return True", ("test_host_link",),
+    ),
+    Fault(
+        "exclusive", "a device is opened beside another program", "host/link/transport.py",
+        "exclusive=True", "exclusive=None", ("test_host_transport",),
+    ),
+    Fault(
+        "deadline", "a run that takes too long goes on", "host/driver.py",
+        "            with suppress(LinkError):\n                self.abort()\n            raise",
+        "            raise", ("test_host_driver_runs",),
+    ),
+    Fault(
+        "taken", "a second client of a simulated board waits for ever", "sim/serve.py",
+        "if client is not None and now >= until:", "if False:", ("test_sim_serve",),
+    ),
+    Fault(
         "host-link", "any answer is taken for the one that was asked for", "host/link/request.py",
         "if response.operation != request.operation | RESPONSE:", "if False:",
         ("test_host_link",),
@@ -370,8 +409,8 @@ FAULTS = (
     ),
     Fault(
         "half-loaded", "a run may start while an image is being loaded",
-        "gateware/link/endpoint.py", "with m.If(self._state != State.VALID):",
-        "with m.If(self._state == State.EMPTY):", ("test_sim_soak",),
+        "gateware/link/endpoint.py", "x.runs.valid.eq(x.image.valid),",
+        "x.runs.valid.eq(x.image.state != 0),", ("test_sim_soak",),
     ),
     Fault(
         "other-image", "a session does not notice that its image was replaced", "host/session.py",

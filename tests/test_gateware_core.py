@@ -73,7 +73,7 @@ def test_core_bench():
     count = run_bench(
         open_memories(emit(bundle)),
         "core.core",
-        more=["core.core_errors", "core.core_map", "core.core_stream"],
+        more=["core.core_errors", "core.core_map", "core.core_stream", "core.core_abort"],
         values=values,
     )
-    assert count == len(NAMES) * (3 * len(KINDS) + 7) + len(FLOATS) * 3 + 1
+    assert count == len(NAMES) * (3 * len(KINDS) + 11) + len(FLOATS) * 3 + 1

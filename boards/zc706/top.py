@@ -124,7 +124,8 @@ class AxiEngine(wiring.Component):
         m = Module()
         m.submodules.door = door = Axi3Door()
         m.submodules.lamps = lamps = Lamps(clock_hz=self.clock_hz)
-        top = place(m, Top(params=self.engine, door="bytes", status=True), "engine")
+        engine = Top(params=self.engine, door="bytes", clock_hz=self.clock_hz, status=True)
+        top = place(m, engine, "engine")
         wiring.connect(m, door.o, top.i)
         wiring.connect(m, top.o, door.i)
         for name, member in axi3_members().items():

@@ -123,6 +123,7 @@ class ArrayCore(wiring.Component):
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
             sequencer.last_vector.eq(link.last_vector),
+            sequencer.abort.eq(link.abort),
             sequencer.released.eq(link.released),
             link.tiles_done.eq(sequencer.tiles_done),
             link.stalled.eq(sequencer.stalled),

@@ -66,6 +66,9 @@ class Sequencer(wiring.Component):
 
     `cycles` counts from `start` to the last result or copy, both included.
 
+    `abort` for one cycle ends a run: a copy goes on to its end; then nothing is commanded until all
+    that is on its way has left the array, and every bucket is drained as after a reset.
+
     What ends a tile, a round or a wait is compared a cycle ahead, so that the state depends on
     registers of one bit.
     """
@@ -78,6 +81,7 @@ class Sequencer(wiring.Component):
                 "first": In(8),
                 "last": In(8),
                 "last_vector": In(8),
+                "abort": In(1),
                 "busy": Out(1),
                 "cycles": Out(48),
                 "released": In(16),
@@ -123,14 +127,18 @@ class Sequencer(wiring.Component):
             self.layer_address.eq(self._number),
             command.address.eq(self._index_row),
         ]
+        self._forgets = Signal()
         self._prepare_beside(m)
         self._scan(m)
         finished = self._finished(m)
         with m.If(self.sigma):
             m.d.sync += dirty.eq(1)
+        self._aborted = Signal()
+        with m.If(self.abort & running):
+            m.d.sync += self._aborted.eq(1)
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
-                m.d.sync += count.eq(0)
+                m.d.sync += [count.eq(0), self._aborted.eq(0)]
                 m.d.comb += [self.busy.eq(dirty), running.eq(0), self.layer_address.eq(self.first)]
                 with m.If(dirty):
                     m.next = "FLUSH"
@@ -150,6 +158,7 @@ class Sequencer(wiring.Component):
             with m.State("FLUSH"):
                 m.d.comb += [
                     running.eq(0),
+                    self._forgets.eq(1),
                     command.drain.eq(count < engine.buckets),
                     command.first.eq(count == 0),
                     command.address.eq(drain_row(engine) + count),
@@ -165,17 +174,21 @@ class Sequencer(wiring.Component):
                 if engine.lockstep:  # read again and again until then, and checked every time
                     with m.Else():
                         m.d.comb += self.layer_use.eq(1)
+                self._end_if_aborted(m)
             with m.State("PREPARE"):
                 m.d.sync += self._vectors.eq(last_vector + 1)
                 self._prepare(m)
+                self._end_if_aborted(m)
             with m.State("READY"):
                 over = self._left_gap[1:] == 0
                 m.d.sync += self._left_gap.eq(Mux(over, 0, self._left_gap - 1))
                 self._aim(m, self._due)
                 with m.If(over):
                     self._next_tile(m, self._due)
+                self._end_if_aborted(m)
             with m.State("BEATS"):
                 self._feed(m)
+                self._end_if_aborted(m)
             with m.State("DRAIN"):
                 m.d.comb += [
                     command.drain.eq(1),
@@ -188,9 +201,11 @@ class Sequencer(wiring.Component):
                 with m.If(self._drained):
                     m.d.sync += count.eq(0)
                     self._tile_done(m)
+                self._end_if_aborted(m)
             with m.State("WAIT"):
                 m.d.comb += self.layer_address.eq(self._following)
-                with m.If(finished):
+                self._end_if_aborted(m)
+                with m.If(finished & ~self._aborted):
                     m.d.comb += self.copy.eq(layer.forward & ~self._abandoned)
                     with m.If(self._abandoned):
                         m.next = "IDLE"
@@ -202,6 +217,13 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.layer_address.eq(self._following)
                 with m.If(self.copied):
                     self._next_layer(m, final)
+                    self._end_if_aborted(m)
+            with m.State("ABORT"):
+                m.d.comb += [running.eq(0), self._forgets.eq(1)]
+                m.d.sync += [count.eq(count + 1), dirty.eq(1)]
+                with m.If(count == engine.flush_cycles):
+                    m.d.sync += count.eq(0)
+                    m.next = "FLUSH"
         if engine.packs:
             m.d.comb += command.mode.eq(Mux(command.beat, layer.index_mode, 3))
         with m.If(self.start & ~self.busy):
@@ -209,6 +231,12 @@ class Sequencer(wiring.Component):
         with m.Elif(running):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         return m
+
+    def _end_if_aborted(self, m):
+        """Whatever else this state leads to."""
+        with m.If(self._aborted):
+            m.d.sync += self._count.eq(0)
+            m.next = "ABORT"
 
     def _prepare_beside(self, m):
         """What follows from the descriptor and the counters, a cycle after them or two: it is
@@ -429,6 +457,8 @@ class Sequencer(wiring.Component):
             ]
         with m.Elif(self._launches & more):
             m.d.sync += self._scanned.eq(0)
+        with m.If(self._forgets):
+            m.d.sync += left.eq(0)
         m.d.comb += self.scan_clear.eq(self._scan_first | self.launched)
 
     def _finished(self, m):
@@ -445,6 +475,8 @@ class Sequencer(wiring.Component):
             one.eq(open_tiles == 1),
             none.eq(open_tiles == 0),
         ]
+        with m.If(self._forgets):
+            m.d.sync += [results.eq(0), open_tiles.eq(0)]
         with m.If(whole & self._streams):
             m.d.sync += self.tiles_done.eq(self.tiles_done + 1)
         return one & whole | none

@@ -47,6 +47,10 @@ fp32 result that overflowed to infinity; a word of a store that was used with a 
 """
 
 
+ABORT_CYCLES = 1 << 17
+"""A copy of 65,535 results to the next layer goes on to its end, and every bucket is drained."""
+
+
 class CoreSignature(wiring.Signature):
     """What the link needs of a compute core, as the link sees it.
 
@@ -73,6 +77,9 @@ class CoreSignature(wiring.Signature):
     * `tiles_done`, `In(16)`: those whose results are written, and whose places may be written
       again.
     * `stalled`, `In(32)`: cycles in which nothing but a release was missing.
+    * `abort`, `Out(1)`: for one cycle while `busy`: ends the run, wherever it is; `busy` falls after
+      at most `ABORT_CYCLES`, the next run is like any other, and what the run was about to write is
+      written or not.
     * `errors`, `In(len(ERRORS))`: a strobe for each of `ERRORS`.
     """
 
@@ -84,6 +91,7 @@ class CoreSignature(wiring.Signature):
                 "first": Out(8),
                 "last": Out(8),
                 "last_vector": Out(8),
+                "abort": Out(1),
                 "busy": In(1),
                 "cycles": In(48),
                 "released": Out(16),

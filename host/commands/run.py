@@ -123,6 +123,8 @@ def run(
         "port": port,
         **_document(layer, outcome, predicted, labels, verify),
         "streamed_layers": loaded.streamed,
+        "clock_hz": loaded.clock_hz,
+        "ms_per_input": 1000 * outcome.cycles[0] / loaded.clock_hz,
     }
     emit(document, _text(document, image), as_json)
     if outcome.mismatches:
@@ -244,7 +246,7 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(f"largest outputs: {shown}")
     lines.append(
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
-        f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
+        f"{d['ms_per_input']:.4f} ms at {d['clock_hz'] / 1e6:g} MHz"
     )
     if d["streamed_layers"]:
         lines.append(
