@@ -8,7 +8,8 @@ import pytest
 from dpnet.boards import bitstream
 from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
 from dpnet.boards.tool import ToolError
-from dpnet.model.engine.devices import BOARDS, XC7Z020
+from dpnet.host.cli import main as dpnet
+from dpnet.model.engine.devices import BOARDS, KINDS, XC7Z020
 from dpnet.model.engine.parameters import EngineParameters
 
 
@@ -167,6 +168,16 @@ def test_the_boards_are_found_by_their_folders():
     """And the planner, which must not import them, knows them all, with their chips."""
     assert set(board_names()) == {"arty-a7-35t", "arty-z7-20", "nexys4-ddr", "ulx3s", "zc706"}
     assert {name: find_board(name).device for name in board_names()} == BOARDS
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_an_engine_is_planned_for_every_board(name, capfd):
+    assert dpnet(["plan", "--matrix", "64x128", "--board", name, "--json", "--count", "1"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["device"]["name"] == find_board(name).device.name
+    (one,) = found["proposals"]
+    assert one["engine"]["multiplier"] == ("18x18" if name == "ulx3s" else "25x18")
+    assert all(one[kind] <= found["device"][kind] for kind in KINDS)
 
 
 def test_a_build_has_a_bitstream_or_says_why_not():

@@ -22,8 +22,8 @@ IO_PLL_MHZ = 1000
 
 
 def fclk_mhz(mhz: float) -> Fraction:
-    """`mhz` (to 1 Hz) as FCLK0 makes it; raises `ValueError` if it cannot, or if no engine takes it,
-    with the nearest frequency that there is."""
+    """`mhz` (to 1 Hz) as FCLK0 makes it; raises `ValueError` if it cannot, or if no engine takes
+    it, with the nearest frequency that there is."""
     low, high = ENGINE_MHZ
     dividers = range(IO_PLL_MHZ // high, IO_PLL_MHZ // low + 1)
     best = min((Fraction(IO_PLL_MHZ, n) for n in dividers), key=lambda made: abs(made - mhz))
