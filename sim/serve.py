@@ -8,12 +8,14 @@ One client at a time; the board keeps its image from one to the next.
 
 from __future__ import annotations
 
-import argparse
 import select
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import click
+
+from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.errors import PortError
 from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport, open_board
 
@@ -77,24 +79,31 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 after Ctrl-C, 3 if board or port failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dpnet.sim.serve",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("url", nargs="?", default="sim://array", help="the board (sim://array)")
-    parser.add_argument("--port", type=int, default=4000, help="TCP port on 127.0.0.1 (4000)")
-    options = parser.parse_args(arguments)
+@click.command(
+    cls=Command,
+    help="A simulated board on a socket, for unmodified pyserial code.  One client at a time; the "
+    "board keeps its image from one to the next.",
+    exit_codes={0: "ended by Ctrl-C", 2: "wrong usage", 3: "the board or the port failed"},
+    example="python -m dpnet.sim.serve sim://array --port 4000\n"
+    "dpnet info --port socket://127.0.0.1:4000",
+)
+@click.argument("url", default="sim://array", help="the board (default sim://array)")
+@click.option(
+    "--port",
+    type=whole(0, 65535),
+    default=4000,
+    metavar="N",
+    help="TCP port on 127.0.0.1, 0 for any that is free (default 4000)",
+)
+def _command(url: str, port: int) -> int:
     try:
-        transport = open_board(options.url)
-        listener = listen(options.port)
+        transport = open_board(url)
+        listener = listen(port)
     except PortError as error:
         print(f"dpnet.sim.serve: {error}", file=sys.stderr)
         return 3
     number = listener.getsockname()[1]
-    print(f"{options.url} listens on socket://127.0.0.1:{number} (Ctrl-C ends it)", flush=True)
+    print(f"{url} listens on socket://127.0.0.1:{number} (Ctrl-C ends it)", flush=True)
     try:
         serve(transport, listener)
     except KeyboardInterrupt:
@@ -106,6 +115,11 @@ def main(arguments: list[str] | None = None) -> int:
         listener.close()
         transport.close()
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 after Ctrl-C, 2 for wrong usage, 3 if board or port failed."""
+    return run_module(_command, "sim.serve", arguments)
 
 
 if __name__ == "__main__":

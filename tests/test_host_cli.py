@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,26 +36,55 @@ pytestmark = pytest.mark.usefixtures("folder")
 def test_help_ends_with_an_example_that_parses(dpnet: Call, command: str) -> None:
     result = dpnet(command, "--help")
     assert (result.code, result.err) == (0, "")
-    usage, _, rest = result.out.partition("exit codes:\n")
-    assert usage.startswith(f"usage: dpnet {command} ") and "--json" in usage
-    codes, _, examples = rest.partition("\n\nexample:\n")
-    listed = [int(line.split()[0]) for line in codes.splitlines()]
+    usage, _, rest = result.out.partition("Exit codes:\n")
+    assert usage.startswith(f"Usage: dpnet {command} ") and "--json" in usage
+    codes, _, examples = rest.partition("\n\nExample:\n")
+    listed = [int(number) for number in re.findall(r"^  (\d+) ", codes, re.MULTILINE)]
     assert listed == [0, 1, 2, 3, 70, 130, 141]
-    assert all(line.startswith(f"  dpnet {command} ") for line in examples.splitlines())
     assert examples.count("\n") >= 1
+    module = importlib.import_module(f"dpnet.host.commands.{command}")
+    for line in examples.splitlines():
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("dpnet", command)
+        module.run.make_context(command, arguments)
 
 
 def test_help_of_all(dpnet: Call) -> None:
     result = dpnet("--help")
-    assert result.code == 0 and "exit codes:" in result.out and "example:" in result.out
-    assert all(f"    {command} " in result.out for command in COMMANDS)
+    assert result.code == 0 and "Exit codes:" in result.out and "Example:" in result.out
+    assert all(f"\n  {command} " in result.out for command in COMMANDS)
     assert re.fullmatch(r"dpnet \d+\.\d+\.\d+\n", dpnet("--version").out)
 
 
-RANGE = "argument --{}: must be a whole number from {} to {}, not '{}'; see dpnet {} --help"
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_help_fits_the_terminal(
+    dpnet: Call, monkeypatch: pytest.MonkeyPatch, command: list[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told, _, examples = dpnet(*command, "--help").out.partition("Example:\n")
+    assert max(map(len, told.splitlines())) <= min(columns, 80)
+    # What is copied into a terminal is not broken into lines.
+    assert all(line.startswith("  dpnet ") for line in examples.splitlines())
+
+
+def test_help_and_info_import_no_torch(dpnet: Call) -> None:
+    fp32_image()
+    for arguments in (["--help"], ["info", "--help"], ["info", "m.dpnet"], ["plan", "--help"]):
+        program = f"from dpnet.host.cli import main; print(main({arguments!r}))"
+        found = subprocess.run(
+            [sys.executable, "-c", f"import sys; {program}; print('torch' in sys.modules)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.splitlines()[-2:] == ["0", "False"], found.stderr
+
+
+RANGE = "--{} must be a whole number from {} to {}, not '{}'; see dpnet {} --help"
 
 USAGE = [
-    ([], "the following arguments are required: COMMAND; see dpnet --help"),
+    ([], "missing command; see dpnet --help"),
     (["compress", "x.pt", "--k", "0"], RANGE.format("k", 1, 16, 0, "compress")),
     (["compress", "x.pt", "--k", "17"], RANGE.format("k", 1, 16, 17, "compress")),
     (["compress", "x.pt", "--k", "four"], RANGE.format("k", 1, 16, "four", "compress")),
@@ -59,7 +92,9 @@ USAGE = [
     (["compress", "x.pt", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "compress")),
     (["train", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "train")),
     (["train", "--epochs-float", "-1"], RANGE.format("epochs-float", 0, 100000, -1, "train")),
-    (["run", "x"], "the following arguments are required: --port; see dpnet run --help"),
+    (["run", "x"], "--port must be given; see dpnet run --help"),
+    (["run", "--port", "p"], "IMAGE must be given; see dpnet run --help"),
+    (["compress"], "FILE must be given; see dpnet compress --help"),
     (
         ["run", "x", "--port", "p", "--pictures", "361"],
         RANGE.format("pictures", 1, 360, 361, "run"),
@@ -70,7 +105,31 @@ USAGE = [
         ["info", "x", "--port", "p"],
         "an IMAGE or a --port must be given, and not both; see dpnet info --help",
     ),
-    (["info", "x", "--nonsense"], "unrecognized arguments: --nonsense; see dpnet --help"),
+    (["info", "x", "--nonsense"], "there is no option --nonsense; see dpnet info --help"),
+    (
+        ["bench", "--row", "3"],
+        "there is no option --row; did you mean --rows?; see dpnet bench --help",
+    ),
+    (
+        ["info", "--prot", "p"],
+        "there is no option --prot; did you mean --port?; see dpnet info --help",
+    ),
+    (["--jsn"], "there is no option --jsn; see dpnet --help"),
+    (["info", "x", "y"], "got unexpected extra argument (y); see dpnet info --help"),
+    (["run", "x", "--port"], "option '--port' requires an argument; see dpnet run --help"),
+    (
+        ["compress", "x.pt", "--bits", "2", "--k", "3"],
+        "--bits or --k must be given, not both; see dpnet compress --help",
+    ),
+    (
+        ["plan", "--matrix", "3"],
+        "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not '3'; see dpnet plan --help",
+    ),
+    (
+        ["plan", "--board", "zc702"],
+        "--board must be zc706 or arty-z7-20, not 'zc702'; see dpnet plan --help",
+    ),
+    (["train", "--lam", "x"], "--lam must be a number, not 'x'; see dpnet train --help"),
     (["bench", "--layer", "fc"], "--layer names a layer of an image; give it with --image"),
     (
         ["train", "--lam", "-3"],
@@ -93,10 +152,13 @@ def test_wrong_usage(dpnet: Call, arguments: list[str], message: str) -> None:
     refused(dpnet(*arguments), 2, message)
 
 
-def test_an_unknown_command(dpnet: Call) -> None:
-    result = dpnet("trian")
-    assert result.code == 2 and result.err.count("\n") == 1
-    assert result.err.startswith("dpnet: argument COMMAND: invalid choice: 'trian' (choose from ")
+@pytest.mark.parametrize(
+    "given, meant", [("trian", "train"), ("comprss", "compress"), ("docter", "doctor")]
+)
+def test_an_unknown_command(dpnet: Call, given: str, meant: str) -> None:
+    message = f"there is no command {given}; did you mean {meant}?; see dpnet --help"
+    refused(dpnet(given), 2, message)
+    refused(dpnet("xyzzy"), 2, "there is no command xyzzy; see dpnet --help")
 
 
 # compress and info

@@ -93,12 +93,11 @@ def test_another_chip_is_given_by_its_sizes(dpnet):
         (["net.dpnet", "--k", 4], "--k and --activation are for --matrix; an image has its own"),
         (
             ["--matrix", "2x"],
-            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
-            "'2x'; see dpnet plan --help",
+            "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not '2x'; see dpnet plan --help",
         ),
         (
             ["--matrix", "2x4097"],
-            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
+            "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not "
             "'2x4097'; see dpnet plan --help",
         ),
         (

@@ -29,9 +29,10 @@ def start(*options, build):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--stages", "0"], "stages must be an integer from 1 to 1024, not 0"),
+        (["--stages", "0"], "--stages must be a whole number from 1 to 1024, not '0'"),
         (["--stages", "512"], "an array of 16,384 lanes is too large to simulate here"),
-        (["--columns", "x"], "argument --columns: invalid int value: 'x'"),
+        (["--columns", "x"], "--columns must be a whole number from 1 to 1024, not 'x'"),
+        (["--colums", "4"], "there is no option --colums; did you mean --columns?"),
         (["--weights", "missing.safetensors"], "missing.safetensors cannot be read"),
         (["--weights", "README.md"], "README.md must be a .safetensors file or a state dict"),
     ],

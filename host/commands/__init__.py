@@ -1,17 +1,18 @@
-"""The commands of `dpnet`, a module each with `add_arguments(parser)` and `run(arguments)`."""
+"""The commands of `dpnet`: a module each, whose `run` is the command of click."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.host.arguments import Command
 from dpnet.host.driver import Driver
 from dpnet.host.report import Progress
 from dpnet.host.session import connect
@@ -20,14 +21,25 @@ FINE, DIFFERENT, WRONG, FAILED, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 70, 130, 
 LACKING = 1
 """The exit code of `dpnet doctor` where something is missing."""
 
-EXIT_CODES = """exit codes:
-  0    fine
-  1    the engine's results differ from the golden model's; doctor: something is missing
-  2    wrong usage, or a bad input file
-  3    the port, the link or the engine failed
-  70   a bug of dpnet
-  130  interrupted
-  141  whoever read the output went away"""
+COMMANDS = {
+    "train": "train a network on the digits with DP-Net and compile it to an image",
+    "compress": "quantize the weights in a .safetensors or .pt file to an image",
+    "info": "show what an image, or an engine, is",
+    "plan": "propose engines for a network and a board: cycles, resources, what binds",
+    "run": "load an image into an engine and run it",
+    "bench": "time one matrix-vector product against the paper's baseline",
+    "doctor": "name what is missing on this machine or wrong at a port, with the cure",
+}
+
+EXIT_CODES = {
+    FINE: "fine",
+    DIFFERENT: "the engine's results differ from the golden model's; doctor: something is missing",
+    WRONG: "wrong usage, or a bad input file",
+    FAILED: "the port, the link or the engine failed",
+    BUG: "a bug of dpnet",
+    INTERRUPTED: "interrupted",
+    CLOSED: "whoever read the output went away",
+}
 
 
 class InputError(ValueError):
@@ -38,19 +50,27 @@ class DifferenceError(ValueError):
     """The engine computed something else than the golden model."""
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `low` to `high`."""
+FILE = click.Path(path_type=Path)
+"""The type of an argument that names a file."""
 
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
-        return value
 
-    return convert
+def command(name: str, example: str) -> Callable[[Callable[..., int]], Command]:
+    """A decorator: the command `name` of `dpnet`, with --json (`as_json`) and an example, a command
+    a line, at the end of its help.  The function returns the exit code.
+    """
+
+    def decorate(function: Callable[..., int]) -> Command:
+        json = click.option("--json", "as_json", is_flag=True, help="print one JSON document")
+        text = COMMANDS[name]
+        return click.command(
+            name,
+            cls=Command,
+            help=f"{text[0].upper()}{text[1:]}.",
+            exit_codes=EXIT_CODES,
+            example=example,
+        )(json(function))
+
+    return decorate
 
 
 def check_output(path: Path) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import torch
 from torch import Tensor
 
-from dpnet.host.commands import FINE, InputError, check_output, going_on, whole
+from dpnet.host.arguments import OneOf, whole
+from dpnet.host.commands import (
+    FILE,
+    FINE,
+    InputError,
+    check_output,
+    command,
+    going_on,
+)
 from dpnet.host.commands.weights import finite_fp32, read_weights
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.compile import compile_fp32
@@ -22,7 +30,7 @@ from dpnet.model.image.header import LARGEST_COLUMNS, LARGEST_LAYERS, LARGEST_RO
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import Quantized
 
-EXAMPLE = "  dpnet compress resnet18.safetensors --bits 4 --include 'conv|fc'"
+EXAMPLE = "dpnet compress resnet18.safetensors --bits 4 --include 'conv|fc'"
 
 LARGEST_RANK = 5
 
@@ -42,62 +50,68 @@ class _Layer:
         return self.quantized.indices.size
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet compress`."""
-    add = parser.add_argument
-    add(
-        "file",
-        type=Path,
-        metavar="FILE",
-        help="weights: .safetensors, or a state dict in .pt, .pth, .th",
-    )
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--bits",
-        type=whole(1, 4),
-        default=4,
-        metavar="N",
-        help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
-    )
-    size.add_argument(
-        "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
-    )
-    add("--out", type=Path, metavar="FILE", help="the image (default: FILE with .dpnet at its end)")
-    add(
-        "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
-    )
-    add(
-        "--norm",
-        type=int,
-        choices=(1, 2),
-        default=2,
-        help="minimize absolute (1) or squared (2) errors (default 2)",
-    )
-    add("--all", action="store_true", help="also tensors that get larger")
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("compress", EXAMPLE)
+@click.argument("file", type=FILE, help="weights: .safetensors, or a state dict in .pt, .pth, .th")
+@click.option(
+    "--bits",
+    type=whole(1, 4),
+    metavar="N",
+    help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
+)
+@click.option(
+    "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
+)
+@click.option(
+    "--out", type=FILE, metavar="FILE", help="the image (default: FILE with .dpnet at its end)"
+)
+@click.option(
+    "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
+)
+@click.option(
+    "--norm",
+    type=OneOf([1, 2]),
+    default=2,
+    help="minimize absolute (1) or squared (2) errors (default 2)",
+)
+@click.option("--all", "everything", is_flag=True, help="also tensors that get larger")
+def run(
+    file: Path,
+    bits: int | None,
+    k: int | None,
+    out: Path | None,
+    include: str,
+    norm: int,
+    everything: bool,
+    as_json: bool,
+) -> int:
     """Read, quantize, write and report."""
-    source, k = arguments.file, arguments.k or 1 << arguments.bits
-    out = arguments.out or source.with_suffix(".dpnet")
-    tensors = read_weights(source)
+    k = _values(bits, k)
+    out = out or file.with_suffix(".dpnet")
+    tensors = read_weights(file)
     check_output(out)
-    chosen, left_out = _choose(tensors, arguments.include, k, arguments.all)
+    chosen, left_out = _choose(tensors, include, k, everything)
     if not chosen:
         raise InputError(
-            f"{source} has nothing to compress to {k} values per row: {_reasons(left_out)}; choose "
+            f"{file} has nothing to compress to {k} values per row: {_reasons(left_out)}; choose "
             "other tensors with --include, a smaller --k, or --all"
         )
     with going_on(f"{out} was not written; run it again"), Progress("quantizing") as progress:
-        layers = _quantize(chosen, k, arguments.norm, progress)
+        layers = _quantize(chosen, k, norm, progress)
     image = compile_fp32(
         {layer.name: (layer.quantized, layer.shape) for layer in layers},
-        {"source": source.name, "norm": arguments.norm},
+        {"source": file.name, "norm": norm},
     )
     size = write_image(image, out)
     document = _document(layers, left_out, k, out, size)
-    emit(document, _text(layers, document), arguments.json)
+    emit(document, _text(layers, document), as_json)
     return FINE
+
+
+def _values(bits: int | None, k: int | None) -> int:
+    """Values per row."""
+    if bits is not None and k is not None:
+        raise InputError("--bits or --k must be given, not both; see dpnet compress --help")
+    return k or 1 << (bits or 4)
 
 
 def _choose(

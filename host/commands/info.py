@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
+
 from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
-from dpnet.host.commands import FINE, InputError, engine
+from dpnet.host.commands import FILE, FINE, InputError, command, engine
 from dpnet.host.report import emit, table
 from dpnet.model.compression.ratios import ratio_eq1
 from dpnet.model.image import Image, read_image
 
-EXAMPLE = "  dpnet info digits-4bit.dpnet\n  dpnet info --port /dev/ttyUSB0"
+EXAMPLE = "dpnet info digits-4bit.dpnet\ndpnet info --port /dev/ttyUSB0"
 
 KINDS: dict[int, str] = {
     Kind.ARRAY: "array of lanes",
@@ -21,23 +22,15 @@ KINDS: dict[int, str] = {
 COUNTERS = ("FRAME_ERRORS", "REJECTED", "IMAGE_ERRORS", *(name.upper() for name in RUN_ERRORS))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet info`."""
-    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
-    parser.add_argument(
-        "--port", metavar="URL", help="an engine instead: sim://array, /dev/ttyUSB0, …"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("info", EXAMPLE)
+@click.argument("image", type=FILE, required=False, help="an image file")
+@click.option("--port", metavar="URL", help="an engine instead: sim://array, /dev/ttyUSB0, …")
+def run(image: Path | None, port: str | None, as_json: bool) -> int:
     """Show the image or the engine."""
-    if (arguments.image is None) == (arguments.port is None):
+    if (image is None) == (port is None):
         raise InputError("an IMAGE or a --port must be given, and not both; see dpnet info --help")
-    if arguments.image is not None:
-        document, text = _image(arguments.image)
-    else:
-        document, text = _port(arguments.port)
-    emit(document, text, arguments.json)
+    document, text = _image(image) if image is not None else _port(str(port))
+    emit(document, text, as_json)
     return FINE
 
 

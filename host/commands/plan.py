@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
-from dpnet.host.commands import FINE, InputError, whole
+from dpnet.host.arguments import OneOf, whole
+from dpnet.host.commands import FILE, FINE, InputError, command
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
 from dpnet.model.engine.parameters import EngineParameters
@@ -25,8 +27,8 @@ from dpnet.model.engine.plan import (
 from dpnet.model.image import Image, read_image
 
 EXAMPLE = (
-    "  dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
-    "  dpnet plan --matrix 1000x1024 --k 16 --activation fp32"
+    "dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
+    "dpnet plan --matrix 1000x1024 --k 16 --activation fp32"
 )
 CLOCK_MHZ = 100
 LARGEST_SIMULATED = 256
@@ -35,72 +37,86 @@ LARGEST_SIMULATED = 256
 NAMES = {"lut": "LUT", "lutram": "LUT-RAM", "ff": "FF", "dsp": "DSP", "bram36": "BRAM"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet plan`."""
-    add = parser.add_argument
-    add("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
-    add(
-        "--matrix",
-        type=_shape,
-        action="append",
-        metavar="RxC",
-        help="instead of an image: a matrix of R rows and C columns; again for each further layer",
-    )
-    add("--k", type=whole(1, 16), metavar="K", help="values a row of --matrix (default 16)")
-    add("--activation", choices=ACTIVATIONS, help="activations of --matrix (default fp32)")
-    add("--board", choices=BOARDS, default="zc706", help="default zc706")
-    for kind in KINDS:
-        add(f"--{kind}", type=whole(1, 10**8), metavar="N", help=f"{NAMES[kind]}s of another chip")
-    add(
-        "--repeated",
-        action="store_true",
-        help="one layer, vector after vector: fewest cycles from one to the next",
-    )
-    add("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
+def _shape(text: str) -> tuple[int, int]:
+    rows, cross, columns = text.partition("x")
+    try:
+        return whole(1, LARGEST_ROWS)(rows), whole(1, LARGEST_COLUMNS)(columns if cross else "")
+    except click.BadParameter:
+        raise click.BadParameter(
+            f"must be ROWSxCOLUMNS, at most {LARGEST_ROWS}x{LARGEST_COLUMNS}, not {text!r}"
+        ) from None
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Search and show the proposals."""
-    layers, activation, widths = _network(arguments)
-    device = _device(arguments)
-    if arguments.repeated and len(layers) > 1:
-        raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
-    with Progress(f"searching engines for the {device.name}"):
-        found = plan(
-            layers,
-            device,
-            activation=activation,
-            repeated=arguments.repeated,
-            widths=widths,
-            count=arguments.count,
+def _chip(function: Callable[..., int]) -> Callable[..., int]:
+    """A decorator: an option for each size of a chip."""
+    for kind in reversed(KINDS):
+        option = click.option(
+            f"--{kind}", type=whole(1, 10**8), metavar="N", help=f"{NAMES[kind]}s of another chip"
         )
-    if not found:
-        raise InputError(_too_large(layers, device))
-    document = {
-        "device": {"name": device.name, **device.sizes},
-        "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
-        "layers": [asdict(layer) for layer in layers],
-        "activation": activation,
-        "repeated": arguments.repeated,
-        "proposals": [_row(one, device) for one in found],
-    }
-    emit(document, _text(found, device, layers, activation, arguments.repeated), arguments.json)
-    return FINE
+        function = option(function)
+    return function
 
 
-def _network(arguments: argparse.Namespace) -> tuple[list[Layer], str, dict[str, int]]:
-    """Layers, activation and, from an image, the widths of its integers."""
-    if (arguments.image is None) == (arguments.matrix is None):
+@command("plan", EXAMPLE)
+@click.argument("file", type=FILE, metavar="[IMAGE]", required=False, help="an image file")
+@click.option(
+    "--matrix",
+    type=_shape,
+    multiple=True,
+    metavar="RxC",
+    help="instead of an image: a matrix of R rows and C columns; again for each further layer",
+)
+@click.option("--k", type=whole(1, 16), metavar="K", help="values a row of --matrix (default 16)")
+@click.option(
+    "--activation", type=OneOf(ACTIVATIONS), help="activations of --matrix (default fp32)"
+)
+@click.option("--board", type=OneOf(list(BOARDS)), default="zc706", help="default zc706")
+@_chip
+@click.option(
+    "--repeated",
+    is_flag=True,
+    help="one layer, vector after vector: fewest cycles from one to the next",
+)
+@click.option("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
+def run(
+    file: Path | None,
+    matrix: tuple[tuple[int, int], ...],
+    k: int | None,
+    activation: str | None,
+    board: str,
+    repeated: bool,
+    count: int,
+    as_json: bool,
+    **sizes: int | None,
+) -> int:
+    """Search and show the proposals."""
+    if (file is None) == (not matrix):
         raise InputError(
             "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help"
         )
-    if arguments.image is None:
-        k = arguments.k or 16
-        layers = [Layer(rows, columns, k) for rows, columns in arguments.matrix]
-        return layers, arguments.activation or "fp32", {}
-    if arguments.k or arguments.activation:
+    if file is None:
+        layers = [Layer(rows, columns, k or 16) for rows, columns in matrix]
+        chosen, widths = activation or "fp32", dict[str, int]()
+    elif k or activation:
         raise InputError("--k and --activation are for --matrix; an image has its own")
-    image = read_image(arguments.image)
+    else:
+        layers, chosen, widths = _network(read_image(file))
+    device = _device(board, {kind: size for kind, size in sizes.items() if size})
+    if repeated and len(layers) > 1:
+        raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
+    with Progress(f"searching engines for the {device.name}"):
+        found = plan(
+            layers, device, activation=chosen, repeated=repeated, widths=widths, count=count
+        )
+    if not found:
+        raise InputError(_too_large(layers, device))
+    document = _document(found, device, layers, chosen, repeated)
+    emit(document, _text(found, device, layers, chosen, repeated), as_json)
+    return FINE
+
+
+def _network(image: Image) -> tuple[list[Layer], str, dict[str, int]]:
+    """Layers, activation and the widths of its integers."""
     if long := [layer for layer in image.layers if layer.columns > LARGEST_COLUMNS]:
         raise InputError(
             f"layer {long[0].name} has {long[0].columns} columns, an engine at most "
@@ -119,14 +135,26 @@ def _widths(image: Image) -> dict[str, int]:
     return {"activation_bits": max(taken), "entry_bits": max(2, largest.bit_length() + 1)}
 
 
-def _device(arguments: argparse.Namespace) -> Device:
-    board = BOARDS[arguments.board]
-    own = {kind: getattr(arguments, kind) for kind in KINDS if getattr(arguments, kind)}
+def _device(board: str, own: dict[str, int]) -> Device:
+    """The board's chip, or one of these sizes."""
     if not own:
-        return board
+        return BOARDS[board]
     if missing := [f"--{kind}" for kind in KINDS if kind not in own]:
         raise InputError(f"another chip needs all of its sizes: {', '.join(missing)} missing")
     return Device("chip", own)
+
+
+def _document(
+    found: list[Proposal], device: Device, layers: list[Layer], activation: str, repeated: bool
+) -> dict[str, Any]:
+    return {
+        "device": {"name": device.name, **device.sizes},
+        "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
+        "layers": [asdict(layer) for layer in layers],
+        "activation": activation,
+        "repeated": repeated,
+        "proposals": [_row(one, device) for one in found],
+    }
 
 
 def _too_large(layers: list[Layer], device: Device) -> str:
@@ -210,13 +238,3 @@ def _url(engine: EngineParameters) -> str:
         f"{name}={int(value) if isinstance(value, bool) else value}"
         for name, value in _sizes(engine).items()
     )
-
-
-def _shape(text: str) -> tuple[int, int]:
-    rows, cross, columns = text.partition("x")
-    try:
-        return whole(1, LARGEST_ROWS)(rows), whole(1, LARGEST_COLUMNS)(columns if cross else "")
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"must be ROWSxCOLUMNS, at most {LARGEST_ROWS}x{LARGEST_COLUMNS}, not {text!r}"
-        ) from None

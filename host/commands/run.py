@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.host.arguments import whole
 from dpnet.host.commands import (
+    FILE,
     FINE,
     DifferenceError,
     InputError,
+    command,
     engine,
     going_on,
     read_vectors,
-    whole,
 )
 from dpnet.host.driver import Driver, RunReport
 from dpnet.host.report import Progress, emit
@@ -28,8 +30,8 @@ from dpnet.model.image import Image, ImageLayer, read_image
 from dpnet.model.networks.digits import TEST_PICTURES, digits
 
 EXAMPLE = (
-    "  dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
-    "  dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
+    "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
+    "dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
 )
 RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
 
@@ -61,49 +63,68 @@ class Outcome:
             self.mismatches += int((one != other).sum())
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet run`."""
-    add = parser.add_argument
-    add("image", type=Path, metavar="IMAGE", help="an image file")
-    add("--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …")
-    add(
-        "--pictures",
-        type=whole(1, TEST_PICTURES),
-        default=200,
-        metavar="N",
-        help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
-    )
-    add("--input", type=Path, metavar="FILE.npy", help="rows (n, C) to run instead")
-    add("--layer", metavar="NAME", help="the layer of an fp32 image")
-    add(
-        "--seed",
-        type=whole(0, 2**31),
-        default=0,
-        help="of an fp32 image's random vector (default 0)",
-    )
-    add("--no-verify", action="store_true", help="do not compute the golden model")
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("run", EXAMPLE)
+@click.argument("file", type=FILE, metavar="IMAGE", help="an image file")
+@click.option(
+    "--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …"
+)
+@click.option(
+    "--pictures",
+    type=whole(1, TEST_PICTURES),
+    default=200,
+    metavar="N",
+    help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
+)
+@click.option("--input", type=FILE, metavar="FILE.npy", help="rows (n, C) to run instead")
+@click.option("--layer", "name", metavar="NAME", help="the layer of an fp32 image")
+@click.option(
+    "--seed",
+    type=whole(0, 2**31),
+    default=0,
+    metavar="N",
+    help="of an fp32 image's random vector (default 0)",
+)
+@click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="do not compute the golden model",
+)
+def run(
+    file: Path,
+    port: str,
+    pictures: int,
+    input: Path | None,
+    name: str | None,
+    seed: int,
+    verify: bool,
+    as_json: bool,
+) -> int:
     """Load, run, compare and report."""
-    image = read_image(arguments.image)
-    number = _layer_number(image, arguments.layer)
+    image = read_image(file)
+    number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit
         image, number = replace(image, layers=(layer,)), 0
-    x, labels = _inputs(arguments, image, layer)
-    with engine(arguments.port) as driver, going_on(RESUME):
+    x, labels = _inputs(image, layer, input, pictures, seed)
+    with engine(port) as driver, going_on(RESUME):
         loaded = _load(driver, image)
         with Progress("running") as progress:
             if image.is_fp32:
-                outcome = _run_layer(loaded, number, x, not arguments.no_verify, progress)
+                outcome = _run_layer(loaded, number, x, verify, progress)
                 predicted = loaded.predicted_cycles(number, number)
             else:
-                outcome = _run_network(loaded, x, not arguments.no_verify, progress)
+                outcome = _run_network(loaded, x, verify, progress)
                 predicted = loaded.predicted_cycles(0, len(image.layers) - 1)
-    document = _document(arguments, layer, outcome, predicted, labels)
-    document["streamed_layers"] = loaded.streamed
-    emit(document, _text(document, image), arguments.json)
+    document = {
+        "image": str(file),
+        "port": port,
+        **_document(layer, outcome, predicted, labels, verify),
+        "streamed_layers": loaded.streamed,
+    }
+    emit(document, _text(document, image), as_json)
     if outcome.mismatches:
         raise DifferenceError(
             f"{outcome.mismatches:,} of {outcome.compared:,} outputs differ from the golden model; "
@@ -127,21 +148,21 @@ def _layer_number(image: Image, name: str | None) -> int:
 
 
 def _inputs(
-    arguments: argparse.Namespace, image: Image, layer: ImageLayer
+    image: Image, layer: ImageLayer, file: Path | None, count: int, seed: int
 ) -> tuple[NDArray[np.float32], Labels]:
-    if arguments.input is not None:
-        return read_vectors(arguments.input, layer.columns), None
+    if file is not None:
+        return read_vectors(file, layer.columns), None
     if image.is_fp32:
-        source = np.random.default_rng(arguments.seed)
+        source = np.random.default_rng(seed)
         return source.standard_normal((1, layer.columns), np.float32), None
     data = digits()
-    pictures = data.test_x.numpy()[: arguments.pictures]
+    pictures = data.test_x.numpy()[:count]
     if layer.columns != pictures.shape[1]:
         raise InputError(
             f"the network takes {layer.columns} values, a picture of the digits has "
             f"{pictures.shape[1]}; give your own with --input FILE.npy"
         )
-    return pictures, data.test_y.numpy()[: arguments.pictures]
+    return pictures, data.test_y.numpy()[:count]
 
 
 def _load(driver: Driver, image: Image) -> Session:
@@ -190,17 +211,14 @@ def _within(progress: Progress, number: int, count: int) -> Callable[[int, int],
 
 
 def _document(
-    arguments: argparse.Namespace,
     layer: ImageLayer,
     outcome: Outcome,
     predicted: int,
     labels: Labels,
+    verified: bool,
 ) -> dict[str, object]:
-    verified = not arguments.no_verify
     right = None if labels is None else int((np.array(outcome.classes) == labels).sum())
     return {
-        "image": str(arguments.image),
-        "port": arguments.port,
         "layer": layer.name if layer.is_fp32 else None,
         "inputs": len(outcome.cycles),
         "cycles_per_input": outcome.cycles[0],

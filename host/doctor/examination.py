@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +21,7 @@ CHECKS = (
     ports.logic,
 )
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the doctor."""
-    parser.add_argument(
-        "--port", metavar="URL", help="an engine to examine too: /dev/ttyUSB0, axi:uio0, …"
-    )
+PORT_HELP = "an engine to examine too: /dev/ttyUSB0, axi:uio0, …"
 
 
 def examine(environment: Environment, port: str | None = None) -> list[Finding]:
