@@ -39,7 +39,7 @@ class Lamps(wiring.Component):
         m.d.comb += self.o_alive.eq(heartbeat[-1])
         # One slow clock for all: a lamp is on for one to two of its ticks.
         slow = heartbeat[len(heartbeat) - 6]
-        tick, before = Signal(), Signal()
+        tick, before = Signal(name="tick"), Signal(name="before")
         m.d.sync += [before.eq(slow), tick.eq(before != slow)]
         for name in self.events:
             left = Signal(2, name=f"{name}_left")
