@@ -45,7 +45,7 @@ help:
 	@echo "make certify-quantizer [SEED=0] [ROWS=100000]   its results against a judge of its own"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make docs      this documentation as a site with an API reference: build/site/index.html"
-	@echo "make lint      ruff;   make types   mypy on model, host, sim"
+	@echo "make lint      ruff;   make types   mypy on boards, model, host, sim"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
 	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
@@ -116,7 +116,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 
 types: $(READY)
-	@$(BIN)/mypy dpnet/model dpnet/host dpnet/sim
+	@$(BIN)/mypy dpnet/boards dpnet/model dpnet/host dpnet/sim
 
 check: lint types test
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
-from dpnet.boards.ecp5 import DEVICE, SCRIPT, Timing, find_nextpnr, measure
-from dpnet.boards.shim import PinShim
+from dpnet.boards.ecp5.nextpnr import DEVICE, SCRIPT, Timing, find_nextpnr, measure
+from dpnet.boards.parts.shim import PinShim
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit

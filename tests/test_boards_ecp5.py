@@ -7,9 +7,16 @@ import sys
 
 import pytest
 
-from dpnet.boards import ecp5, tool
-from dpnet.boards.ecp5 import TimingError, find_nextpnr, parse_report, place_and_route, short_name
-from dpnet.boards.shim import PinShim
+from dpnet.boards import tool
+from dpnet.boards.ecp5 import nextpnr as ecp5
+from dpnet.boards.ecp5.nextpnr import (
+    TimingError,
+    find_nextpnr,
+    parse_report,
+    place_and_route,
+    short_name,
+)
+from dpnet.boards.parts.shim import PinShim
 from dpnet.boards.tool import ToolError
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.array.adder_tree import AdderTree

@@ -87,7 +87,7 @@ def synthesis(environment: Environment) -> Iterator[Finding]:
     cure = "run make setup-synthesis"
     yosys = _SYNTHESIS.format(module="dpnet.boards.yosys", name="YOSYS")
     yield _asked(environment, "synthesis", yosys, NOTE, cure)
-    nextpnr = _SYNTHESIS.format(module="dpnet.boards.ecp5", name="NEXTPNR")
+    nextpnr = _SYNTHESIS.format(module="dpnet.boards.ecp5.nextpnr", name="NEXTPNR")
     yield _asked(environment, "place and route", nextpnr, NOTE, cure)
     yield _vivado(environment)
     yield _openxc7(environment)

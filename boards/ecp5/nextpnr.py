@@ -7,12 +7,14 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dpnet.boards.build import kept, synthesis_folder
 from dpnet.boards.tool import Source, Tool, ToolError
 from dpnet.boards.yosys import find_yosys, run_script
+from dpnet.model.engine.devices import LFE5U_85F
 
 # A pin with a path of its own to the clock network (the ULX3S board has its oscillator there).
 # Where nextpnr chose the clock's pin by itself, router2 failed on it with some seeds.
@@ -73,8 +75,14 @@ SITES = {
 """Our names of the sites in nextpnr's report; `lut` includes carries and memories, `lutram` counts
 memories of 16 × 4 bits."""
 
-AVAILABLE = {"lut": 83_640, "ff": 83_640, "lutram": 10_455, "bram": 208, "multiplier": 156}
-"""Sites of the LFE5U-85F, as nextpnr counts them."""
+AVAILABLE = {
+    "lut": LFE5U_85F.sizes["lut"],
+    "ff": LFE5U_85F.sizes["ff"],
+    "lutram": LFE5U_85F.sizes["lutram"],
+    "bram": 2 * LFE5U_85F.sizes["bram36"],
+    "multiplier": LFE5U_85F.sizes["dsp"],
+}
+"""Sites of the chip, by the names of `SITES`."""
 
 
 class TimingError(ToolError):
@@ -198,7 +206,7 @@ def measure(
 
     timings, all_kept = [], True
     for seed in seeds:
-        entry, was_kept = kept((*inputs, str(seed)), lambda seed=seed: run(seed))
+        entry, was_kept = kept((*inputs, str(seed)), partial(run, seed))
         timings.append(Timing(**{**entry, "critical": CriticalPath(**entry["critical"])}))
         all_kept = all_kept and was_kept
     return timings, all_kept

@@ -11,28 +11,7 @@ from functools import cached_property
 from dpnet.boards.build import kept
 from dpnet.boards.tool import Tool, ToolError
 from dpnet.boards.yosys import find_yosys, run_script
-from dpnet.model.engine import devices
-from dpnet.model.engine.devices import KINDS, LIMITS
-
-__all__ = [
-    "CELLS",
-    "KINDS",
-    "LIMITS",
-    "MODELS",
-    "SCRIPT",
-    "XC7Z045",
-    "Netlist",
-    "Resources",
-    "Use",
-    "binding",
-    "fits",
-    "load",
-    "netlist_model",
-    "parse_statistics",
-    "share",
-    "synthesize",
-    "synthesize_netlist",
-]
+from dpnet.model.engine.devices import KINDS, LIMITS, XC7Z045, Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +50,6 @@ class Resources:
             **{field.name: getattr(self, field.name) * count for field in fields(self)}
         )
 
-
-XC7Z045 = devices.XC7Z045.sizes
 
 _MEMORY_LUTS = {
     "RAM32X1S": 1,
@@ -163,7 +140,7 @@ class Netlist:
                 if cell not in self.modules and cell not in CELLS:
                     raise ToolError(
                         f"cannot count {module}: no size known for its cell {cell!r}; "
-                        "add it to CELLS in boards/xc7.py"
+                        "add it to CELLS in boards/series7/netlist.py"
                     )
         if self.top not in self.modules:
             raise ToolError(f"cannot count the netlist: it has no module {self.top!r}")
@@ -235,26 +212,26 @@ def parse_statistics(text: str) -> dict[str, dict[str, int]]:
     }
 
 
-def share(resources: Resources) -> dict[str, float]:
-    """The part of the XC7Z045 that is taken, for each of `KINDS`."""
-    return {kind: getattr(resources, kind) / XC7Z045[kind] for kind in KINDS}
+def share(resources: Resources, device: Device = XC7Z045) -> dict[str, float]:
+    """The part of the chip that is taken, for each of `KINDS`."""
+    return {kind: getattr(resources, kind) / device.sizes[kind] for kind in KINDS}
 
 
-def load(resources: Resources) -> dict[str, float]:
+def load(resources: Resources, device: Device = XC7Z045) -> dict[str, float]:
     """The part taken of what a design may take (`LIMITS`), for each of `KINDS`: fits if none is
     above 1, and the largest one binds."""
     return {
-        kind: float(Fraction(getattr(resources, kind), XC7Z045[kind]) / LIMITS[kind])
+        kind: float(Fraction(getattr(resources, kind), device.sizes[kind]) / LIMITS[kind])
         for kind in KINDS
     }
 
 
-def binding(resources: Resources) -> str:
+def binding(resources: Resources, device: Device = XC7Z045) -> str:
     """The kind that runs out first as the design grows."""
-    loads = load(resources)
+    loads = load(resources, device)
     return max(loads, key=lambda kind: loads[kind])
 
 
-def fits(resources: Resources) -> bool:
-    """Whether the XC7Z045 holds it within `LIMITS`."""
-    return max(load(resources).values()) <= 1
+def fits(resources: Resources, device: Device = XC7Z045) -> bool:
+    """Whether the chip holds it within `LIMITS`."""
+    return max(load(resources, device).values()) <= 1

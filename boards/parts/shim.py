@@ -1,5 +1,9 @@
 """Place a component with hundreds of ports into a package: everything goes over three pins."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -28,9 +32,10 @@ class PinShim(wiring.Component):
     path from a pin is not part of the clock's figure.
     """
 
-    def __init__(self, *, component):
+    def __init__(self, *, component: wiring.Component) -> None:
         self._component = component
-        inputs, outputs = [], []
+        inputs: list[Any] = []
+        outputs: list[Any] = []
         for _, member, value in component.signature.flatten(component):
             bits = inputs if member.flow == wiring.In else outputs
             bits.append(value.as_value() if hasattr(value, "as_value") else value)
@@ -45,7 +50,7 @@ class PinShim(wiring.Component):
         self.registers = 2 * self.input_bits + self.groups + self.output_bits + self.links
         super().__init__({"i": In(1), "load": In(1), "o": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.component = self._component
         # Without reset, so that the shim adds no load to the component's reset.

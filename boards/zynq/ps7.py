@@ -3,6 +3,10 @@
 Amaranth has none, and Vivado's own wrapper is made by a tool of its own.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from amaranth.hdl import Const, Instance
 
 _READ = (
@@ -66,7 +70,7 @@ _FROM_LOGIC = {
 }
 
 
-def ps7(**ports):
+def ps7(**ports: Any) -> Instance:
     """An instance with these `i_…` and `o_…` ports.  Every other input is 0, as Vivado's wrapper
     has it: nothing floats.  The pins of the processor side (DDR, MIO) are not the logic's and stay
     open; Vivado wants the primitive in every design for this chip, so it is kept."""
@@ -74,7 +78,7 @@ def ps7(**ports):
     return Instance("PS7", a_keep="true", a_DONT_TOUCH="true", **zeros | ports)
 
 
-def gp0(door, clk):
+def gp0(door: Any, clk: Any) -> dict[str, Any]:
     """The `ps7` ports that join M_AXI_GP0 to `door`, which has the `s_axi_*` of
     `dpnet.gateware.doors.axi3.Axi3Door`, at the clock `clk`."""
     ports = {"i_MAXIGP0ACLK": clk}

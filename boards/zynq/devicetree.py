@@ -1,5 +1,7 @@
 """The device tree of the engine behind M_AXI_GP0."""
 
+from __future__ import annotations
+
 from dpnet.gateware.doors.axi import ADDRESS_BITS
 from dpnet.gateware.doors.axi3 import GP0_BASE
 

@@ -12,37 +12,31 @@ import pytest
 
 from dpnet.boards import bitstream
 from dpnet.boards.board import BuildOptions
-from dpnet.boards.resources import measure
+from dpnet.boards.parts.engines import AxiEngine
+from dpnet.boards.series7 import openxc7, vivado
+from dpnet.boards.series7.counting import measure
+from dpnet.boards.series7.description import Series7Board
+from dpnet.boards.series7.design import Clock, Design, Pad, Pin
+from dpnet.boards.series7.netlist import Netlist
+from dpnet.boards.series7.openxc7 import parse_nextpnr
+from dpnet.boards.series7.vivado import parse_utilization
 from dpnet.boards.tool import ToolError
-from dpnet.boards.xc7 import XC7Z045, Netlist
-from dpnet.boards.xilinx import (
-    Clock,
-    Design,
-    Pin,
-    find_openxc7,
-    find_vivado,
-    openxc7_shell,
-    parse_nextpnr,
-    parse_utilization,
-    run_openxc7,
-    run_vivado,
-    write_openxc7,
-    write_vivado,
-)
 from dpnet.boards.zc706.board import BOARD
-from dpnet.boards.zc706.top import AxiEngine
 from dpnet.model.build_root import build_root
+from dpnet.model.engine.devices import XC7Z045
 from dpnet.model.engine.parameters import EngineParameters
 
 PART = "xc7z045ffg900-2"
 BLINK = Design(
     part=PART,
-    family="zynq7",
     mhz=100.0,
-    clock=Clock(mhz=100.0, vivado="[get_ports {clk}]"),
+    clock=Clock(mhz=100.0, port="clk"),
     verilog="module dpnet(input clk, output reg led);\nalways @(posedge clk) led <= ~led;\n"
     "endmodule\n",
-    pins=(Pin("clk", "H9", "LVCMOS15", False), Pin("led", "G2", "LVCMOS15", True)),
+    pins=(
+        Pin("clk", Pad("H9", "LVCMOS15"), False),
+        Pin("led", Pad("G2", "LVCMOS15"), True),
+    ),
 )
 SMALL = EngineParameters(
     stages=2,
@@ -182,7 +176,7 @@ def project(tmp_path):
 def quick_synthesis(monkeypatch):
     """Yosys reads and writes; what synthesis makes of it is not looked at."""
     monkeypatch.setattr(
-        "dpnet.boards.xilinx.synthesis_script",
+        "dpnet.boards.series7.openxc7.synthesis_script",
         lambda: "read_verilog dpnet.v\nproc\nwrite_json dpnet.json\n",
     )
 
@@ -197,8 +191,8 @@ def refused(call, *arguments, **options):
 
 def test_vivado_runs(machine, project):
     machine.install_vivado()
-    write_vivado(BLINK, project)
-    routed = run_vivado(BLINK, project)
+    vivado.write(BLINK, project)
+    routed = vivado.run(BLINK, project)
     assert machine.calls() == [
         ["vivado", "-mode", "batch", "-notrace", "-nojournal", "-nolog", "-source", "build.tcl"]
     ]
@@ -210,9 +204,9 @@ def test_vivado_runs(machine, project):
 
 def test_vivado_fails(machine, project):
     machine.install_vivado(text="x\nERROR: [Synth 8-439] module 'a' not found\ny", code=1)
-    write_vivado(BLINK, project)
+    vivado.write(BLINK, project)
     log = build_root() / "synthesis" / "failed-vivado.log"
-    assert refused(run_vivado, BLINK, project) == (
+    assert refused(vivado.run, BLINK, project) == (
         f"Vivado failed: [Synth 8-439] module 'a' not found; the log is {log}"
     )
     assert "[Synth 8-439]" in log.read_text()
@@ -221,8 +215,8 @@ def test_vivado_fails(machine, project):
 @pytest.mark.parametrize("changes", [{"files": {}}, {"text": "done"}])
 def test_vivado_without_result(machine, project, changes):
     machine.install_vivado(**changes)
-    write_vivado(BLINK, project)
-    assert refused(run_vivado, BLINK, project) == (
+    vivado.write(BLINK, project)
+    assert refused(vivado.run, BLINK, project) == (
         "Vivado ended without a timing figure or without dpnet.bit"
     )
 
@@ -230,8 +224,8 @@ def test_vivado_without_result(machine, project, changes):
 def test_openxc7_runs(machine, project):
     """Yosys is the real one; the others in order, with the files of the ones before."""
     database, chipdb = machine.install_openxc7()
-    write_openxc7(BLINK, project, seed=7)
-    routed = run_openxc7(BLINK, project, seed=7)
+    openxc7.write(BLINK, project, seed=7)
+    routed = openxc7.run(BLINK, project, seed=7)
     assert (routed.mhz, routed.files) == (120.5, ("openxc7.log",))
     assert "dpnet" in json.loads((project / "dpnet.json").read_text())["modules"]
     family = f"{database}/zynq7"
@@ -268,7 +262,7 @@ def test_openxc7_runs(machine, project):
     # The script for another machine does the same.
     machine.log.unlink()
     machine.install("yosys")
-    (project / "build.sh").write_text(openxc7_shell(BLINK, seed=7))
+    (project / "build.sh").write_text(openxc7.shell(BLINK, seed=7))
     subprocess.run(["/bin/sh", "build.sh"], cwd=project, check=True, env=dict(os.environ))
     assert machine.calls() == [["yosys", "-q", "synthesize.ys"], *wanted]
 
@@ -277,9 +271,9 @@ def test_openxc7_runs(machine, project):
 def test_openxc7_fails(machine, project, quick_synthesis, name):
     failing = {"text": "ERROR: no luck", "code": 1, "files": {}}
     machine.install_openxc7(**{name.replace("-", "_"): failing})
-    write_openxc7(BLINK, project, seed=1)
+    openxc7.write(BLINK, project, seed=1)
     log = build_root() / "synthesis" / f"failed-{name}.log"
-    assert refused(run_openxc7, BLINK, project, seed=1) == (
+    assert refused(openxc7.run, BLINK, project, seed=1) == (
         f"{name} failed: no luck; the log is {log}"
     )
     assert log.read_text() == "ERROR: no luck\n" and machine.calls()[-1][0] == name
@@ -288,8 +282,8 @@ def test_openxc7_fails(machine, project, quick_synthesis, name):
 
 def test_openxc7_without_result(machine, project, quick_synthesis):
     machine.install_openxc7(xc7frames2bit={"files": {}})
-    write_openxc7(BLINK, project, seed=1)
-    message = refused(run_openxc7, BLINK, project, seed=1)
+    openxc7.write(BLINK, project, seed=1)
+    message = refused(openxc7.run, BLINK, project, seed=1)
     assert message == "xc7frames2bit ended without dpnet.bit"
 
 
@@ -313,23 +307,21 @@ def test_utilization():
 
 
 def test_missing_tools(machine, tmp_path, monkeypatch):
-    assert refused(find_vivado) == (
+    assert refused(vivado.find) == (
         "no Vivado: there is no program 'vivado'; install it from AMD and put its bin folder on "
         "the PATH, or set VIVADO=/path/to/vivado"
     )
     monkeypatch.setenv("VIVADO", "/nowhere/vivado")
-    assert "there is no program '/nowhere/vivado'" in refused(find_vivado)
-    assert refused(find_openxc7, PART, "zynq7").startswith("no nextpnr-xilinx: there is no program")
+    assert "there is no program '/nowhere/vivado'" in refused(vivado.find)
+    assert refused(openxc7.find, PART).startswith("no nextpnr-xilinx: there is no program")
     machine.install_openxc7()
-    find_openxc7(PART, "zynq7")
+    openxc7.find(PART)
     monkeypatch.delenv("CHIPDB")
-    assert refused(find_openxc7, PART, "zynq7").startswith(
+    assert refused(openxc7.find, PART).startswith(
         "openXC7 is not complete: set CHIPDB to the folder of xc7z045ffg900.bin: bbaexport.py"
     )
     monkeypatch.setenv("PRJXRAY_DB_DIR", str(tmp_path))
-    assert "there is no zynq7/xc7z045ffg900-2/part.yaml in it" in refused(
-        find_openxc7, PART, "zynq7"
-    )
+    assert "there is no zynq7/xc7z045ffg900-2/part.yaml in it" in refused(openxc7.find, PART)
 
 
 def built(folder, toolchain=None, **options):
@@ -350,7 +342,7 @@ def test_board_with_vivado(machine, project):
     made = built(project)
     assert [call[0] for call in machine.calls()] == ["vivado"]
     assert (made.bitstream, made.mhz, made.clock_hz) == (project / "dpnet.bit", 108.7, 1e8)
-    assert made.used == USED and made.available["lut"] == XC7Z045["lut"]
+    assert made.used == USED and made.available["lut"] == XC7Z045.sizes["lut"]
     assert made.missing is None and made.bitstream.read_bytes() == bit_file()
     assert names(made, project) == {
         "vivado/dpnet.v",
@@ -373,7 +365,7 @@ def test_board_with_openxc7(machine, project, quick_synthesis, monkeypatch):
         "door uart needs toolchain vivado: openXC7's pin file for the XC7Z045 has only banks 10, "
         "33, 34 and 35, not the PMOD's"
     )
-    monkeypatch.setattr("dpnet.boards.zc706.board._estimate", lambda *_: ({"lut": 5}, "counted"))
+    monkeypatch.setattr(Series7Board, "_estimate", lambda *_: ({"lut": 5}, "counted"))
     made = built(project, seed=9)
     assert machine.calls()[0][-1] == "9"
     assert (made.mhz, made.used, made.notes) == (120.5, {"lut": 5}, ("counted",))
@@ -414,13 +406,13 @@ def test_command_without_tools(machine, capsys, monkeypatch):
     is in the tests of `make resources`; here it is asked for the right thing."""
     asked = []
 
-    def counted(candidates):
+    def counted(candidates, *, device):
         asked.extend(candidates)
         netlist = Netlist("engine", {"engine": {"LUT6": 1234, "FDRE": 99, "DSP48E1": 4}})
-        monkeypatch.setattr("dpnet.boards.resources.synthesize_netlist", lambda *_: netlist)
-        return measure(candidates)
+        monkeypatch.setattr("dpnet.boards.series7.counting.synthesize_netlist", lambda *_: netlist)
+        return measure(candidates, device=device)
 
-    monkeypatch.setattr("dpnet.boards.zc706.board.measure", counted)
+    monkeypatch.setattr("dpnet.boards.series7.description.measure", counted)
     old = build_root() / "zc706" / "dpnet.bit"
     old.parent.mkdir(parents=True)
     old.write_bytes(bit_file())
@@ -445,7 +437,7 @@ def test_command_without_tools(machine, capsys, monkeypatch):
     assert "not placed and routed" in out and "nothing was placed" in out
     summary = json.loads((folder / "build.json").read_text())
     assert summary["bitstream"] is None and summary["mhz"] is None
-    assert summary["available"] == dict(XC7Z045)
+    assert summary["available"] == dict(XC7Z045.sizes)
     assert summary["used"] == {"lut": 1234, "lutram": 0, "ff": 99, "dsp": 4, "bram36": 0}
     assert "1,234" in (folder / "resources.txt").read_text()
     ((_, lanes, component),) = asked
@@ -465,9 +457,7 @@ def test_command_when_vivado_fails(machine, capsys):
 
 
 def test_command_for_the_uart(machine, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "dpnet.boards.zc706.board._estimate", lambda *_: ({}, "no resource estimate: none wanted")
-    )
+    monkeypatch.setattr(Series7Board, "_estimate", lambda *_: ({}, "no resource estimate: none"))
     machine.install_openxc7()
     assert command("--door", "uart") == 3
     out, err = capsys.readouterr()

@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from dpnet.boards.tool import ToolError
-from dpnet.boards.xc7 import (
+from dpnet.boards.series7.netlist import (
     CELLS,
-    XC7Z045,
     Netlist,
     Resources,
     binding,
@@ -17,8 +15,10 @@ from dpnet.boards.xc7 import (
     synthesize,
     synthesize_netlist,
 )
+from dpnet.boards.tool import ToolError
 from dpnet.gateware.array.lane import Lane
 from dpnet.gateware.emit import emit
+from dpnet.model.engine.devices import XC7A35T, XC7Z045
 
 # top: 2 × half, 1 × leaf.  half: 3 × leaf.  So 7 leaves; `unused` is in the file, not in the top.
 HIERARCHY = {
@@ -77,7 +77,8 @@ def test_a_cell_of_unknown_size_is_refused_even_in_a_module_that_is_not_placed()
     with pytest.raises(ToolError) as caught:
         Netlist("top", {"top": {"LUT1": 1}, "spare": {"URAM288": 1}})
     assert str(caught.value) == (
-        "cannot count spare: no size known for its cell 'URAM288'; add it to CELLS in boards/xc7.py"
+        "cannot count spare: no size known for its cell 'URAM288'; add it to CELLS in "
+        "boards/series7/netlist.py"
     )
 
 
@@ -117,8 +118,15 @@ def test_a_design_fits_up_to_its_limit(kind, most):
 
 
 def test_block_rams_fit_up_to_the_last_half():
-    assert fits(Resources(bram18=2 * XC7Z045["bram36"]))
-    assert not fits(Resources(bram18=2 * XC7Z045["bram36"] + 1))
+    assert fits(Resources(bram18=2 * XC7Z045.sizes["bram36"]))
+    assert not fits(Resources(bram18=2 * XC7Z045.sizes["bram36"] + 1))
+
+
+def test_shares_are_of_the_chip_that_is_meant():
+    used = Resources(lut=10_400, dsp=90, bram18=40)
+    assert share(used, XC7A35T) == {"lut": 0.5, "lutram": 0, "ff": 0, "dsp": 1, "bram36": 0.4}
+    assert binding(used, XC7A35T) == "dsp" and fits(used, XC7A35T)
+    assert not fits(used + Resources(dsp=1), XC7A35T) and fits(used + Resources(dsp=1))
 
 
 KNOWN = """
