@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
-BEYOND = 2.0**10  # steps: their square and float64 leave others decided to some 1e-10 of a step's
+BEYOND = 2.0**10  # steps of a lattice: its square, in float64, leaves others 1e-10 of a step's
 MOST_LONG = 64  # clusters by windows: the first grids are k times 8 k k points
 
 

@@ -75,7 +75,7 @@ def solve_careful(
             all_breaks(m, clusters, with_curve, first[row], last[row])
         sums = pair_sums(centered(points[:m], center), heavy[:m], 0)
         units = error_units(sums, heavy[:m], kind, whole)
-        errors = Errors(sums, kind, limits[0] - center, limits[1] - center, UNIT * units)
+        errors = Errors(sums, kind, limits[0] - center, limits[1] - center, UNIT * units, False)
         line = solve_windows(errors, clusters, first[row], last[row], found)
         off[row] = PAIR_UNIT * units * clusters
         if kind == LATTICE:

@@ -32,7 +32,8 @@ class Errors(NamedTuple):
     """What the errors of a row's clusters are computed from.
 
     sums (8, n + 1), see `pair_sums`; lowest, highest: limits of the entries of a LATTICE, as the
-    values count; doubt: how far off a rough error may be.
+    values count; doubt: how far off a rough error may be; alone: whether the error of one point is
+    0, or what the sums say of it.
     """
 
     sums: Floats
@@ -40,6 +41,7 @@ class Errors(NamedTuple):
     lowest: float
     highest: float
     doubt: float
+    alone: bool
 
 
 @compiled
@@ -78,12 +80,9 @@ def _absolute(sums: Floats, a: int, b: int) -> float:
 
 @unchecked
 def exact_error(errors: Errors, a: int, b: int) -> float:
-    """The error of the points a..b-1, to about 30 digits of the largest sum; of one point to all.
-
-    (The one point of a LATTICE is not on it.)
-    """
+    """The error of the points a..b-1, to about 30 digits of the largest sum."""
     sums = errors.sums
-    if b == a + 1 and errors.kind != LATTICE:
+    if errors.alone and b == a + 1:
         return 0.0
     if errors.kind == ABSOLUTE:
         return _absolute(sums, a, b)
@@ -118,6 +117,19 @@ def rough_error(errors: Errors, a: int, b: int) -> float:
         return float(square - total * total / weight)
     entry = _entry(total / weight, errors.lowest, errors.highest)
     return float(square + entry * (entry * weight - 2.0 * total))
+
+
+@compiled
+def less_beyond(points: Floats, heavy: Floats, limits: tuple[float, float]) -> None:
+    """Points far beyond a lattice's limits, nearer: as far as their entry is the last for sure.
+
+    One of weight w that lies D beyond a limit costs 2 w D more with another entry: more than all
+    entries' width squared times all weights, which is what two clusters at the limits cost others.
+    """
+    width = limits[1] - limits[0] + 1.0
+    far = width + 4.0 * width * width * heavy.sum() / heavy.min()
+    for j in range(len(points)):
+        points[j] = min(max(points[j], limits[0] - far), limits[1] + far)
 
 
 @compiled

@@ -19,7 +19,12 @@ from dpnet.model.quantizer.kernels.points import (
 from dpnet.model.quantizer.kernels.price.paths import room_for
 from dpnet.model.quantizer.kernels.price.rows import solve_points
 from dpnet.model.quantizer.kernels.price.table import PAD, UNIT, inverses
-from dpnet.model.quantizer.kernels.undecided.errors import Errors, error_units, relieve
+from dpnet.model.quantizer.kernels.undecided.errors import (
+    Errors,
+    error_units,
+    less_beyond,
+    relieve,
+)
 from dpnet.model.quantizer.kernels.undecided.layers import PAIR_UNIT, shrink_windows
 
 Floats = NDArray[np.float64]
@@ -96,19 +101,6 @@ def solve_nearer(
 
 
 @compiled
-def _less_beyond(points: Floats, heavy: Floats, limits: tuple[float, float]) -> None:
-    """Points far beyond a lattice's limits, nearer: as far as their entry is the last for sure.
-
-    One of weight w that lies D beyond a limit costs 2 w D more with another entry: more than all
-    entries' width squared times all weights, which is what two clusters at the limits cost others.
-    """
-    width = limits[1] - limits[0] + 1.0
-    far = width + 4.0 * width * width * heavy.sum() / heavy.min()
-    for j in range(len(points)):
-        points[j] = min(max(points[j], limits[0] - far), limits[1] + far)
-
-
-@compiled
 def _errors_of(
     points: Floats, heavy: Floats, whole: bool, k: int, kind: int, limits: tuple[float, float]
 ) -> tuple[Errors, float]:
@@ -119,7 +111,7 @@ def _errors_of(
     """
     m = len(points)
     if kind == LATTICE:
-        _less_beyond(points, heavy, limits)
+        less_beyond(points, heavy, limits)
         center = np.rint(points[m // 2])
         limits = limits[0] - center, limits[1] - center
         sums = pair_sums(centered(points, center), heavy, m // 2)
@@ -131,7 +123,9 @@ def _errors_of(
             values = centered(points * scale, points[m // 2] * scale)
         sums = pair_sums(values, heavy, m // 2)
         units = error_units(sums, heavy, kind, whole)
-    return Errors(sums, kind, limits[0], limits[1], UNIT * units), PAIR_UNIT * units
+    alone = kind != LATTICE
+    errors = Errors(sums, kind, limits[0], limits[1], UNIT * units, alone)
+    return errors, PAIR_UNIT * units
 
 
 @compiled

@@ -23,11 +23,7 @@ from dpnet.model.quantizer.kernels.points import (
     to_steps,
 )
 from dpnet.model.quantizer.kernels.price.table import UNIT
-from dpnet.model.quantizer.kernels.undecided.errors import (
-    Errors,
-    error_units,
-    exact_error,
-)
+from dpnet.model.quantizer.kernels.undecided.errors import Errors, error_units, exact_error
 from dpnet.model.quantizer.kernels.undecided.layers import layer
 
 Floats = NDArray[np.float64]
@@ -58,7 +54,7 @@ def _errors_of(
     """The errors of clusters of negative points; the nearer to 0, the fewer digits are lost."""
     sums = pair_sums(centered(points, 0.0), heavy, len(points))
     doubt = UNIT * error_units(sums, heavy, kind, whole) if len(points) else 0.0
-    return Errors(sums, kind, limits[0], limits[1], doubt)
+    return Errors(sums, kind, limits[0], limits[1], doubt, kind != LATTICE)
 
 
 @compiled
