@@ -20,7 +20,7 @@ BITSTREAM_OPTIONS = $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN)) $(if $(DOOR),--d
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer docs
+	bitstream doctor soak formal bench-quantizer certify-quantizer
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -44,7 +44,6 @@ help:
 	@echo "               build/bench/quantizer.json"
 	@echo "make certify-quantizer [SEED=0] [ROWS=100000]   its results against a judge of its own"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
-	@echo "make docs      this documentation as a site with an API reference: build/site/index.html"
 	@echo "make lint      ruff;   make types   mypy on model, host, sim"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
 	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
@@ -125,11 +124,6 @@ test-the-tests: $(READY)
 
 bitstream: $(READY)
 	@$(BIN)/python -m dpnet.boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
-
-docs: | $(BIN)/python
-	@$(INSTALL) '.[docs]'
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 clean:
 	rm -rf build
