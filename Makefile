@@ -20,7 +20,7 @@ BITSTREAM_OPTIONS = $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN)) $(if $(DOOR),--d
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer docs
+	bitstream doctor soak formal bench-quantizer certify-quantizer
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -125,11 +125,6 @@ test-the-tests: $(READY)
 
 bitstream: $(READY)
 	@$(BIN)/python -m dpnet.boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
-
-docs: | $(BIN)/python
-	@$(INSTALL) '.[docs]'
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 clean:
 	rm -rf build

@@ -78,9 +78,8 @@ class CoreSignature(wiring.Signature):
       again.
     * `stalled`, `In(32)`: cycles in which nothing but a release was missing.
     * `abort`, `Out(1)`: for one cycle while `busy`: ends the run, wherever it is; `busy` falls
-      after
-      at most `ABORT_CYCLES`, the next run is like any other, and what the run was about to write is
-      written or not.
+      after at most `ABORT_CYCLES`, the next run is like any other, and what the run was about to
+      write is written or not.
     * `errors`, `In(len(ERRORS))`: a strobe for each of `ERRORS`.
     """
 
