@@ -8,8 +8,14 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
-import json
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.resources", "boards"))
+
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -157,7 +163,3 @@ def _row(name: str, lanes: int, netlist: Netlist) -> dict[str, Any]:
 
 def _sizes(resources: Resources) -> dict[str, int]:
     return {kind: getattr(resources, kind) for kind in KINDS}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import click
 
+from dpnet.extras import cure
 from dpnet.host.arguments import Command, call, usage_line
 from dpnet.host.commands import (
     BUG,
@@ -91,6 +92,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, f"interrupted; {text or 'nothing was written; run it again'}"
     if isinstance(error, click.UsageError):
         return WRONG, usage_line(error)
+    if isinstance(error, ImportError) and (lacking := cure(error)):
+        return WRONG, lacking
     if isinstance(error, DifferenceError):
         return DIFFERENT, text
     if isinstance(error, _USER_ERRORS):

@@ -8,9 +8,15 @@ One client at a time; the board keeps its image from one to the next.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.serve", "sim"))
+
 import select
 import socket
-import sys
 from collections.abc import Callable, Sequence
 
 import click
@@ -120,7 +126,3 @@ def _command(url: str, port: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 after Ctrl-C, 2 for wrong usage, 3 if board or port failed."""
     return run_module(_command, "sim.serve", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,9 +12,15 @@ or it failed; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.arrays", "all"))
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -186,7 +192,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(bad)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

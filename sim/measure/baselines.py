@@ -11,9 +11,15 @@ simulator, or it failed, or one of the two files is missing; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.baselines", "all"))
+
 import argparse
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -229,7 +235,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(wrong)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

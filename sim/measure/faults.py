@@ -25,10 +25,16 @@ interrupted (what was counted until then is kept).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.faults", "all"))
+
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -340,7 +346,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\ninterrupted; what was counted until now is in {path}", file=sys.stderr)
     print(json.dumps(tally.report()) if options.json else tally.show())
     return 130 if interrupted else int(bool(tally.failures()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,9 +9,15 @@ For vectors too long for it `monge_breaks` finds partitions by halving, O(n k lo
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.certify", "bench"))
+
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -341,7 +347,3 @@ def main(arguments: list[str] | None = None) -> int:
         for name, excess in breaking.items():
             print(f"  {name:28} {excess:9.1e}")
     return 0 if worst <= LIMIT else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
