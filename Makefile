@@ -4,7 +4,7 @@
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
 # PORT another program's.  What is given here does not reach the programs as variables either.
-OPTIONS := BAUD BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS LOADS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
+OPTIONS := BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
 	SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
 given = $(if $(filter command,$(origin $1)),$($1))
 unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))
@@ -28,7 +28,7 @@ RUN := $(call quoted,$(VENV)/bin/python)
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer
+	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -37,7 +37,7 @@ help:
 	@echo "make arrays [NAMES=…] [SEED=0]"
 	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
-	@echo "make faults [SEED=0]"
+	@echo "make faults [NAMES=…] [SEED=0] [INJECTIONS=N] [CYCLES=N]"
 	@echo "               bits turned over in stores and adders of a running engine; build/faults.json"
 	@echo "make resources [NAMES=…] [MODULES=1]"
 	@echo "               what the engines take of the XC7Z045 (Yosys), module by module; build/resources.json"
@@ -52,7 +52,11 @@ help:
 	@echo "               build/bench/quantizer.json"
 	@echo "make certify-quantizer [SEED=0] [ROWS=100000]   its results against a judge of its own"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
-	@echo "make lint      ruff;   make types   mypy on model, host, sim"
+	@echo "make setup [VENV=.venv] [PYTHON=python3]   all packages that make sim and make test need"
+	@echo "make docs      this documentation as a site with an API reference: build/site/index.html"
+	@echo "make evidence [KEEP=1]   which committed results are older than their sources; keep those measured anew"
+	@echo "make lint      ruff, and the format;   make types   mypy on boards, model, host, sim"
+	@echo "make check     lint, types, test"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
 	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
@@ -123,7 +127,7 @@ lint: $(READY)
 	@$(RUN) -m ruff format --check --quiet .
 
 types: $(READY)
-	@$(RUN) -m mypy dpnet/model dpnet/host dpnet/sim
+	@$(RUN) -m mypy dpnet/*.py dpnet/boards dpnet/model dpnet/host dpnet/sim
 
 check: lint types test
 
@@ -133,6 +137,15 @@ test-the-tests: $(READY)
 bitstream: $(READY)
 	@$(RUN) -m dpnet.boards.bitstream $(call quoted,$(or $(call given,BOARD),zc706)) $(call option,TOOLCHAIN,toolchain) \
 	  $(call option,DOOR,door) $(call option,MHZ,mhz) $(call option,SEED,seed) $(sizes)
+
+docs: | $(ENVIRONMENT)/bin/python
+	@$(INSTALL) --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
+
+# Which committed results are older than their sources; KEEP=1 copies those that were measured anew.
+evidence: $(READY)
+	@$(RUN) -m dpnet.model.evidence $(call flag,KEEP,keep)
 
 clean:
 	rm -rf build

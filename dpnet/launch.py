@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from dpnet.extras import cure
+from dpnet.plain import prepare_output
 
 MISSING, INTERRUPTED = 2, 130
 
@@ -17,6 +18,7 @@ def launch(module: str, extra: str | None = None) -> int:
     all that the program needs.
     """
     name = module.removesuffix(".__main__")
+    prepare_output()
     try:
         code: int = importlib.import_module(module).main()
     except KeyboardInterrupt:

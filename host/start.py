@@ -6,12 +6,14 @@ import importlib
 import sys
 
 from dpnet.extras import cure
+from dpnet.plain import prepare_output
 
 WRONG, INTERRUPTED = 2, 130
 
 
 def main() -> int:
     """`dpnet.host.cli.main`; where packages are missing, the doctor, or one line that names it."""
+    prepare_output()
     try:
         return _main()
     except KeyboardInterrupt:

@@ -27,11 +27,11 @@ from dpnet.host.commands import InputError
 from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,

@@ -23,6 +23,7 @@ import click
 
 from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.errors import PortError
+from dpnet.host.report import Progress
 from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport, open_board
 
 _STEP_CYCLES = 2_000
@@ -103,7 +104,8 @@ def listen(port: int) -> socket.socket:
 )
 def _command(url: str, port: int) -> int:
     try:
-        transport = open_board(url)
+        with Progress(f"opening {url}"):
+            transport = open_board(url)
         listener = listen(port)
     except PortError as error:
         print(f"dpnet.sim.serve: {error}", file=sys.stderr)

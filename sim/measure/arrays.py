@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.host.report import table
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration, K
 from dpnet.model.engine.layout import Descriptor, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.sim.board.bare_core import BareCore, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.kit.random_networks import Network
 from dpnet.sim.measure.roofline import draw
 from dpnet.sim.simulator import SimulatorError

@@ -27,10 +27,11 @@ import numpy as np
 from dpnet.host.errors import LinkError
 from dpnet.host.report import table
 from dpnet.host.session import BaselineSession, connect
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, K
 from dpnet.model.engine.dense import DenseParameters
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import BenchError, build_root
+from dpnet.sim.kit.bench import BenchError
 from dpnet.sim.measure.dense import run_dense
 from dpnet.sim.simulator import SimulatorError
 

@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 
 from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.emit import emit
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.dense import DenseParameters
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.model.golden.dense import RowParameters
-from dpnet.sim.kit.bench import BenchError, build_root, run_bench
+from dpnet.sim.kit.bench import BenchError, run_bench
 from dpnet.sim.simulator import SimulatorError
 
 

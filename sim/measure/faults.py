@@ -45,12 +45,12 @@ import numpy as np
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.gateware.parts.bus import ERRORS
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import SMALL, Configuration
 from dpnet.model.engine.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, Run, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.arrays import Single
 from dpnet.sim.measure.faults_report import Count, Kind, Tally, short
 from dpnet.sim.simulator import SimulatorError
