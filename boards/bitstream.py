@@ -10,9 +10,15 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.bitstream", "boards"))
+
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -152,7 +158,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ToolError(f"no bitstream: {built.missing}")
 
     return run("bitstream", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,15 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.fmax", "boards"))
+
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -130,7 +136,3 @@ def _row(name: str, lanes: int, kind: str, timings: Sequence[Timing]) -> dict[st
             "target": best.critical.target.removeprefix("component."),
         },
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

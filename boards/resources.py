@@ -8,8 +8,14 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
-import json
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.resources", "boards"))
+
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -86,7 +92,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {result_path('resources.json')}", file=sys.stderr)
 
     return run("resources", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

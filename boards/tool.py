@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from dpnet.boards.build import synthesis_folder
 
-CURE = "run make setup-synthesis, or pip install 'dpnet[synthesis]'"
+CURE = "run make setup-synthesis, or pip install 'dpnet[boards]'"
 
 
 class ToolError(RuntimeError):

@@ -3,8 +3,14 @@
 python -m dpnet.gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
 """
 
-import argparse
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.gateware.__main__", "gateware"))
+
+import argparse
 from pathlib import Path
 
 from dpnet.gateware.emit import emit
@@ -53,7 +59,3 @@ def main(arguments=None):
         return 2
     print(f"{out}: module dpnet, {text.count(chr(10)):,} lines of Verilog")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.__main__", "all"))
+
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,11 +27,11 @@ from dpnet.host.commands import InputError
 from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -340,7 +346,3 @@ def _finish(
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,10 +8,16 @@ One client at a time, a second one is told so; the board keeps its image from on
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.serve", "sim"))
+
 import contextlib
 import select
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,6 +26,7 @@ import click
 from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.errors import PortError
 from dpnet.host.link.transport import TAKEN
+from dpnet.host.report import Progress
 from dpnet.sim.board.bytes_board import SimTransport, open_board
 
 _STEP_CYCLES = 2_000
@@ -202,7 +209,8 @@ def listen(port: int) -> socket.socket:
 )
 def _command(url: str, port: int) -> int:
     try:
-        transport = open_board(url)
+        with Progress(f"opening {url}"):
+            transport = open_board(url)
         listener = listen(port)
     except PortError as error:
         print(f"dpnet.sim.serve: {error}", file=sys.stderr)
@@ -225,7 +233,3 @@ def _command(url: str, port: int) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 after Ctrl-C, 2 for wrong usage, 3 if board or port failed."""
     return run_module(_command, "sim.serve", arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

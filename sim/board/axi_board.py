@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -22,10 +23,9 @@ from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.host.link.axi_door import BYTES, AxiTransport
 from dpnet.host.session import Parameters
-from dpnet.model.build_root import build_root
 from dpnet.sim.board.bytes_board import CLOCK_HZ, clock_of, parse_url
 from dpnet.sim.board.harness import HarnessError, compile_and_keep
-from dpnet.sim.simulator import SimulatorError, find_simulator
+from dpnet.sim.simulator import SimulatorError, find_simulator, simulator_folder
 
 HARNESS = Path(__file__).parent / "axi_harness.cpp"
 PROGRAM = "axi"
@@ -57,8 +57,7 @@ def build_axi_board(params: Parameters, *, clock_hz: int = CLOCK_HZ) -> Path:
         )
     verilog = emit(Top(params=params, door="axi", clock_hz=clock_hz))
     content = f"{simulator.version}\n{HARNESS.read_text()}\n{verilog}"
-    folder = build_root() / "boards" / hashlib.sha256(content.encode()).hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = simulator_folder("boards") / hashlib.sha256(content.encode()).hexdigest()[:16]
     with FileLock(f"{folder}.lock"):
         if not (folder / PROGRAM).exists():
             scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
@@ -88,7 +87,7 @@ def build_axi_board(params: Parameters, *, clock_hz: int = CLOCK_HZ) -> Path:
                 "-Wno-style",
                 "--timescale",
                 "1ns/1ps",
-                str(HARNESS),
+                str(shutil.copy(HARNESS, scratch)),
                 str(scratch / "top.sv"),
             ]
             compile_and_keep(scratch, folder, command, PROGRAM, simulator)

@@ -9,13 +9,19 @@ each method is recomputed here from its clusters; "excess_cost" is relative to `
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.bench", "bench"))
+
 import argparse
 import importlib
 import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -333,7 +339,3 @@ def _keep(path: Path, result: dict[str, Any]) -> None:
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(result, indent=1) + "\n")
     temporary.replace(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
