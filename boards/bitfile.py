@@ -5,9 +5,15 @@ python -m dpnet.boards.bitfile dpnet.bit [--part xc7z045ffg900] [--out dpnet.bin
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.bitfile", "boards"))
+
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +125,3 @@ def _field(content: bytes, position: int, key: str, length_bytes: int) -> tuple[
 
 def _plain(part: str) -> str:
     return re.sub(r"^xc|-.*$", "", part.lower())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

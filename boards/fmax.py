@@ -8,16 +8,22 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.fmax", "boards"))
+
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
-from dpnet.boards.ecp5 import DEVICE, SCRIPT, Timing, find_nextpnr, measure
-from dpnet.boards.shim import PinShim
+from dpnet.boards.ecp5.nextpnr import DEVICE, SCRIPT, Timing, find_nextpnr, measure
+from dpnet.boards.parts.shim import PinShim
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
@@ -134,7 +140,3 @@ def _row(name: str, lanes: int, kind: str, timings: Sequence[Timing]) -> dict[st
             "target": best.critical.target.removeprefix("component."),
         },
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

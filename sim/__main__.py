@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.__main__", "all"))
+
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +26,13 @@ from dpnet.host.commands import InputError
 from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -343,7 +349,3 @@ def _finish(
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,11 +10,12 @@ import sys
 import pytest
 from waiting_kit import PATIENCE_S, wait_until
 
-from dpnet.boards import resources, xc7
+from dpnet.boards import resources
 from dpnet.boards.build import kept
 from dpnet.boards.command import Candidate
-from dpnet.boards.xc7 import KINDS
+from dpnet.boards.series7 import netlist
 from dpnet.gateware.array.adder_tree import AdderTree
+from dpnet.model.engine.devices import KINDS
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_second_run_does_not_synthesize(small, capsys, monkeypatch):
     def refuse(*_):
         raise AssertionError("synthesized again")
 
-    monkeypatch.setattr(xc7, "run_script", refuse)
+    monkeypatch.setattr(netlist, "run_script", refuse)
     assert resources.main(["adder-2"]) == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in capsys.readouterr().err
     assert (small / "resources.json").read_text() == before

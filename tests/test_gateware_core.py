@@ -73,7 +73,7 @@ def test_core_bench():
     count = run_bench(
         open_memories(emit(bundle)),
         "core.networks",
-        more=["core.errors", "core.address_map", "core.streaming"],
+        more=["core.errors", "core.address_map", "core.streaming", "core.abort"],
         values=values,
     )
-    assert count == len(NAMES) * (3 * len(KINDS) + 7) + len(FLOATS) * 3 + 1
+    assert count == len(NAMES) * (3 * len(KINDS) + 11) + len(FLOATS) * 3 + 1

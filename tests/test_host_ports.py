@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from waiting_kit import PROMPT_S
 
-from dpnet.gateware.top import identity
+from dpnet.gateware.registers import identity
 from dpnet.host.cli import main
 from dpnet.host.driver import Driver
 from dpnet.host.errors import DeadlineError, LinkError, PortError
@@ -42,7 +42,7 @@ class FarEnd:
     """
 
     def __init__(self) -> None:
-        self.engine = EngineModel(identity=tuple(identity(ENGINE).values()))
+        self.engine = EngineModel(identity=identity(ENGINE, clock_hz=100_000_000))
         self.engine.on_start = self._started
         self.runs_end = True
         self._mode, self._after = "good", 0

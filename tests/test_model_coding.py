@@ -329,7 +329,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         sparse.truncate(coding_checks.LARGEST_FILE + 1)
     with pytest.raises(CodedError, match=r"huge: \d+ bytes are more than coded layers have$"):
         read_coded(tmp_path / "huge")
-    refused(b"abc", "^3 bytes are no file of coded layers$")
+    refused(b"abc", "^no file of coded layers: it has 3 bytes$")
     refused(bytes(100), "the header's size, 0, does not fit the file")
     refused(save({"a": np.ones(1)}), "^a safetensors file, but not one of coded layers$")
     for text, message in (

@@ -29,8 +29,17 @@ class Strobe(wiring.Signature):
 
 
 class ResultLayout(data.StructLayout):
-    """One row's result as a bank sends it on: `high` · 2^17 + `low`, and its checks (see
-    `Column`)."""
+    """One row's result as a bank sends it on, and its checks (see `Column`).
+
+    The result is `high` · 2^17 + `low`, or `high` where a bucket needs no second multiplier.
+
+    Fields:
+
+    * `low`, `signed(accumulator_widths(engine)[0])`: Σ entry · the low limbs of the gains.
+    * `high`, `signed(accumulator_widths(engine)[1])`: Σ entry · the high limbs.
+    * `mismatch`, `1`: the row's gains do not add up to the sum of the inputs.
+    * `residue`, `2`: the result modulo 3, found apart from the multipliers; with `residues` only.
+    """
 
     def __init__(self, engine):
         low, high = accumulator_widths(engine)
@@ -45,8 +54,13 @@ class ResultLayout(data.StructLayout):
 
 
 class PlaceLayout(data.StructLayout):
-    """Which row all banks are sending: its slot and column in the bank, and the product that it
-    belongs to, counted modulo `PRODUCTS`.
+    """Which row all banks are sending.
+
+    Fields:
+
+    * `slot`, `ceil_log2(slots) or 1`: the group of `columns` rows, in the codebook store.
+    * `column`, `ceil_log2(bank_columns) or 1`: the column within each bank.
+    * `product`, `ceil_log2(PRODUCTS)`: the product that the row belongs to, modulo `PRODUCTS`.
     """
 
     def __init__(self, engine):
@@ -65,28 +79,46 @@ CONTROL = data.StructLayout({"drain": 1, "first": 1, "last": 1, "start": 1})
 class Array(wiring.Component):
     """G stages × M columns × S segments of lanes, their columns and the Σ-check.
 
-    `beat` is taken in every cycle with `valid`; idle cycles may come anywhere.  A tile is C/S beats
-    with `x`, then K cycles of drain (`drain`, index rows from `drain_row` on); the vector reaches
-    stage g after g · `slot_cycles` cycles.  Tiles may follow each other every
+    A beat is taken in every cycle with `beat.valid`; idle cycles may come anywhere.  A tile is C/S
+    beats with `x`, then K cycles of drain (`drain`, index rows from `drain_row` on); the vector
+    reaches stage g after g · `slot_cycles` cycles.  Tiles may follow each other every
     `EngineParameters.tile_cycles` cycles, not sooner: the stages then never drain at the same time
     and share the columns' multipliers.
 
-    In a cycle with `result.valid`, `result.payload` names a row of every bank, `rows[b]` is it:
-    first column first, `latency` cycles from the beat of a tile's last drain cycle to the first row
-    of stage 0, `slot_cycles` more for each later stage.  There is no back-pressure: each row has
-    its place in the result buffer.  Slots count the groups of M rows of a product from
-    `slot_base`, which must be steady while it computes; products count on.
+    A row of stage 0 leaves `latency` cycles after the beat of a tile's last drain cycle, first
+    column first, one column a cycle in every bank; the rows of each later stage leave `slot_cycles`
+    after those of the stage before.  There is no back-pressure: each row has its place in the
+    result buffer.
 
-    `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k, of the
-    columns that `book_write` names; 3 cycles after `book_read` `book_word` shows the entry of the
-    one column that is not in `book_hide`; `index_*` to the index stores, where `index_word` shows
-    the word that `index_pick` names 3 cycles later.  Nothing may
-    be read while the array works.  `corrupt` strobes when an index word or an entry of odd parity
-    was used.
+    The link reads the stores 3 cycles after it asked, and nothing while the array works.  With
+    `lockstep`, beats carry their parity, which tells (by `corrupt`) what changes on their way; what
+    counts slots, entries, products and columns is there twice, a cycle apart; and what only waits
+    carries a parity.
 
-    With `lockstep`, beats carry their parity, which tells (by `corrupt`) what changes on their way;
-    what counts slots, entries, products and columns is there twice, a cycle apart; and what only
-    waits carries a parity.  `differs` is high while any of these does not agree.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `beat`, `In(Strobe(BeatLayout(engine)))`: what all stages do in a cycle.
+    * `slot_base`, `In(ceil_log2(slots) or 1)`: slot of a product's first row; steady while it
+      computes.
+    * `result`, `Out(Strobe(PlaceLayout(engine)))`: names the row that every bank is sending.
+    * `rows`, `Out(ResultLayout(engine)).array(banks)`: that row of each bank.
+    * `corrupt`, `Out(1)`: strobes when an index word or an entry of odd parity was used.
+    * `differs`, `Out(1)`: high while what is there twice does not agree; with `lockstep` only.
+    * `w_data`, `In(32)`: the word that the link writes to either store.
+    * `index_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the index
+      stores.
+    * `index_write`, `In(segments * index_words).array(stages)`: the 32-bit words that `w_data` goes
+      to.
+    * `index_read`, `In(1)`: the link reads; takes the index stores' read ports from the lanes.
+    * `index_pick`, `In(segments * index_words).array(stages)`: the one word to be shown.
+    * `index_word`, `Out(32)`: that word, 3 cycles later.
+    * `book_address`, `In(max(1, ceil_log2(slots * buckets)))`: slot · buckets + k.
+    * `book_write`, `In(columns)`: the columns whose entry `w_data` becomes.
+    * `book_read`, `In(1)`: the link reads; takes the codebooks' read port from the drains.
+    * `book_hide`, `In(columns)`: all columns but the one to be shown.
+    * `book_word`, `Out(entry_bits)`: the entry of that column, 3 cycles later.
     """
 
     def __init__(self, *, engine):

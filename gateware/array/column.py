@@ -11,24 +11,39 @@ from dpnet.model.engine.widths import LIMB, accumulator_widths, limb_widths
 class Column(wiring.Component):
     """Σ over the buckets of entry · bucket, for one drained row after another.
 
-    `bucket[g]` is what stage g drains; all but the draining stage are 0.  Phases, counted from the
-    cycle in which a bucket shows:
+    Phases, counted from the cycle in which a bucket shows:
 
-    * 1: `before` must be the value that the bucket had when it was drained before, and `drained` is
-      the one that it has now, to be kept for the next time;
+    * 1: the bucket's value of the drain before is compared with the one that it has now;
     * 2: what the bucket has gained is taken;
-    * 3: gain and `entry`, the bucket's, enter the multiplier; `first` and `last` belong here, and
-      with `first` `owed`, minus the sum of the tile's inputs, to which the gains are added;
-    * `EngineParameters.column_cycles`: after the `last` bucket `low`, `high` and `mismatch` show
-      the row, until the next `last`.
+    * 3: gain and entry enter the multiplier;
+    * `EngineParameters.column_cycles`: after the last bucket the row shows, until the next last
+      one.
 
     The row is `high` · 2^17 + `low` where a bucket is too wide for one multiplier (its low 17 bits
-    and the others have one each), else `high`.  `mismatch`: what the buckets gained does not add up
-    to what was owed.  `residue`, where the engine has `residues`, is the row modulo 3, found from
-    gains and entries alone: what the multipliers and all that comes after them must agree with.
+    and the others have one each), else `high`.
 
-    With `lockstep`, `afresh` must be `first` `column_cycles` - 5 cycles later, and `held` be `last`
-    another cycle later: all columns then have them from the same checked registers.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `bucket`, `In(signed(sum_bits)).array(stages)`: what stage g drains; all but the draining
+      stage are 0.
+    * `before`, `In(sum_bits)`: in phase 1, the bucket's value when it was drained before.
+    * `drained`, `Out(sum_bits)`: in phase 1, the one that it has now, to be kept for the next time.
+    * `entry`, `In(signed(entry_bits))`: in phase 3, the bucket's entry.
+    * `first`, `In(1)`: in phase 3, the row's first bucket.
+    * `last`, `In(1)`: in phase 3, the row's last bucket.
+    * `owed`, `In(signed(sum_bits))`: with `first`, minus the sum of the tile's inputs, to which the
+      gains are added.
+    * `low`, `Out(signed(accumulator_widths(engine)[0]))`: the row's low limbs; 0 where there are
+      none.
+    * `high`, `Out(signed(accumulator_widths(engine)[1]))`: the row, or its high limbs.
+    * `mismatch`, `Out(1)`: what the buckets gained does not add up to what was owed.
+    * `residue`, `Out(2)`: the row modulo 3, found from gains and entries alone: what the
+      multipliers and all that comes after them must agree with; with `residues`.
+    * `afresh`, `In(1)`: `first`, `column_cycles` - 5 cycles later: all columns then have it from
+      the same checked register; with `lockstep`.
+    * `held`, `In(1)`: `last`, `column_cycles` - 4 cycles later; with `lockstep`.
     """
 
     def __init__(self, *, engine):

@@ -23,10 +23,16 @@ from dpnet.model.golden.align import Align
 
 
 class ArrayCore(wiring.Component):
-    """An array with its stores, as the link uses it (`CoreSignature`).
+    """An array with its stores, as the link uses it.
 
     The address map is `dpnet.model.engine.layout`'s.  A run of layers `first` to `last` takes the
     sum of their `EngineParameters.layer_cycles` + 1 cycles.
+
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `link`, `Out(CoreSignature().flip())`: bus, start and end of runs, errors.
     """
 
     def __init__(self, *, engine):
@@ -119,6 +125,7 @@ class ArrayCore(wiring.Component):
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
             sequencer.last_vector.eq(link.last_vector),
+            sequencer.abort.eq(link.abort),
             sequencer.released.eq(link.released),
             link.tiles_done.eq(sequencer.tiles_done),
             link.stalled.eq(sequencer.stalled),

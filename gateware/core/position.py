@@ -56,12 +56,13 @@ class Position:
 @dataclass(frozen=True, kw_only=True)
 class Strobes:
     """What happens in a cycle: a layer's first scan begins, a product is launched, a tile begins,
-    nothing but a release is missing."""
+    nothing but a release is missing; what was begun is forgotten."""
 
     scan: Signal
     launch: Signal
     begin: Signal
     stall: Signal
+    forget: Signal
 
 
 @dataclass(frozen=True, kw_only=True)

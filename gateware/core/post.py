@@ -25,22 +25,45 @@ REQUANTIZE = Requantize()
 class Post(wiring.Component):
     """Turns each result of a bank into one 32-bit word of the result buffer.
 
-    With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the row's exponent)), else the row's
-    requantization with `relu` and `out_bits`, sign-extended; an engine has one of the two units, or
-    both (`EngineParameters.edges`).  The word lands at the result's slot + `slot_offset`; `done`
-    strobes for every result written.  Takes one result per cycle; `scale` and `slot_offset` belong
-    to the cycle of `valid`, the other settings must be steady while it works.
+    Takes one result per cycle.  With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the
+    row's exponent)), else the row's requantization with `relu` and `out_bits`, sign-extended; an
+    engine has one of the two units, or both (`EngineParameters.edges`).  The word lands at the
+    result's slot + `slot_offset`.  Reads of the link show 3 cycles after their address.  `valid`,
+    `place`, `row`, `scale` and `slot_offset` belong to one cycle; the other settings must be steady
+    while it works.
 
-    Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
-    infinity; `sigma`, a result whose buckets did not add up, or that is not what its `residue`
-    says, or two units in `lockstep` that disagree; `corrupt`, row parameters of odd parity, or a
-    result of odd parity that was read with `result_use`, or (in `lockstep`) a result's place or
-    scale that changed on its way.
+    Parameters: `engine`, an `EngineParameters`.
 
-    `row_*` are the link's port to the row parameters (`row_address` = slot, column; `row_write` and
-    `row_hide` name words), `result_address` reads the buffer: 3 cycles later `row_word` shows the
-    word that is not hidden, and `result_late` the result, 0 with `result_hide`; `result_word` is
-    the result in the next cycle.
+    Members:
+
+    * `valid`, `In(1)`: there is a result.
+    * `place`, `In(PlaceLayout(engine))`: its slot and column, and its product.
+    * `row`, `In(ResultLayout(engine))`: the result and its checks.
+    * `fp32_out`, `In(1)`: normalize it, else requantize it.
+    * `relu`, `In(1)`: requantize: negative results become 0.
+    * `out_bits`, `In(5)`: requantize: width that results saturate at.
+    * `scale`, `In(signed(12))`: normalize: power of two of the product's inputs.
+    * `slot_offset`, `In(ceil_log2(result_slots) or 1)`: from the product's slots to its results'.
+    * `done`, `Out(1)`: strobes for every result written.
+    * `range`, `Out(1)`: strobes for an accumulator beyond the requantizer's width.
+    * `overflow`, `Out(1)`: strobes for an fp32 infinity.
+    * `sigma`, `Out(1)`: strobes for a result whose buckets did not add up, or that is not what its
+      `residue` says, or two units in `lockstep` that disagree.
+    * `corrupt`, `Out(1)`: strobes for row parameters of odd parity, a result of odd parity that was
+      read with `result_use`, or (in `lockstep`) a result's place or scale that changed on its way.
+    * `row_address`, `In(ceil_log2(slots) + ceil_log2(bank_columns) or 1)`: row parameters: slot,
+      column.
+    * `row_data`, `In(32)`: what is written there.
+    * `row_write`, `In(ROW_WORDS)`: the words of a row that `row_data` goes to.
+    * `row_read`, `In(1)`: the link reads; takes the read port from the results.
+    * `row_hide`, `In(ROW_WORDS)`: all words of a row but the one to be shown.
+    * `row_word`, `Out(32)`: that word.
+    * `result_address`, `In(ceil_log2(result_slots) + ceil_log2(bank_columns) or 1)`: result to be
+      read.
+    * `result_use`, `In(1)`: its parity counts.
+    * `result_hide`, `In(1)`: `result_late` shows 0 instead.
+    * `result_word`, `Out(32)`: the result, a cycle after its address.
+    * `result_late`, `Out(32)`: the result, 3 cycles after its address.
     """
 
     def __init__(self, *, engine):

@@ -8,15 +8,29 @@ from dpnet.model.engine.parameters import ceil_log2
 
 
 class ScanRows(wiring.Component):
-    """Asks for the rows of largest exponents that belong to a vector of `beats` beats.
+    """Asks for the rows of largest exponents that belong to a vector, a row a cycle.
 
-    `first` begins with the vector in row `in_row`; `launched`, if `fp32` and `again` (a cycle
-    before), goes on with the one `pitch` rows further, and so scans it beside the product that was
-    launched.  `launch` comes a cycle before `launched`.
+    A scan begins with `first`, or with `launched`: then it is that of the next vector, beside the
+    product that was launched.
 
-    `clear` strobes when a scan begins; `row` is then asked for row after row, of which `take` names
-    the exponents that count, a cycle later.  `scanned` says that the scanner has all of the vector;
-    it falls in the cycle after `first` or `launch`.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `beats`, `In(16)`: beats of a vector.
+    * `in_row`, `In(16)`: row of the vector store with the first vector.
+    * `pitch`, `In(16)`: rows from one vector to the next.
+    * `fp32`, `In(1)`: vectors have exponents.
+    * `first`, `In(1)`: scan the first vector.
+    * `launch`, `In(1)`: a product is launched; `launched` follows in the next cycle.
+    * `launched`, `In(1)`: scan the next vector, if `fp32` and, a cycle before, `again`.
+    * `again`, `In(1)`: there is a next vector.
+    * `forget`, `In(1)`: what is scanned does not matter any more.
+    * `clear`, `Out(1)`: a scan begins.
+    * `row`, `Out(ceil_log2(vector_rows) or 1)`: the row asked for.
+    * `take`, `Out(row_beats)`: the exponents of the last cycle's `row` that count.
+    * `scanned`, `Out(1)`: the scanner has all of the vector; falls in the cycle after `first` or
+      `launch`.
     """
 
     def __init__(self, *, engine):
@@ -32,6 +46,7 @@ class ScanRows(wiring.Component):
                 "launch": In(1),
                 "launched": In(1),
                 "again": In(1),
+                "forget": In(1),
                 "clear": Out(1),
                 "row": Out(row),
                 "take": Out(engine.row_beats),
@@ -79,5 +94,7 @@ class ScanRows(wiring.Component):
             ]
         with m.Elif(self.launch & more):
             m.d.sync += self.scanned.eq(0)
+        with m.If(self.forget):
+            m.d.sync += left.eq(0)
         m.d.comb += self.clear.eq(self.first | self.launched)
         return m

@@ -43,6 +43,9 @@ class Sequencer(wiring.Component):
 
     `cycles` counts from `start` to the last result or copy, both included.
 
+    `abort` for one cycle ends a run: a copy goes on to its end; then nothing is commanded until all
+    that is on its way has left the array, and every bucket is drained as after a reset.
+
     What ends a tile, a round or a wait is compared a cycle ahead, so that the state depends on
     registers of one bit.
     """
@@ -55,6 +58,7 @@ class Sequencer(wiring.Component):
                 "first": In(8),
                 "last": In(8),
                 "last_vector": In(8),
+                "abort": In(1),
                 "busy": Out(1),
                 "cycles": Out(48),
                 "released": In(16),
@@ -93,6 +97,7 @@ class Sequencer(wiring.Component):
         )
         does = Strobes(**{name: Signal(name=name) for name in Strobes.__dataclass_fields__})
         dirty = Signal(init=1)
+        aborted = Signal()
         running = Signal()
         clear = Signal()
         m.submodules.times = times = LayerTimes(engine=engine)
@@ -108,33 +113,42 @@ class Sequencer(wiring.Component):
         ahead = self._look_ahead(m, at, does, times, clear)
         with m.If(self.sigma):
             m.d.sync += dirty.eq(1)
+        with m.If(self.abort & running):
+            m.d.sync += aborted.eq(1)
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
                 m.d.comb += [self.busy.eq(dirty), running.eq(0)]
+                m.d.sync += aborted.eq(0)
                 self._idle(m, at, dirty, clear)
             with m.State("FLUSH"):
-                m.d.comb += running.eq(0)
+                m.d.comb += [running.eq(0), does.forget.eq(1)]
                 self._flush(m, at, dirty)
             with m.State("DECODE"):
                 self._decode(m)
+                self._end_if(m, at, aborted)
             with m.State("PREPARE"):
                 self._prepare(m, at, does, ahead)
+                self._end_if(m, at, aborted)
             with m.State("READY"):
                 self._ready(m, at, does, ahead)
+                self._end_if(m, at, aborted)
             with m.State("BEATS"):
                 self._feed(m, at, times)
+                self._end_if(m, at, aborted)
             with m.State("DRAIN"):
-                self._drain(m, at, times)
-                self._aim(m, at, ahead, ahead.last_tile)
-                with m.If(at.drained):
-                    m.d.sync += at.count.eq(0)
-                    self._tile_done(m, at, does, ahead, times)
+                self._drain(m, at, does, ahead, times)
+                self._end_if(m, at, aborted)
             with m.State("WAIT"):
-                self._wait(m, at, finished)
+                self._wait(m, at, finished & ~aborted)
+                self._end_if(m, at, aborted)
             with m.State("COPY"):
                 m.d.comb += self.layer_address.eq(at.following)
                 with m.If(self.copied):
                     self._next_layer(m, at)
+                    self._end_if(m, at, aborted)
+            with m.State("ABORT"):
+                m.d.comb += [running.eq(0), does.forget.eq(1)]
+                self._abort(m, at, dirty)
         if engine.packs:
             m.d.comb += command.mode.eq(Mux(command.beat, layer.index_mode, 3))
         with m.If(clear):
@@ -152,6 +166,7 @@ class Sequencer(wiring.Component):
             tiles.done.eq(self.result_done),
             tiles.streams.eq(self.layer.streams),
             tiles.clear.eq(clear),
+            tiles.forget.eq(does.forget),
             self.tiles_done.eq(tiles.streamed),
         ]
         return tiles.finished
@@ -210,6 +225,7 @@ class Sequencer(wiring.Component):
             scan.first.eq(does.scan & layer.fp32_in),
             scan.launch.eq(does.launch),
             scan.launched.eq(self.launched),
+            scan.forget.eq(does.forget),
             scan.again.eq(layer.streams | (at.vectors > 1)),
             self.scan_clear.eq(scan.clear),
             self.scan_row.eq(scan.row),
@@ -326,8 +342,8 @@ class Sequencer(wiring.Component):
             ]
             m.next = "DRAIN"
 
-    def _drain(self, m, at, times):
-        """A bucket a cycle."""
+    def _drain(self, m, at, does, ahead, times):
+        """A bucket a cycle; with the last one the tile is done."""
         command, count = self.command, at.count
         m.d.comb += [
             command.drain.eq(1),
@@ -336,6 +352,10 @@ class Sequencer(wiring.Component):
             command.start.eq((count == 0) & at.first_tile),
         ]
         m.d.sync += [count.eq(count + 1), at.drained.eq(count == times.before_last)]
+        self._aim(m, at, ahead, ahead.last_tile)
+        with m.If(at.drained):
+            m.d.sync += at.count.eq(0)
+            self._tile_done(m, at, does, ahead, times)
 
     def _tile_done(self, m, at, does, ahead, times):
         left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles - 1)
@@ -396,6 +416,19 @@ class Sequencer(wiring.Component):
                 m.next = "COPY"
             with m.Else():
                 self._next_layer(m, at)
+
+    def _abort(self, m, at, dirty):
+        """Nothing is commanded until all that is on its way has left the array."""
+        m.d.sync += [at.count.eq(at.count + 1), dirty.eq(1)]
+        with m.If(at.count == self.engine.flush_cycles):
+            m.d.sync += at.count.eq(0)
+            m.next = "FLUSH"
+
+    def _end_if(self, m, at, aborted):
+        """Whatever else this state leads to."""
+        with m.If(aborted):
+            m.d.sync += at.count.eq(0)
+            m.next = "ABORT"
 
     def _next_layer(self, m, at):
         m.d.sync += [at.number.eq(at.following), at.following.eq(at.following + 1)]

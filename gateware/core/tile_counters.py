@@ -9,8 +9,15 @@ from dpnet.model.engine.parameters import LEAST_INTERVAL
 
 
 class Pace(wiring.Component):
-    """Products `LEAST_INTERVAL` cycles apart: after a `launch`, `wait` is high until the next one
-    may come.  `launched` is `launch` a cycle later, when `product` is that product's number."""
+    """Products `LEAST_INTERVAL` cycles apart.
+
+    Members:
+
+    * `launch`, `In(1)`: a product is launched.
+    * `launched`, `Out(1)`: the same a cycle later.
+    * `product`, `Out(range(PRODUCTS))`: the number of the last one launched.
+    * `wait`, `Out(1)`: the next one may not come yet.
+    """
 
     def __init__(self):
         super().__init__(
@@ -35,11 +42,21 @@ class Pace(wiring.Component):
 
 
 class OpenTiles(wiring.Component):
-    """Tiles that `begin`, each with `engine.stages` · `engine.bank_columns` results `done` later.
+    """Tiles that were begun, each with `stages` · `bank_columns` results to come.
 
-    `finished` says that the last result of every tile that was begun is there, or comes in this
-    cycle; a tile counts from the second cycle after its `begin` on.  `streamed` counts the tiles
-    whose results are there, while `streams`; `clear` sets it to 0.
+    A tile counts from the second cycle after its `begin` on.
+
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `begin`, `In(1)`: a tile begins.
+    * `done`, `In(1)`: a result is written.
+    * `streams`, `In(1)`: tiles are streamed.
+    * `clear`, `In(1)`: sets `streamed` to 0.
+    * `forget`, `In(1)`: no result of what was begun will come.
+    * `finished`, `Out(1)`: the last result of every tile that was begun is there, or comes now.
+    * `streamed`, `Out(16)`: streamed tiles whose results are there.
     """
 
     def __init__(self, *, engine):
@@ -50,6 +67,7 @@ class OpenTiles(wiring.Component):
                 "done": In(1),
                 "streams": In(1),
                 "clear": In(1),
+                "forget": In(1),
                 "finished": Out(1),
                 "streamed": Out(16),
             }
@@ -71,6 +89,8 @@ class OpenTiles(wiring.Component):
             one.eq(open_tiles == 1),
             none.eq(open_tiles == 0),
         ]
+        with m.If(self.forget):
+            m.d.sync += [results.eq(0), open_tiles.eq(0)]
         with m.If(self.clear):
             m.d.sync += self.streamed.eq(0)
         with m.Elif(whole & self.streams):
@@ -80,12 +100,20 @@ class OpenTiles(wiring.Component):
 
 
 class Releases(wiring.Component):
-    """Tiles of a layer that `streams`: `load` says that `tiles` of them are to come, of which
-    `left` have not begun.
+    """Streamed tiles that were begun, beside those that the link has released.
 
-    `free` says that a tile may begin, also where nothing streams: `released`, in the cycle before,
-    exceeded the tiles begun since `clear`.  `stalled` counts the cycles with `stall`, since `clear`
-    too.
+    Members:
+
+    * `streams`, `In(1)`: the layer is streamed.
+    * `tiles`, `In(16)`: tiles of the layer, with `load`.
+    * `load`, `In(1)`: a layer begins.
+    * `clear`, `In(1)`: a run begins.
+    * `released`, `In(16)`: tiles of the run that are in the stores.
+    * `begin`, `In(1)`: a tile begins.
+    * `stall`, `In(1)`: nothing but a release is missing.
+    * `free`, `Out(1)`: a tile may begin, also where nothing streams; of the cycle before.
+    * `left`, `Out(16)`: tiles of the layer that have not begun.
+    * `stalled`, `Out(32)`: cycles with `stall` in this run.
     """
 
     def __init__(self):

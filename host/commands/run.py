@@ -27,7 +27,7 @@ from dpnet.host.report import Progress, emit
 from dpnet.host.session import Session
 from dpnet.model.golden.network import fp32_layer, integer_network
 from dpnet.model.image import Image, ImageLayer, read_image
-from dpnet.model.networks.digits import TEST_PICTURES, digits
+from dpnet.model.networks.handwritten import TEST_PICTURES, handwritten
 
 EXAMPLE = (
     "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
@@ -123,6 +123,8 @@ def run(
         "port": port,
         **_document(layer, outcome, predicted, labels, verify),
         "streamed_layers": loaded.streamed,
+        "clock_hz": loaded.clock_hz,
+        "ms_per_input": 1000 * outcome.cycles[0] / loaded.clock_hz,
     }
     emit(document, _text(document, image), as_json)
     if outcome.mismatches:
@@ -155,14 +157,14 @@ def _inputs(
     if image.is_fp32:
         source = np.random.default_rng(seed)
         return source.standard_normal((1, layer.columns), np.float32), None
-    data = digits()
-    pictures = data.test_x.numpy()[:count]
+    data = handwritten()
+    pictures = data.test_x[:count]
     if layer.columns != pictures.shape[1]:
         raise InputError(
             f"the network takes {layer.columns} values, a picture of the digits has "
             f"{pictures.shape[1]}; give your own with --input FILE.npy"
         )
-    return pictures, data.test_y.numpy()[:count]
+    return pictures, data.test_y[:count]
 
 
 def _load(driver: Driver, image: Image) -> Session:
@@ -244,7 +246,7 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(f"largest outputs: {shown}")
     lines.append(
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
-        f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
+        f"{d['ms_per_input']:.4f} ms at {d['clock_hz'] / 1e6:g} MHz"
     )
     if d["streamed_layers"]:
         lines.append(

@@ -38,7 +38,9 @@ class BucketProduct:
 
     @staticmethod
     def _within(name: str, values: Integers, bits: int) -> Integers:
-        values = np.asarray(values, np.int64)
+        values = np.asarray(values)
+        if values.dtype.kind not in "iu":  # nothing is cut off to an integer
+            raise TypeError(f"{name} must be integers, not {values.dtype}")
         if values.size and not -(1 << bits - 1) <= values.min() <= values.max() < 1 << bits - 1:
             raise ValueError(f"{name} must have at most {bits} signed bits, not {values!r}")
-        return values
+        return values.astype(np.int64, copy=False)

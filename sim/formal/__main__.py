@@ -17,10 +17,16 @@ interrupted, by Ctrl-C or SIGTERM: no solver is left, and the same command goes 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.formal.__main__", "all"))
+
 import argparse
 import json
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -220,7 +226,3 @@ def _summary(report: Report, path: Path) -> str:
         f"{passed} of {len(report.proofs)} proofs, {reached} of {len(report.covers)} covers, "
         f"{caught} of {len(report.bugs)} planted bugs; {path}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,9 +12,15 @@ or it failed; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.arrays", "all"))
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +33,7 @@ from numpy.typing import NDArray
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.host.report import table
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration, K
 from dpnet.model.engine.layout import Descriptor, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div
@@ -34,7 +41,6 @@ from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.sim.board.bare_core import BareCore, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.kit.random_networks import Network
 from dpnet.sim.measure.roofline import draw
 from dpnet.sim.simulator import SimulatorError
@@ -192,7 +198,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(bad)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

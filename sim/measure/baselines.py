@@ -11,9 +11,15 @@ simulator, or it failed, or one of the two files is missing; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.baselines", "all"))
+
 import argparse
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,12 +27,13 @@ import numpy as np
 from dpnet.host.errors import LinkError
 from dpnet.host.report import table
 from dpnet.host.session import BaselineSession, connect
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, K
 from dpnet.model.engine.dense import DenseParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import BenchError, build_root
+from dpnet.sim.kit.bench import BenchError
 from dpnet.sim.measure.dense import run_dense
 from dpnet.sim.simulator import SimulatorError
 
@@ -232,7 +239,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(wrong)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

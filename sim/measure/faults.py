@@ -25,10 +25,16 @@ interrupted (what was counted until then is kept).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.faults", "all"))
+
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,13 +45,13 @@ import numpy as np
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.gateware.parts.bus import ERRORS
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import SMALL, Configuration
 from dpnet.model.engine.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
 from dpnet.model.evidence import provenance
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, Run, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.arrays import Single
 from dpnet.sim.measure.faults_report import Count, Kind, Tally, short
 from dpnet.sim.simulator import SimulatorError
@@ -347,7 +353,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\ninterrupted; what was counted until now is in {path}", file=sys.stderr)
     print(json.dumps(tally.report()) if options.json else tally.show())
     return 130 if interrupted else int(bool(tally.failures()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,10 +12,16 @@ Exit codes: 0 all promises kept, 1 one was broken, 3 no simulator, 130 interrupt
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.soak.__main__", "all"))
+
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,7 +222,3 @@ def main(arguments: list[str] | None = None) -> int:
     for promise in tally.broken():
         print(f"broken: {promise}", file=sys.stderr)
     return 130 if interrupted else int(bool(tally.broken()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

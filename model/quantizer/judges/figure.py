@@ -12,9 +12,15 @@ tables of frequencies are not counted as bits.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.figure", "bench"))
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -185,7 +191,3 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(measured, indent=1) if given.json else table(measured))
     print(f"{build_root() / 'quantizer.png'}, seed {given.seed}", file=sys.stderr)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -90,7 +90,7 @@ class Core:
 async def begin(dut: Any, name: str, label: str, kind: str = "none") -> Core:
     """Reset, with a driver on one of the cores; the others have nothing to do."""
     for other in NAMES:
-        for port in ("bus__read", "bus__write", "start"):
+        for port in ("bus__read", "bus__write", "start", "abort"):
             getattr(Part(dut, other), f"link__{port}").value = 0
     core = Core(name, dut, kind, label)
     await start(dut)
