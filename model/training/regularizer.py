@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dpnet.model.compression.groups import wide
 from dpnet.model.compression.solver import quantize_keeping, rows_of
+from dpnet.model.compression.weights import Weight
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import NonFiniteError, Quantized, QuantizeError, check_k
 from dpnet.model.training.pruned import Pruned, put_zero
@@ -181,7 +182,9 @@ class ClusterRegularizer:
         for name, weight in self.weights.items():
             mask = weight.mask
             values = wide(weight.tensor if mask is None else weight.tensor * mask)
-            terms.append(0.5 * rho[name] * (values - self.nearest(name)).square().sum())
+            with torch.no_grad():
+                nearest = self._nearest(weight)
+            terms.append(0.5 * rho[name] * (values - nearest).square().sum())
         term = torch.stack([part.to(terms[0].device, terms[0].dtype) for part in terms]).sum()
         self.watch.called(term)
         return term
@@ -202,10 +205,12 @@ class ClusterRegularizer:
     def nearest(self, name: str) -> Tensor:
         """The nearest centroid of each weight, in the weight's shape; float32, or float64 for a
         float64 weight. What was pruned has 0."""
-        name = self.weights.name_of(name)
-        if name not in self.codebooks:
+        return self._nearest(self.weights[name])
+
+    def _nearest(self, weight: Weight) -> Tensor:
+        if weight.name not in self.codebooks:
             raise RuntimeError("step(epoch) must be called before the term is used")
-        weight, codebook = self.weights[name], self.codebooks[name]
+        codebook = self.codebooks[weight.name]
         rows = weight.to_rows(wide(weight.values)).contiguous()
         codebook = codebook.to(rows)
         middles = codebook[:, 1:] / 2 + codebook[:, :-1] / 2
@@ -230,7 +235,7 @@ class ClusterRegularizer:
 
         Returns the codebooks (in float64) and indices by weight name. Frozen weights
         (``requires_grad`` False) stay as they are, are not in the result and are named in a
-        warning, unless `frozen` is True. If anything raises, the net is as it was.
+        warning, unless `frozen` is True. If a weight cannot be solved, the net is as it was.
         """
         left = [n for n, w in self.weights.items() if not (frozen or w.tensor.requires_grad)]
         if left:

@@ -95,11 +95,11 @@ class Watch:
 
     def _span(self) -> float:
         """The term if every weight were as far from its centroid as its codebook is wide."""
-        total = 0.0
+        total, rho = 0.0, self.term.rho
         for name, codebook in self.term.codebooks.items():
             width = (codebook[:, -1] - codebook[:, 0]).double().square().sum()
             weight = self.term.weights.first[name]
-            total += 0.5 * self.term.rho[name] * weight.n * float(width)
+            total += 0.5 * rho[name] * weight.n * float(width)
         return total or math.inf
 
     def _before_step(self) -> None:
@@ -107,7 +107,8 @@ class Watch:
         if not self.term.codebooks or self.calls == self._seen:
             return
         self._seen = self.calls
-        ratios = [_ratio(self.term, name, w) for name, w in self.term.weights.items()]
+        rho = self.term.rho
+        ratios = [_ratio(self.term, w, rho[name]) for name, w in self.term.weights.items()]
         known = [ratio for ratio in ratios if math.isfinite(ratio)]
         if known:
             self._ratios.append(statistics.median(known))
@@ -129,14 +130,13 @@ class Watch:
 
 
 @torch.no_grad()
-def _ratio(term: Term, name: str, weight: Weight) -> float:
+def _ratio(term: Term, weight: Weight, rho: float) -> float:
     """The pull halfway to the next centroid over the root mean square of the loss's gradient; NaN
     where the loss has none."""
-    codebook, gradient = term.codebooks[name], weight.tensor.grad
+    codebook, gradient = term.codebooks[weight.name], weight.tensor.grad
     if gradient is None or codebook.shape[1] < 2:
         return math.nan
-    rho = term.rho[name]
-    alone = wide(gradient) - rho * (wide(weight.values) - term.nearest(name))
+    alone = wide(gradient) - rho * (wide(weight.values) - term.nearest(weight.name))
     size = float(alone.double().square().mean().sqrt())
     gap = float((codebook[:, -1] - codebook[:, 0]).double().mean()) / (codebook.shape[1] - 1)
     least = 1e-5 * rho * gap  # what the subtraction in float32 leaves to be seen
