@@ -26,6 +26,7 @@ from dpnet.host.commands import (
     InputError,
 )
 from dpnet.host.errors import LinkError
+from dpnet.host.report import printable
 from dpnet.host.session import CapacityError
 from dpnet.model.compile import CompileError
 from dpnet.model.image import ImageError
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         code, message = _explain(error)
         with contextlib.suppress(OSError):
-            print("dpnet:", " ".join(message.split()), file=sys.stderr, flush=True)
+            print("dpnet:", printable(" ".join(message.split())), file=sys.stderr, flush=True)
         _flush_output()
     return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,9 +17,28 @@ _TERMINAL_SECONDS = 0.1
 _BAR = 24
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: control characters, but for ends of lines, and
+    marks that turn the direction of text, as escapes."""
+    return "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in _OBEYED
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def on_a_line(text: object) -> str:
+    """A name, or a note of a file, as a part of a line."""
+    return printable(str(text)).replace("\n", "\\n")
+
+
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
 def emit(document: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print `document` as the one JSON document of a command, or `text` for people."""
-    print(json.dumps(document, indent=2, allow_nan=False) if as_json else text)
+    print(json.dumps(document, indent=2, allow_nan=False) if as_json else printable(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -81,11 +101,11 @@ class Progress:
             full = round(_BAR * share)
             self._show(f"{self.what} [{'█' * full}{'·' * (_BAR - full)}] {line}")
         else:
-            print(f"{self.what}: {line}", file=sys.stderr, flush=True)
+            print(printable(f"{self.what}: {line}"), file=sys.stderr, flush=True)
 
     def _show(self, line: str) -> None:
         """Replace the line on the terminal; nothing stays of a longer one before it."""
-        visible = line[:100]
+        visible = printable(line)[:100]
         padding = " " * max(0, self._width - len(visible))
         sys.stderr.write(f"\r{visible}{padding}" + ("" if line else "\r"))
         sys.stderr.flush()
