@@ -54,15 +54,15 @@ def plain(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with control characters, save line ends, as they are escaped in Python: what a name
-    holds must not command the terminal."""
+    """`text` with control characters and marks of direction, save line ends, as they are escaped
+    in Python: what a name holds must not command the terminal."""
     return "".join(
         repr(character)[1:-1] if _is_control(character) else character for character in text
     )
 
 
 def _is_control(character: str) -> bool:
-    return character != "\n" and unicodedata.category(character) in ("Cc", "Cf", "Cs")
+    return character != "\n" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _plain(character: str) -> str:

@@ -29,6 +29,11 @@ _BAR = 24
 _NARROWEST_CELL = 16
 
 
+def on_a_line(text: object) -> str:
+    """A name, or a note of a file, as a part of a line."""
+    return visible(str(text)).replace("\n", "\\n")
+
+
 def emit(document: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print `document` as the one JSON document of a command, or `text` for people."""
     if as_json:

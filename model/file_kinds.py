@@ -22,6 +22,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x7fELF", "a program"),
     (0, b"\x00\x09\x0f\xf0\x0f\xf0", "an FPGA bitstream"),
 )
+_OF_TORCH = ("data.pkl", "data/", "version", "byteorder", ".format_version")
 _FIELDS_OF_ONNX = b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 NUMPY_ARCHIVE = "a NumPy archive (.npz)"
@@ -55,7 +56,7 @@ def _archive(start: bytes) -> str:
         return NUMPY_ARCHIVE
     # torch.save and torch.jit.save put all they write into one folder.
     inner = name.partition("/")[2]
-    return TORCH if inner in ("data.pkl", "version", "byteorder", ".format_version") else ZIP
+    return TORCH if inner.startswith(_OF_TORCH) else ZIP
 
 
 def _text(start: bytes) -> str:

@@ -45,7 +45,10 @@ USUAL = ("fewer than 2 dimensions", "the scale of a norm", "not included", "excl
     "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
 )
 @click.option(
-    "--out", type=FILE, metavar="FILE", help="the image (default: FILE with .dpnet at its end)"
+    "--out",
+    type=FILE,
+    metavar="FILE",
+    help="the image (default: FILE-4bit.dpnet, with the bits, or -k5)",
 )
 @click.option(
     "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
@@ -83,15 +86,16 @@ def run(
 ) -> int:
     """Read, quantize, write and report."""
     k = _values(bits, k)
-    out = out or file.with_suffix(".dpnet")
+    out = out or file.with_name(f"{file.stem}-{_size(k)}.dpnet")
     for option, pattern in (
         ("include", include), ("exclude", exclude), ("matrix", matrix), ("transposed", transposed),
     ):  # fmt: skip
         _check_pattern(option, pattern)
-    tensors = read_weights(file)
-    check_output(out)
-    found = _named(tensors, include, exclude, matrix, transposed)
-    chosen, left_out = _choose(*found, k, everything)
+    found = read_weights(file)
+    check_output(out, file)
+    named = _named(found.tensors, include, exclude, matrix, transposed)
+    chosen, left_out = _choose(*named, k, everything)
+    left_out = {**found.left_out, **left_out}
     if not chosen:
         raise InputError(
             f"{file} has nothing to compress to {k} values per row: {_reasons(left_out)}; choose "
@@ -114,6 +118,12 @@ def _values(bits: int | None, k: int | None) -> int:
     if bits is not None and k is not None:
         raise InputError("--bits or --k must be given, not both; see dpnet compress --help")
     return k or 1 << (bits or 4)
+
+
+def _size(k: int) -> str:
+    """K in the name of a file: images of one network are told apart by it."""
+    bits = (k - 1).bit_length()
+    return f"{bits}bit" if bits and k == 1 << bits else f"k{k}"
 
 
 def _check_pattern(option: str, pattern: str | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, Register, State
 from dpnet.host.commands import FILE, FINE, InputError, command, engine
-from dpnet.host.report import emit, table
+from dpnet.host.report import emit, on_a_line, table
 from dpnet.model.compression.ratios import ratio_eq1
 from dpnet.model.image import Image, read_image
 
@@ -39,7 +39,7 @@ def _image(path: Path) -> tuple[dict[str, object], str]:
     size = path.stat().st_size
     kind = "fp32" if image.is_fp32 else "integer"
     layers = image.layers
-    weights = sum(layer.indices.size for layer in layers)
+    weights = sum(layer.weights for layer in layers)
     biases = 0 if image.is_fp32 else sum(layer.rows for layer in layers)
     eq1 = ratio_eq1([(x.rows, x.columns) for x in layers], [x.k for x in layers])
     document: dict[str, object] = {
@@ -72,7 +72,7 @@ def _image(path: Path) -> tuple[dict[str, object], str]:
         "",
         f"{size:,} bytes; as fp32 {4 * (weights + biases):,}: ratio {document['ratio_bytes']:.2f} "
         f"by bytes, {eq1:.2f} by Eq. (1)",
-        *(f"{name}: {value}" for name, value in image.about.items()),
+        *(f"{on_a_line(name)}: {on_a_line(value)}" for name, value in image.about.items()),
     ]
     return document, "\n".join(lines)
 
@@ -82,7 +82,7 @@ def _layers(image: Image) -> str:
     for layer in image.layers:
         shape = " × ".join(map(str, layer.shape))
         then = "fp32" if layer.is_fp32 else f"{layer.out_bits} bits{', ReLU' * layer.relu}"
-        rows.append((layer.name, shape, layer.k, then))
+        rows.append((on_a_line(layer.name), shape, layer.k, then))
     return table(("layer", "shape", "K", "results"), rows)
 
 

@@ -17,20 +17,25 @@ from dpnet.host.commands import (
     FINE,
     DifferenceError,
     InputError,
+    check_output,
     command,
     engine,
     going_on,
+    read_labels,
     read_vectors,
 )
 from dpnet.host.driver import Driver, RunReport
-from dpnet.host.report import Progress, emit
+from dpnet.host.engine import at_limits
+from dpnet.host.report import Progress, emit, on_a_line
 from dpnet.host.session import Session
+from dpnet.model.files import replacing
 from dpnet.model.golden.network import fp32_layer, integer_network
 from dpnet.model.image import Image, ImageLayer, read_image
 from dpnet.model.networks.handwritten import TEST_PICTURES, handwritten
 
 EXAMPLE = (
     "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
+    "dpnet run net.dpnet --port sim://array --input x.npy --labels y.npy --out y_out.npy\n"
     "dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
 )
 RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
@@ -48,10 +53,19 @@ class Outcome:
     sent_bytes: int = 0
     compared: int = 0
     mismatches: int = 0
-    classes: list[int] = field(default_factory=list)
+    outputs: list[NDArray[Any]] = field(default_factory=list)
+    """real numbers: logits, or an fp32 layer's results"""
+    ends: list[float] = field(default_factory=list)
+    """of each input the share of the layers' results at an end of their range"""
 
-    def count(self, report: RunReport) -> None:
-        """Add an input's runs."""
+    @property
+    def classes(self) -> list[int]:
+        """The largest output of each input."""
+        return [int(np.argmax(one)) for one in self.outputs]
+
+    def count(self, report: RunReport, output: NDArray[Any]) -> None:
+        """Add an input's runs, and its real outputs."""
+        self.outputs.append(output)
         self.cycles.append(report.cycles)
         self.stalled.append(report.stalled)
         self.sent_bytes += report.sent_bytes
@@ -76,6 +90,10 @@ class Outcome:
     help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
 )
 @click.option("--input", type=FILE, metavar="FILE.npy", help="rows (n, C) to run instead")
+@click.option(
+    "--labels", type=FILE, metavar="FILE.npy", help="the right classes (n,) of --input: accuracy"
+)
+@click.option("--out", type=FILE, metavar="FILE.npy", help="write the outputs, (n, R) real numbers")
 @click.option("--layer", "name", metavar="NAME", help="the layer of an fp32 image")
 @click.option(
     "--seed",
@@ -97,18 +115,26 @@ def run(
     port: str,
     pictures: int,
     input: Path | None,
+    labels: Path | None,
+    out: Path | None,
     name: str | None,
     seed: int,
     verify: bool,
     as_json: bool,
 ) -> int:
     """Load, run, compare and report."""
+    if labels is not None and input is None:
+        raise InputError("--labels are those of an --input; give both")
+    if out is not None:
+        check_output(out, file, input, labels)
     image = read_image(file)
     number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit
         image, number = replace(image, layers=(layer,)), 0
-    x, labels = _inputs(image, layer, input, pictures, seed)
+    x, wanted = _inputs(image, layer, input, pictures, seed)
+    if labels is not None:
+        wanted = read_labels(labels, len(x))
     with engine(port) as driver, going_on(RESUME):
         loaded = _load(driver, image)
         with Progress("running") as progress:
@@ -121,11 +147,18 @@ def run(
     document = {
         "image": str(file),
         "port": port,
-        **_document(layer, outcome, predicted, labels, verify),
+        **_document(layer, outcome, predicted, wanted, verify),
         "streamed_layers": loaded.streamed,
         "clock_hz": loaded.clock_hz,
         "ms_per_input": 1000 * outcome.cycles[0] / loaded.clock_hz,
+        "saturated_inputs": 0.0 if image.is_fp32 else image.saturated_inputs(x),
+        "at_limits": float(np.mean(outcome.ends)) if outcome.ends else 0.0,
+        "outputs": [one.tolist() for one in outcome.outputs],
+        "out": None if out is None else str(out),
     }
+    if out is not None:
+        with replacing(out) as written:
+            np.save(written, np.array(outcome.outputs))
     emit(document, _text(document, image), as_json)
     if outcome.mismatches:
         raise DifferenceError(
@@ -180,8 +213,8 @@ def _run_network(
     outcome = Outcome()
     for n, vector in enumerate(session.image.quantize_input(x)):
         found, _ = session.run_network(vector, _within(progress, n, len(x)))
-        outcome.count(session.report)
-        outcome.classes.append(int(np.argmax(found[-1])))
+        outcome.count(session.report, found[-1] * session.image.output_scale)
+        outcome.ends.append(at_limits(session.image, found))
         if verify:
             outcome.compare(found, integer_network(session.image, vector))
         progress(n + 1, len(x), f"{outcome.mismatches} mismatches" if verify else "")
@@ -194,7 +227,7 @@ def _run_layer(
     outcome, size = Outcome(), session.engine
     for n, vector in enumerate(x):
         found, _ = session.run_layer(number, vector, _within(progress, n, len(x)))
-        outcome.count(session.report)
+        outcome.count(session.report, found)
         if verify:
             golden = fp32_layer(
                 session.image.layers[number],
@@ -236,7 +269,7 @@ def _document(
 
 
 def _text(d: dict[str, Any], image: Image) -> str:
-    what = f"layer {d['layer']}" if d["layer"] else f"{len(image.layers)} layers"
+    what = f"layer {on_a_line(d['layer'])}" if image.is_fp32 else f"{len(image.layers)} layers"
     kind = ("picture" if d["accuracy"] is not None else "vector") + "s" * (d["inputs"] > 1)
     lines = [f"{d['image']} on {d['port']}: {what}, {d['inputs']} {kind}"]
     if d["accuracy"] is not None:
@@ -248,10 +281,16 @@ def _text(d: dict[str, Any], image: Image) -> str:
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
         f"{d['ms_per_input']:.4f} ms at {d['clock_hz'] / 1e6:g} MHz"
     )
+    if d["saturated_inputs"] or d["at_limits"]:
+        lines.append(
+            f"saturated: {d['saturated_inputs']:.2%} of the input values (calibrated up to "
+            f"{image.largest_input:g}), {d['at_limits']:.2%} of the results are at their limits"
+        )
     if d["streamed_layers"]:
         lines.append(
-            f"streamed: {', '.join(d['streamed_layers'])}; {d['sent_bytes_per_input']:,} bytes "
-            f"each, {d['stalled_cycles']:,} cycles stalled for them (not in the formula)"
+            f"streamed: {', '.join(map(on_a_line, d['streamed_layers']))}; "
+            f"{d['sent_bytes_per_input']:,} bytes each, {d['stalled_cycles']:,} cycles stalled for "
+            "them (not in the formula)"
         )
     if d["mismatches"] is None:
         lines.append("not compared with the golden model")
@@ -259,4 +298,6 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(
             f"{d['mismatches']:,} of {d['outputs_compared']:,} outputs differ from the golden model"
         )
+    if d["out"]:
+        lines.append(f"outputs in {d['out']}")
     return "\n".join(lines)
