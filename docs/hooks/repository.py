@@ -1,10 +1,12 @@
 """Pages of the site that are files of the repository outside docs/, and links to such files.
 
-`PAGES` become pages. Every other file that a page links to becomes a page with its text, so that
-no link leaves the site and none can name what is not there: a missing file is a warning, which
-`mkdocs build --strict` makes an error.
+`PAGES` become pages. Every other file that a page links to becomes a page with its text, and every
+folder a page with what is in it, so that no link leaves the site and none can name what is not
+there: a missing file is a warning, which `mkdocs build --strict` makes an error. Decisions come
+into the navigation by themselves.
 """
 
+import ast
 import logging
 import posixpath
 import re
@@ -26,6 +28,17 @@ LINK = re.compile(r"(!?\[[^\]\n]*(?:\n[^\]\n]*)?\])\(([^()\s]+)\)")
 LANGUAGES = {".py": "python", ".json": "json", ".toml": "toml", ".sv": "verilog", ".cpp": "cpp"}
 
 log = logging.getLogger("mkdocs.hooks.repository")
+
+
+def on_config(config):
+    """Put all decisions where the navigation names their folder."""
+    found = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    for section in config.nav:
+        for items in section.values():
+            for item in items if isinstance(items, list) else ():
+                for title, value in item.items():
+                    if value == "decisions/":
+                        item[title] = [value + name for name in found]
 
 
 def on_files(files, config):
@@ -51,7 +64,7 @@ def on_page_markdown(markdown, page, config, files):
         target, anchor = _target(match[2], home)
         if target is None:
             return match[0]
-        if not (ROOT / target).is_file():
+        if not (ROOT / target).exists():
             log.warning("%s links to %s, which is not there", home, target)
         return f"{match[1]}({posixpath.relpath(_page_of(target), here or '.')}{anchor})"
 
@@ -76,7 +89,7 @@ def _target(link, home):
 def _targets(text, home):
     for match in LINK.finditer(text):
         target, _ = _target(match[2], home)
-        if target is not None and (ROOT / target).is_file():
+        if target is not None and (ROOT / target).exists():
             yield target
 
 
@@ -90,6 +103,17 @@ def _page_of(target):
 
 
 def _source_page(target):
+    if (ROOT / target).is_dir():
+        return _folder_page(target)
     text = (ROOT / target).read_text(encoding="utf-8")
     language = LANGUAGES.get(posixpath.splitext(target)[1], "text")
     return f"# {target}\n\n````{language}\n{text.rstrip()}\n````\n"
+
+
+def _folder_page(target):
+    """Names and first lines of the Python files of a folder."""
+    lines = [f"# {target}/", ""]
+    for path in sorted((ROOT / target).glob("*.py")):
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        lines.append(f"* `{path.name}`: {' '.join(said.split(chr(10) + chr(10))[0].split())}")
+    return "\n".join(lines) + "\n"
