@@ -59,6 +59,9 @@ class CoreSignature(wiring.Signature):
     be written at any time, read only while not `busy`; reading a result of wrong parity strobes the
     error `parity` (and `busy`) a few cycles later.
 
+    After `abort` `busy` falls within `ABORT_CYCLES`, and the next run is like any other.  What the
+    run was about to write is written or not.
+
     A tile of a streamed layer (`dpnet.model.engine.layout.Descriptor`) starts when `released`
     exceeds the tiles that were started.
 
@@ -69,6 +72,7 @@ class CoreSignature(wiring.Signature):
     * `first`, `Out(8)`: first layer, with `start`.
     * `last`, `Out(8)`: last layer, with `start`.
     * `last_vector`, `Out(8)`: vectors of a single layer back to back, less 1, with `start`.
+    * `abort`, `Out(1)`: for one cycle while `busy`: ends the run, wherever it is.
     * `busy`, `In(1)`: a run is on.
     * `cycles`, `In(48)`: when not `busy`, the cycles from `start` to the last result, both
       included.
@@ -77,9 +81,6 @@ class CoreSignature(wiring.Signature):
     * `tiles_done`, `In(16)`: those whose results are written, and whose places may be written
       again.
     * `stalled`, `In(32)`: cycles in which nothing but a release was missing.
-    * `abort`, `Out(1)`: for one cycle while `busy`: ends the run, wherever it is; `busy` falls
-      after at most `ABORT_CYCLES`, the next run is like any other, and what the run was about to
-      write is written or not.
     * `errors`, `In(len(ERRORS))`: a strobe for each of `ERRORS`.
     """
 
