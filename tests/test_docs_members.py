@@ -23,7 +23,10 @@ from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.core.copier import Copier
 from dpnet.gateware.core.exponents import BeatExponents
 from dpnet.gateware.core.feeder import Feeder, Scanner
+from dpnet.gateware.core.layer_times import LayerTimes
 from dpnet.gateware.core.post import Post
+from dpnet.gateware.core.scan_rows import ScanRows
+from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
 from dpnet.gateware.doors import axi, axi3, uart
 from dpnet.gateware.parts.bus import BusSignature, CoreSignature
 from dpnet.gateware.parts.checked_ram import CheckedRam
@@ -50,6 +53,8 @@ CASES = [
     (BeatLayout, (ENGINE,), {}),
     *((kind, (), {"engine": ENGINE}) for kind in (Array, ArrayCore, BeatExponents, Column, Copier)),
     *((kind, (), {"engine": ENGINE}) for kind in (Feeder, Post, Stage)),
+    *((kind, (), {"engine": ENGINE}) for kind in (LayerTimes, OpenTiles, ScanRows)),
+    *((kind, (), {}) for kind in (Pace, Releases)),
     (Segment, (), {"engine": ENGINE, "first": False}),
     (Lane, (), {"buckets": 16, "activation_bits": 8, "bits": 19}),
     (TopBits, (), {"width": 3, "depth": 16}),

@@ -230,8 +230,8 @@ def test_the_search_for_modules_is_as_it_was() -> None:
 
 
 LABELS = [
-    (np.zeros(29), "y.npy has the shape (29,), there are 30 inputs: save an array of shape (30,), a "
-     "label for each"),
+    (np.zeros(29), "y.npy has the shape (29,), there are 30 inputs: save an array of shape (30,), "
+     "a label for each"),
     (np.full(30, 0.5), "y.npy holds the label 0.5; labels are whole numbers from 0 on"),
     (np.full(30, np.nan), "y.npy holds the label nan; labels are whole numbers from 0 on"),
     (np.full(30, -1), "y.npy holds the label -1; labels are whole numbers from 0 on"),

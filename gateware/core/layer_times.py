@@ -9,21 +9,22 @@ from dpnet.model.engine.parameters import ceil_log2
 
 
 class LayerTimes(wiring.Component):
-    """Times and distances of the layer `layer`, two cycles after it at most.
+    """What follows from a layer's descriptor, two cycles after it at most.
 
     Parameters: `engine`, an `EngineParameters`.
 
     Members:
 
-    * `layer`, `In(DESCRIPTOR)`: steady while it counts.
+    * `layer`, `In(DESCRIPTOR)`: the descriptor, steady while it counts.
     * `gap`, `Out(16)`: idle cycles after a tile.
-    * `without_gap`, `Out(1)`: there are none.
-    * `step`, `Out(ceil_log2(result_slots) or 1)`: slots from one product's results to the next's.
-    * `pitch`, `Out(16)`: rows of the vector store from one vector to the next; 0 if tiles are
-      streamed.
+    * `without_gap`, `Out(1)`: 0 of them.
+    * `step`, `Out(ceil_log2(result_slots) or 1)`: slots of the result buffer from one product to
+      the next.
+    * `pitch`, `Out(16)`: rows of the vector store from one vector to the next; 0 if the layer
+      streams.
     * `one_beat`, `Out(1)`: a tile has a single beat.
     * `one_bucket`, `Out(1)`: a drain has a single cycle.
-    * `before_last`, `Out(8)`: the bucket before the last one of a drain, modulo 256.
+    * `before_last`, `Out(8)`: the number of the bucket before the last one, modulo 256.
     """
 
     def __init__(self, *, engine):

@@ -8,27 +8,27 @@ from dpnet.model.engine.parameters import ceil_log2
 
 
 class ScanRows(wiring.Component):
-    """Asks for the rows of largest exponents that belong to a vector, a row a cycle.
+    """Asks for the rows of largest exponents that belong to a vector of `beats` beats.
 
-    A scan begins with `first`, or with `launched`: then it is that of the next vector, beside the
-    product that was launched.
+    The first vector's are asked for after `first`; those of each later one, `pitch` rows further,
+    after `launched`, and so beside the product that was launched.  `launch` comes a cycle before
+    `launched`.
 
     Parameters: `engine`, an `EngineParameters`.
 
     Members:
 
     * `beats`, `In(16)`: beats of a vector.
-    * `in_row`, `In(16)`: row of the vector store with the first vector.
+    * `in_row`, `In(16)`: row of the first vector.
     * `pitch`, `In(16)`: rows from one vector to the next.
-    * `fp32`, `In(1)`: vectors have exponents.
-    * `first`, `In(1)`: scan the first vector.
-    * `launch`, `In(1)`: a product is launched; `launched` follows in the next cycle.
-    * `launched`, `In(1)`: scan the next vector, if `fp32` and, a cycle before, `again`.
-    * `again`, `In(1)`: there is a next vector.
-    * `forget`, `In(1)`: what is scanned does not matter any more.
-    * `clear`, `Out(1)`: a scan begins.
-    * `row`, `Out(ceil_log2(vector_rows) or 1)`: the row asked for.
-    * `take`, `Out(row_beats)`: the exponents of the last cycle's `row` that count.
+    * `fp32`, `In(1)`: vectors are fp32, else none but the first is scanned.
+    * `first`, `In(1)`: begins with the first vector.
+    * `launch`, `In(1)`: a product will be launched in the next cycle.
+    * `launched`, `In(1)`: a product is launched.
+    * `again`, `In(1)`: another vector comes after it; a cycle before it counts.
+    * `clear`, `Out(1)`: strobes when a scan begins.
+    * `row`, `Out(ceil_log2(vector_rows) or 1)`: row that is asked for.
+    * `take`, `Out(row_beats)`: its exponents that count, a cycle later.
     * `scanned`, `Out(1)`: the scanner has all of the vector; falls in the cycle after `first` or
       `launch`.
     """

@@ -13,10 +13,10 @@ class Pace(wiring.Component):
 
     Members:
 
-    * `launch`, `In(1)`: a product is launched.
-    * `launched`, `Out(1)`: the same a cycle later.
-    * `product`, `Out(range(PRODUCTS))`: the number of the last one launched.
-    * `wait`, `Out(1)`: the next one may not come yet.
+    * `launch`, `In(1)`: a product begins; not while `wait`.
+    * `launched`, `Out(1)`: `launch`, a cycle later.
+    * `product`, `Out(range(PRODUCTS))`: with `launched`, that product's number.
+    * `wait`, `Out(1)`: the next product must not begin yet.
     """
 
     def __init__(self):
@@ -42,7 +42,7 @@ class Pace(wiring.Component):
 
 
 class OpenTiles(wiring.Component):
-    """Tiles that were begun, each with `stages` · `bank_columns` results to come.
+    """Tiles that began, each with `engine.stages` · `engine.bank_columns` results `done` later.
 
     A tile counts from the second cycle after its `begin` on.
 
@@ -51,12 +51,12 @@ class OpenTiles(wiring.Component):
     Members:
 
     * `begin`, `In(1)`: a tile begins.
-    * `done`, `In(1)`: a result is written.
-    * `streams`, `In(1)`: tiles are streamed.
+    * `done`, `In(1)`: a result is there.
+    * `streams`, `In(1)`: tiles are those of a streamed layer.
     * `clear`, `In(1)`: sets `streamed` to 0.
-    * `forget`, `In(1)`: no result of what was begun will come.
-    * `finished`, `Out(1)`: the last result of every tile that was begun is there, or comes now.
-    * `streamed`, `Out(16)`: streamed tiles whose results are there.
+    * `finished`, `Out(1)`: the last result of every tile that was begun is there, or comes in this
+      cycle.
+    * `streamed`, `Out(16)`: tiles whose results are there, counted while `streams`.
     """
 
     def __init__(self, *, engine):
@@ -100,20 +100,21 @@ class OpenTiles(wiring.Component):
 
 
 class Releases(wiring.Component):
-    """Streamed tiles that were begun, beside those that the link has released.
+    """Tiles of a layer that `streams`: which may begin, and how long they were waited for.
 
     Members:
 
-    * `streams`, `In(1)`: the layer is streamed.
-    * `tiles`, `In(16)`: tiles of the layer, with `load`.
-    * `load`, `In(1)`: a layer begins.
-    * `clear`, `In(1)`: a run begins.
-    * `released`, `In(16)`: tiles of the run that are in the stores.
+    * `streams`, `In(1)`: the layer's tiles are streamed.
+    * `tiles`, `In(16)`: all tiles of the layer, with `load`.
+    * `load`, `In(1)`: takes `tiles`.
+    * `clear`, `In(1)`: begins a run: no tile has begun, no cycle was waited.
+    * `released`, `In(16)`: tiles made available since `clear`.
     * `begin`, `In(1)`: a tile begins.
     * `stall`, `In(1)`: nothing but a release is missing.
-    * `free`, `Out(1)`: a tile may begin, also where nothing streams; of the cycle before.
-    * `left`, `Out(16)`: tiles of the layer that have not begun.
-    * `stalled`, `Out(32)`: cycles with `stall` in this run.
+    * `free`, `Out(1)`: a tile may begin, also where nothing streams: `released`, in the cycle
+      before, exceeded the tiles begun since `clear`.
+    * `left`, `Out(16)`: tiles of `tiles` that have not begun.
+    * `stalled`, `Out(32)`: cycles with `stall` since `clear`.
     """
 
     def __init__(self):
