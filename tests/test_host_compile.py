@@ -13,7 +13,7 @@ from cli_kit import TINY, Call, refused
 from torch import nn
 
 from dpnet.host.commands import InputError
-from dpnet.host.user_module import network
+from dpnet.host.commands.user_module import network
 from dpnet.model.golden.network import integer_network
 from dpnet.model.image import read_image
 

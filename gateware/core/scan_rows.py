@@ -26,6 +26,7 @@ class ScanRows(wiring.Component):
     * `launch`, `In(1)`: a product will be launched in the next cycle.
     * `launched`, `In(1)`: a product is launched.
     * `again`, `In(1)`: another vector comes after it; a cycle before it counts.
+    * `forget`, `In(1)`: no row is asked for any more.
     * `clear`, `Out(1)`: strobes when a scan begins.
     * `row`, `Out(ceil_log2(vector_rows) or 1)`: row that is asked for.
     * `take`, `Out(row_beats)`: its exponents that count, a cycle later.

@@ -54,6 +54,7 @@ class OpenTiles(wiring.Component):
     * `done`, `In(1)`: a result is there.
     * `streams`, `In(1)`: tiles are those of a streamed layer.
     * `clear`, `In(1)`: sets `streamed` to 0.
+    * `forget`, `In(1)`: no tile is open any more.
     * `finished`, `Out(1)`: the last result of every tile that was begun is there, or comes in this
       cycle.
     * `streamed`, `Out(16)`: tiles whose results are there, counted while `streams`.

@@ -19,10 +19,10 @@ from dpnet.gateware.link.steps import (
     respond_steps,
     write_steps,
 )
-from dpnet.gateware.link.tally import Tally
 from dpnet.gateware.link.verdict import Verdict
 from dpnet.gateware.link.walk import RangeWalk
 from dpnet.gateware.parts.bus import ERRORS, CoreSignature
+from dpnet.gateware.parts.tally import Tally
 from dpnet.gateware.registers import (
     FIRST,
     HELLO_BYTES,

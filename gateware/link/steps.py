@@ -13,9 +13,9 @@ from dpnet.gateware.link.receiver import FrameReceiver
 from dpnet.gateware.link.registerfile import RegisterFile
 from dpnet.gateware.link.responder import Responder
 from dpnet.gateware.link.runs import RunControl
-from dpnet.gateware.link.tally import Tally
 from dpnet.gateware.link.verdict import Verdict
 from dpnet.gateware.link.walk import RangeWalk
+from dpnet.gateware.parts.tally import Tally
 from dpnet.gateware.registers import REGION_SHIFT, Operation, Region, Status
 
 

@@ -18,9 +18,9 @@ from dpnet.host.commands import (
     going_on,
     read_array,
 )
+from dpnet.host.commands.user_module import load_weights, network
 from dpnet.host.commands.weights import read_weights
 from dpnet.host.report import Progress, emit, table
-from dpnet.host.user_module import load_weights, network
 from dpnet.model.compile import compile_net
 from dpnet.model.image import Image
 
