@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from dpnet.model.compression.layers import weights_of
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn.parameter import UninitializedParameter
 
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compile.steps import Affine, Linear, Relu, Step
+from dpnet.model.compression.weights import weights_of
 
 SUPPORTED = "a network here is a chain of Linear, BatchNorm1d and ReLU, on rows of values"
 
