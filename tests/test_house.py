@@ -24,10 +24,10 @@ BELOW = {
 OPEN = {("host", "dpnet.gateware.registers")}
 """Single modules that a part may import too."""
 
-MOST_FILES = 15
+TOP = {"dpnet", "dpnet.extras", "dpnet.launch", "dpnet.plain"}
+"""Files of the package itself: for every part, and importing none before they are asked to."""
 
-FIRST = {"dpnet.extras", "dpnet.launch", "dpnet.plain"}
-"""What starts programs: standard library only, so every part may import it."""
+MOST_FILES = 15
 
 
 def part_folders() -> Iterator[Path]:
@@ -43,7 +43,11 @@ def named(path: Path, root: Path = ROOT) -> str:
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    return {named(path, root): path for part in BELOW for path in (root / part).rglob("*.py")}
+    parts = (path for part in BELOW for path in (root / part).rglob("*.py"))
+    top = {".".join(("dpnet", path.stem)): path for path in (root / "dpnet").glob("*.py")}
+    return {named(path, root): path for path in parts} | {
+        name.removesuffix(".__init__"): path for name, path in top.items()
+    }
 
 
 def imports(path: Path, known: Mapping[str, Path], *, at_once: bool = False) -> set[str]:
@@ -111,11 +115,11 @@ def test_no_file_is_called_after_nothing() -> None:
 def test_imports_go_down() -> None:
     known, up = modules(), []
     for name, path in known.items():
-        part = name.split(".")[1] if "." in name else ""
+        part = "" if name in TOP else name.split(".")[1]
+        may = {part, *BELOW.get(part, ())}
         for other in imports(path, known):
-            to = [*other.split("."), ""][1]
-            allowed = {part, *BELOW[part]}
-            if not ({to, other} & (allowed | FIRST) or (part, other) in OPEN):
+            to = other.split(".")[1] if "." in other else ""
+            if to not in may and other not in TOP and (part, other) not in OPEN:
                 up.append(f"{name} imports {other}")
     assert not up
 
@@ -126,7 +130,7 @@ def test_what_is_imported_is_there() -> None:
         f"{name} imports {other}"
         for name, path in known.items()
         for other in imports(path, known)
-        if other not in known and other not in {"dpnet", *FIRST}
+        if other not in known
     ]
     assert not gone
 
@@ -172,8 +176,8 @@ def test_the_package_is_made_of_links_to_the_parts(part: str) -> None:
 
 
 def test_files_are_replaced_in_one_way() -> None:
-    """`dpnet.model.files.replacing`; a link and a folder are renamed where simulators are built, and boards
-    hand over what tools wrote in a folder of their own."""
+    """`dpnet.model.files.replacing`; a link is made, and a folder is renamed where simulators are
+    built, and boards hand over what tools wrote in a folder of their own."""
     found = Counter(
         name
         for name, path in modules().items()
@@ -181,11 +185,8 @@ def test_files_are_replaced_in_one_way() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and renames(node)
     )
-    assert found == {
-        "dpnet.model.build_root": 1,
-        "dpnet.model.files": 1,
-        "dpnet.sim.board.harness": 1,
-    }
+    places = ("model.build_root", "model.files", "sim.board.harness")
+    assert found == dict.fromkeys((f"dpnet.{place}" for place in places), 1)
 
 
 def renames(call: ast.Call) -> bool:

@@ -158,7 +158,7 @@ def test_every_result_depends_on_what_measures_it_and_no_digest_is_shared() -> N
         ("arrays.json", "dpnet.model.golden.array", "int64", "int32"),
         ("formal.json", "dpnet.gateware.link.cobs", "byte != 0xFF", "byte != 0"),
         ("soak.json", "dpnet.host.link", "Link", "Chain"),
-        ("quantizer.json", "dpnet.model.quantizer.kernels.program", "float64", "float32"),
+        ("quantizer.json", "dpnet.model.quantizer.kernels.near", "float64", "float32"),
     ],
 )
 def test_a_change_of_the_code_behind_a_result_makes_it_stale(

@@ -4,8 +4,8 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dpnet.gateware.link.reach import check_words, words_of
 from dpnet.gateware.link.receiver import HEADER
+from dpnet.gateware.parts.reach import check_words, words_of
 from dpnet.gateware.registers import (
     HELLO_BYTES,
     MAX_PAYLOAD,

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.link.checker import ADDRESS_BITS, COUNT_BITS
-from dpnet.gateware.link.reach import check_words, words_of
 from dpnet.gateware.link.receiver import PAYLOAD_WORDS
+from dpnet.gateware.parts.reach import check_words, words_of
 from dpnet.gateware.registers import REGION_SHIFT, Region
 
 
