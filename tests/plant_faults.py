@@ -296,7 +296,7 @@ FAULTS = (
     Fault(
         "regularizer-types", "a bfloat16 net has its centroids in bfloat16",
         "model/compression/groups.py", "else values.float()", "else values",
-        ("test_model_regularizer",),
+        ("test_model_regularizer_nets",),
     ),
     Fault(
         "weights", "a weight-normed layer is stored without its lengths",
