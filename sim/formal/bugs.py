@@ -311,22 +311,22 @@ _DRAIN: tuple[Bug, ...] = (
 
 _ABORT: tuple[Bug, ...] = (
     Bug(
-        "abort-forgotten", "abort", "a_run_remembers_that_it_is_told", 12, _SEQUENCER,
+        "abort-forgotten", "abort", "a_run_remembers_that_it_is_told", 40, _SEQUENCER,
         "with m.If(self.abort & running):", "with m.If(self.abort & running & self.settled):",
     ),
     Bug(
-        "abort-waits-for-results", "abort", "what_is_told_goes_to_the_end", 14, _SEQUENCER,
+        "abort-waits-for-results", "abort", "what_is_told_goes_to_the_end", 40, _SEQUENCER,
         "        with m.If(aborted):\n",
         "        with m.If(aborted & self.result_done):\n",
     ),
     Bug(
-        "drain-while-all-leaves", "abort", "silent_while_all_leaves", 14, _SEQUENCER,
+        "drain-while-all-leaves", "abort", "silent_while_all_leaves", 40, _SEQUENCER,
         "                self._abort(m, at, dirty)\n",
         "                self._abort(m, at, dirty)\n"
         "                m.d.comb += command.drain.eq(1)\n",
     ),
     Bug(
-        "flush-left-out", "abort", "then_every_bucket_is_drained", 60, _SEQUENCER,
+        "flush-left-out", "abort", "then_every_bucket_is_drained", 70, _SEQUENCER,
         """            m.d.sync += at.count.eq(0)
             m.next = "FLUSH"
 """,
@@ -335,16 +335,16 @@ _ABORT: tuple[Bug, ...] = (
 """,
     ),
     Bug(
-        "abort-for-ever", "abort", "the_end_comes", 14, _SEQUENCER,
+        "abort-for-ever", "abort", "the_end_comes", 40, _SEQUENCER,
         "m.d.sync += [at.count.eq(at.count + 1), dirty.eq(1)]", "m.d.sync += dirty.eq(1)",
     ),
     Bug(
-        "tiles-stay-open", "abort", "nothing_is_open_afterwards", 30,
+        "tiles-stay-open", "abort", "nothing_is_open_afterwards", 44,
         "gateware/core/tile_counters.py",
         "m.d.sync += [results.eq(0), open_tiles.eq(0)]", "m.d.sync += results.eq(0)",
     ),
     Bug(
-        "abort-kept", "abort", "ready_for_the_next", 12, _SEQUENCER,
+        "abort-kept", "abort", "ready_for_the_next", 44, _SEQUENCER,
         "                m.d.sync += aborted.eq(0)\n", "",
     ),
 )  # fmt: skip
