@@ -24,7 +24,7 @@ def launch(module: str, extra: str | None = None) -> int:
     except KeyboardInterrupt:
         return _end(name, "interrupted; run it again", INTERRUPTED)
     except ImportError as error:
-        text = cure(error, name, extra)
+        text = cure(error, extra=extra)
         if text is None:
             raise
         return _end(name, text, MISSING)

@@ -13,7 +13,14 @@ from typing import IO, Any
 
 from rich.box import Box
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
@@ -170,17 +177,24 @@ class Progress:
 
 
 def _bar(console: Console) -> Bar:
-    """A bar that leaves nothing behind; on a narrow terminal its texts are cut."""
-    short = Column(no_wrap=True, overflow="ellipsis")
-    return Bar(
+    """A bar that leaves nothing behind; a narrow terminal has its title, cut, and the share."""
+    narrow = console.width < 60
+    columns: list[ProgressColumn] = [
         SpinnerColumn("line"),
-        TextColumn("{task.description}", table_column=short, markup=False),
+        TextColumn(
+            "{task.description}",
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+            markup=False,
+        ),
         BarColumn(bar_width=min(_BAR, console.width // 5)),
-        TaskProgressColumn(show_speed=False, text_format_no_percentage=""),
-        TextColumn("{task.fields[text]}", table_column=short, markup=False),
-        console=console,
-        transient=True,
-    )
+        TaskProgressColumn(
+            text_format_no_percentage="", table_column=Column(no_wrap=True, min_width=4)
+        ),
+    ]
+    if not narrow:
+        text = Column(no_wrap=True, overflow="ellipsis")
+        columns.append(TextColumn("{task.fields[text]}", table_column=text, markup=False))
+    return Bar(*columns, console=console, transient=True)
 
 
 class _Messages(logging.Handler):

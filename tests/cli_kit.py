@@ -142,6 +142,11 @@ def refused(result: Result, code: int, message: str) -> None:
     assert result.code == code
 
 
+def last(errors: str) -> str:
+    """The last line: on a loaded machine lines of progress come before it."""
+    return errors.splitlines(keepends=True)[-1]
+
+
 def start(*arguments: object, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dpnet.host.cli", *map(str, arguments)],

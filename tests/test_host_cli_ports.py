@@ -1,8 +1,7 @@
-"""The command `dpnet` where things go wrong: ports, interruptions, bugs; and its progress."""
+"""The command `dpnet` where things go wrong: ports, interruptions, bugs."""
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import subprocess
@@ -17,12 +16,12 @@ from cli_kit import (
     Call,
     digits_image,
     fp32_image,
+    last,
     refused,
     start,
 )
-from waiting_kit import PATIENCE_S, wait_until, without_progress
+from waiting_kit import PATIENCE_S, wait_until
 
-from dpnet.host.report import Progress
 from dpnet.host.session import connect, parameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.image import Image
@@ -113,7 +112,7 @@ def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (130, "")
-    assert without_progress(err) == (
+    assert last(err) == (
         "dpnet: interrupted; the finished epochs are in cut.dpnet.training; run the same command "
         "again to go on\n"
     )
@@ -150,7 +149,7 @@ def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[...,
     processes.append(start(*command, board.url))
     out, err = processes[0].communicate(timeout=PATIENCE_S)
     assert (processes[0].returncode, out) == (130, "")
-    assert without_progress(err) == (
+    assert last(err) == (
         "dpnet: interrupted; run the same command again: a board that stays on goes on with the "
         "load where it stopped\n"
     )
@@ -176,49 +175,6 @@ def test_output_that_nobody_takes(dpnet: Call) -> None:
         "dpnet: the output cannot be read or written: No space left on device; check the name, the "
         "permissions and the room on the disk\n"
     )
-
-
-class Terminal(io.StringIO):
-    """A stderr that is a terminal: `shown` is its last line as people see it."""
-
-    def isatty(self) -> bool:
-        return True
-
-    def shown(self) -> str:
-        line = ""
-        for part in self.getvalue().split("\r"):
-            line = part + line[len(part) :]
-        return line.rstrip()
-
-
-def test_progress_on_a_terminal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("loading") as progress:
-        assert terminal.shown() == "loading"
-        clock[0] += 1
-        progress(25, 100, "a long text")
-        assert terminal.shown() == "loading [██████" + 18 * "·" + "]  25 % a long text"
-        progress(26, 100, "too soon")
-        clock[0] += 1
-        progress(100, 100)
-        assert terminal.shown() == "loading [" + 24 * "█" + "] 100 %"
-    assert terminal.shown() == "" and "\n" not in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r") and "too soon" not in terminal.getvalue()
-
-
-def test_progress_elsewhere_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("loading") as progress:
-        for second in range(26):
-            clock[0] = float(second)
-            progress(second, 50, "x")
-    assert capsys.readouterr().err == "loading:  20 % x\nloading:  40 % x\n"
 
 
 def test_a_bug_is_one_line_too(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:

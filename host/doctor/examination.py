@@ -14,6 +14,7 @@ CHECKS = (
     packages.package,
     packages.packages,
     packages.room,
+    packages.paths,
     programs.verilog,
     programs.simulator,
     programs.synthesis,

@@ -17,9 +17,10 @@ from dpnet.host.doctor.findings import (
     OK,
     Environment,
     Finding,
+    from_error,
     last_line,
 )
-from dpnet.model.build_root import build_root
+from dpnet.model.build_root import PathError, build_root, tool_root
 
 OLDEST_PYTHON = (3, 11)
 LEAST_BYTES = 1_000_000_000
@@ -119,6 +120,22 @@ def room(environment: Environment) -> Iterator[Finding]:
         )
     else:
         yield Finding("disk", OK, text)
+
+
+def paths(environment: Environment) -> Iterator[Finding]:
+    """A folder whose path make and compilers take."""
+    root = build_root()
+    try:
+        folder = tool_root()
+    except PathError as error:
+        status = environment.simulator_status
+        yield from_error("paths", status, error, "let DPNET_BUILD name a folder without")
+        return
+    if folder == root:
+        yield Finding("paths", OK, f"simulators are built in {folder}")
+    else:
+        found = f"simulators are built in {folder}: make takes no spaces in a path"
+        yield Finding("paths", OK, found)
 
 
 def _project() -> dict[str, Any]:
