@@ -29,16 +29,23 @@ def network(place: str) -> Iterator[nn.Module]:
     what it prints goes to stderr.  `InputError` in one line for everything that is wrong with it.
     """
     path, name = _split(place)
-    before, known = list(sys.path), sys.modules.get(_NAME)
-    sys.path.insert(0, str(path.resolve().parent))
+    folder = path.resolve().parent
+    before, known = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            net = _made(place, _imported(path), name)
+            net = _made(path, _imported(path), name)
         yield net
     finally:
         sys.path[:] = before
-        if known is None:
-            sys.modules.pop(_NAME, None)
+        for new in set(sys.modules) - known:
+            if _is_in(sys.modules[new], folder):
+                del sys.modules[new]  # another file may have another `utils` beside it
+
+
+def _is_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(folder)
 
 
 def load_weights(net: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
@@ -82,22 +89,22 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _made(place: str, module: ModuleType, name: str) -> nn.Module:
+def _made(path: Path, module: ModuleType, name: str) -> nn.Module:
     found: Any = getattr(module, name, None)
     if found is None:
-        raise InputError(f"{_file(module)} has no {name}{_meant(module, name)}")
+        raise InputError(f"{path} has no {name}{_meant(module, name)}")
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise InputError(f"{place} must be a network or make one, not {type(found).__name__}")
-        with _errors_of(_file(module), f"{name}() fails: "):
+            raise InputError(
+                f"{path}:{name} must be a network or make one, not {type(found).__name__}"
+            )
+        with _errors_of(path, f"{name}() fails: "):
             found = found()
     if not isinstance(found, nn.Module):
-        raise InputError(f"{place}() must return a torch.nn.Module, not {type(found).__name__}")
+        raise InputError(
+            f"{path}:{name}() must return a torch.nn.Module, not {type(found).__name__}"
+        )
     return found
-
-
-def _file(module: ModuleType) -> Path:
-    return Path(str(module.__file__))
 
 
 def _meant(module: ModuleType, name: str) -> str:

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("folder")
 FC = torch.randn(6, 60, generator=torch.Generator().manual_seed(0))
 
 UNUSABLE: dict[str, tuple[Callable[[], Any], str]] = {
-    "sparse": (lambda: FC.to_sparse(), "sparse (sparse_coo): save it dense, with .to_dense()"),
-    "csr": (lambda: FC.to_sparse_csr(), "sparse (sparse_csr): save it dense, with .to_dense()"),
+    "sparse": (FC.to_sparse, "sparse (sparse_coo): save it dense, with .to_dense()"),
+    "csr": (FC.to_sparse_csr, "sparse (sparse_csr): save it dense, with .to_dense()"),
     "nested": (
         lambda: torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)]),
         "nested: its rows have different lengths",
