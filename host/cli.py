@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import click
 
+from dpnet.extras import cure
 from dpnet.host.arguments import Command, call, usage_line
 from dpnet.host.commands import (
     BUG,
@@ -26,11 +27,12 @@ from dpnet.host.commands import (
     InputError,
 )
 from dpnet.host.errors import LinkError
-from dpnet.host.report import printable
+from dpnet.host.report import complain
 from dpnet.host.session import CapacityError
 from dpnet.model.compile import CompileError
 from dpnet.model.image import ImageError
 from dpnet.model.quantizer.quantized import QuantizeError
+from dpnet.plain import prepare_output
 
 EXAMPLE = """dpnet train --bits 4 --out digits-4bit.dpnet
 dpnet run digits-4bit.dpnet --port sim://array"""
@@ -71,6 +73,7 @@ def _dpnet() -> click.Group:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dpnet` with these arguments; the exit code."""
+    prepare_output()
     try:
         code = call(_dpnet(), "dpnet", sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -80,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         code, message = _explain(error)
         with contextlib.suppress(OSError):
-            print("dpnet:", printable(" ".join(message.split())), file=sys.stderr, flush=True)
+            complain("dpnet", message)
         _flush_output()
     return code
 
@@ -92,6 +95,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, f"interrupted; {text or 'nothing was written; run it again'}"
     if isinstance(error, click.UsageError):
         return WRONG, usage_line(error)
+    if isinstance(error, ImportError) and (lacking := cure(error)):
+        return WRONG, lacking
     if isinstance(error, DifferenceError):
         return DIFFERENT, text
     if isinstance(error, _USER_ERRORS):

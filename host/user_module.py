@@ -7,15 +7,15 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpnet.host.commands import InputError
+from dpnet.model.compression.values import unfit
 
 _NAME = "_dpnet_user_file"
 """Under which the file is imported, whatever it is called: `model.py` of the user is no `model`."""
@@ -48,7 +48,7 @@ def _is_in(module: ModuleType, folder: Path) -> bool:
     return file is not None and Path(file).resolve().is_relative_to(folder)
 
 
-def load_weights(net: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
+def load_weights(net: nn.Module, tensors: Mapping[str, Any], source: Path) -> None:
     """Put these tensors into the network; `InputError` unless they are its own, all of them."""
     wanted = net.state_dict()
     for what, names in (
@@ -59,12 +59,15 @@ def load_weights(net: nn.Module, tensors: dict[str, torch.Tensor], source: Path)
             listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise InputError(f"{source} {what} {listed}; give the weights of this network")
     for name, tensor in tensors.items():
+        reason = unfit(tensor) if wanted[name].is_floating_point() else ""
+        if reason or not isinstance(tensor, Tensor) or tensor.is_meta:
+            raise InputError(f"{source}: {name} is {reason or 'no tensor with values'}")
         if tensor.shape != wanted[name].shape:
             raise InputError(
                 f"{source}: {name} has the shape {tuple(tensor.shape)}, the network "
                 f"{tuple(wanted[name].shape)}; give the weights of this network"
             )
-    net.load_state_dict(tensors)
+    net.load_state_dict(dict(tensors))
 
 
 def _split(place: str) -> tuple[Path, str]:

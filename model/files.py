@@ -59,6 +59,18 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """`data` as `path`, in the way of `replacing`; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, document: Any, *, indent: int | None = 2) -> None:
+    """`document` as JSON, in the way of `write_whole`."""
+    write_whole(path, f"{json.dumps(document, indent=indent)}\n".encode())
+
+
 def parse_object(data: bytes, what: str, error: type[ValueError]) -> dict[str, Any]:
     """The JSON object in `data`; `error` where it is none, names a key twice, holds NaN or an
     infinity, or text that is no Unicode (a lone surrogate). `what` begins the message."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.__main__", "all"))
+
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,11 +26,13 @@ from dpnet.host.commands import InputError
 from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -137,6 +144,8 @@ def _engine(engine: EngineParameters) -> EngineParameters:
 def _run(options: Options) -> int:
     started = time.monotonic()
     engine = options.engine
+    usual = options.weights is None and engine == _engine(EngineParameters())
+    made_of = provenance("make-sim.json") if usual else {}
     folder = build_root() / "sim"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
@@ -166,7 +175,7 @@ def _run(options: Options) -> int:
         )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    _finish(options, simulator, source, networks, table6, predictions, folder, started)
+    _finish(options, simulator, source, networks, table6, predictions, folder, started, made_of)
     failed = _failures(networks, table6)
     for text in failed:
         print(f"sim: {text}", file=sys.stderr)
@@ -298,6 +307,7 @@ def _finish(
     predictions: np.ndarray[Any, Any],
     folder: Path,
     started: float,
+    made_of: Mapping[str, str],
 ) -> None:
     """Tables, picture, report; only here, when everything was measured in this run."""
     _heading("results")
@@ -321,11 +331,10 @@ def _finish(
         "seconds": round(time.monotonic() - started, 1),
         "networks": [asdict(row) for row in networks],
         "table6": [asdict(row) for row in table6],
+        **made_of,
     }
     report = folder / "report.json"
-    scratch = report.with_suffix(".part")
-    scratch.write_text(json.dumps(document, indent=2) + "\n")
-    scratch.replace(report)
+    write_json(report, document)
     forget_checkpoints(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     shown = [_short(picture), _short(report)]
@@ -340,7 +349,3 @@ def _finish(
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,8 +22,11 @@ from cli_kit import (
     refused,
 )
 from safetensors.torch import save_file
+from torch.nn.utils import prune
 
 from dpnet.host.cli import COMMANDS
+from dpnet.model.compression.network import compress_
+from dpnet.model.compression.plan import CompressConfig
 from dpnet.model.image import read_image
 from dpnet.model.networks.digits import digits
 
@@ -164,8 +167,8 @@ def test_an_unknown_command(dpnet: Call, given: str, meant: str) -> None:
 # compress and info
 
 
-def save_net(path: str, **tensors: torch.Tensor) -> None:
-    torch.save(tensors, path)
+def save_net(path: str, **layers: torch.Tensor) -> None:
+    torch.save({f"{name}.weight": tensor for name, tensor in layers.items()}, path)
 
 
 def test_compress_and_info(dpnet: Call) -> None:
@@ -178,7 +181,8 @@ def test_compress_and_info(dpnet: Call) -> None:
         "fc.bias": torch.randn(20),
         "steps": torch.tensor(3),
         "ids": torch.ones(4, 40, dtype=torch.int),
-        "empty": torch.zeros(0, 5),
+        "empty.weight": torch.zeros(0, 5),
+        "table": torch.ones(20, 50),
     }
     save_file(tensors, "net.safetensors")
     result = dpnet("compress", "net.safetensors", "--bits", 2, "--json")
@@ -191,7 +195,8 @@ def test_compress_and_info(dpnet: Call) -> None:
         "fc.bias": "fewer than 2 dimensions",
         "steps": "not floating point",
         "ids": "not floating point",
-        "empty": "empty",
+        "empty.weight": "empty",
+        "table": "no weight of a layer that is known",
     }
     # Eq. (1): 32 n / (2 n + 4 · 32) of a row of n weights.
     ratios = [32 * n / (2 * n + 128) for n in (27, 64, 50)]
@@ -242,7 +247,67 @@ def test_a_matrix_on_few_values_is_kept_exactly(dpnet: Call) -> None:
     weight = torch.tensor([-1.0, 0.25, 3.0])[torch.randint(3, (5, 60))]
     save_net("net.pt", w=weight, zeros=torch.zeros(3, 40))
     found = dpnet("compress", "net.pt", "--bits", 2, "--json").json
-    assert [layer["relative_error"] for layer in found["layers"]] == [0.0, 0.0]
+    kept = [(layer["k"], layer["kept"], layer["relative_error"]) for layer in found["layers"]]
+    assert kept == [(3, True, 0.0), (1, True, 0.0)]
+    assert "w.weight: kept as it is, 3 values " in dpnet("compress", "net.pt").out
+
+
+def test_zeros_of_pruned_weights_stay(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(63, 8)
+    prune.random_unstructured(layer, "weight", 252)
+    for name in ("masked.pt", "made.pt"):
+        torch.save(layer.state_dict(), name)
+        zeros = (layer.weight == 0).numpy()
+        assert zeros.sum() == 252 and dpnet("compress", name, "--bits", 2).code == 0
+        image = read_image(Path(name).with_suffix(".dpnet")).layers[0]
+        assert image.name == "weight" and image.codebook is not None
+        dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
+        assert not dense[zeros].any() and dense[~zeros].any()
+        if name == "masked.pt":
+            prune.remove(layer, "weight")
+
+
+def test_weights_in_parts(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(60, 5))
+    layer.parametrizations.weight.original0.data *= torch.linspace(1, 9, 5)[:, None]
+    torch.save(layer.state_dict(), "norm.pt")
+    found = dpnet("compress", "norm.pt", "--bits", 3, "--json").json
+    (entry,) = found["layers"]
+    assert (entry["name"], entry["note"]) == ("weight", "multiplied out (weight norm)")
+    image = read_image(Path("norm.dpnet")).layers[0]
+    assert image.codebook is not None
+    dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
+    lengths = np.linalg.norm(layer.weight.detach().numpy(), axis=1)
+    np.testing.assert_allclose(np.linalg.norm(dense, axis=1), lengths, rtol=0.03)
+    assert lengths[4] > 5 * lengths[0]
+    torch.save({"a.weight": torch.randn(4, 60), "weight_v": torch.randn(4, 60)}, "part.pt")
+    reason = (
+        "weight is not defined by weight_v alone: make it one tensor, with "
+        "torch.nn.utils.remove_spectral_norm(layer, 'weight'); or leave it out with --exclude"
+    )
+    refused(dpnet("compress", "part.pt", "--bits", 2), 2, reason)
+    found = dpnet("compress", "part.pt", "--bits", 2, "--exclude", "^weight", "--json").json
+    assert [entry["name"] for entry in found["layers"]] == ["a.weight"]
+    assert found["left_out"] == {"weight": "excluded"}
+
+
+def test_rows_of_transposed_and_unknown_tensors(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    torch.save({"up.weight": torch.randn(20, 30, 3, 3), "table": torch.randn(30, 40)}, "net.pt")
+    found = dpnet("compress", "net.pt", "--bits", 2, "--json").json
+    assert [entry["shape"] for entry in found["layers"]] == [[20, 30, 3, 3]]
+    options = ("--transposed", "^up", "--matrix", "table")
+    found = dpnet("compress", "net.pt", "--bits", 2, *options, "--json").json
+    assert [entry["shape"] for entry in found["layers"]] == [[30, 20, 3, 3], [30, 40]]
+    net = torch.nn.Sequential(torch.nn.ConvTranspose2d(20, 20, 5, bias=False))
+    plan = compress_(net, CompressConfig(k=8))
+    torch.save(net.state_dict(), "net.pt")
+    found = dpnet("compress", "net.pt", "--json").json["layers"]
+    assert [(entry["k"], entry["relative_error"]) for entry in found] == [(8, 0.0)]
+    layer = read_image(Path("net.dpnet")).layers[0]
+    np.testing.assert_array_equal(layer.codebook, plan.quantized["0.weight"].codebook.astype("f"))
 
 
 def test_weights_that_are_not_finite(dpnet: Call) -> None:
@@ -250,8 +315,8 @@ def test_weights_that_are_not_finite(dpnet: Call) -> None:
     weight[2, 1, 7] = float("nan")
     save_net("net.pt", good=torch.randn(3, 40), bad=weight)
     message = (
-        "tensor bad holds nan at [2, 1, 7], which is no finite fp32 number; repair the network, or "
-        "leave the tensor out with --include"
+        "tensor bad.weight holds nan at [2, 1, 7], which is no finite fp32 number; repair the "
+        "network, or leave the tensor out with --include"
     )
     refused(dpnet("compress", "net.pt", "--bits", 2), 2, message)
     assert not list(Path().glob("*.dpnet"))
@@ -259,7 +324,9 @@ def test_weights_that_are_not_finite(dpnet: Call) -> None:
     save_net("big.pt", big=torch.full((2, 40), 1e300, dtype=torch.float64))
     result = dpnet("compress", "big.pt", "--bits", 1)
     assert result.code == 2
-    assert result.err.startswith("dpnet: tensor big holds 1e+300 at [0, 0], which is no finite ")
+    assert result.err.startswith(
+        "dpnet: tensor big.weight holds 1e+300 at [0, 0], which is no finite "
+    )
 
 
 def test_files_of_weights_that_are_none(dpnet: Call) -> None:
@@ -284,8 +351,8 @@ def test_files_of_weights_that_are_none(dpnet: Call) -> None:
     refused(
         dpnet("compress", "biases.pt"),
         2,
-        "biases.pt has nothing to compress to 16 values per row: b (fewer than 2 dimensions) is "
-        "left out; choose other tensors with --include, a smaller --k, or --all",
+        "biases.pt has nothing to compress to 16 values per row: b.weight (fewer than 2 "
+        "dimensions) is left out; choose other tensors with --include, a smaller --k, or --all",
     )
     for name in ("text.pt", "text.safetensors"):
         refused(

@@ -6,7 +6,6 @@ import io
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cli_kit import (
     refused,
     start,
 )
+from waiting_kit import PATIENCE_S, wait_until, without_progress
 
 from dpnet.host.report import Progress
 from dpnet.host.session import connect, parameters
@@ -109,13 +109,11 @@ def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path)
         assert 80 < whole[name] <= 100
     process = start(*TRAIN, "--out", "cut.dpnet")
     checkpoint = Path("cut.dpnet.training")
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(checkpoint.exists, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (130, "")
-    assert err == (
+    assert without_progress(err) == (
         "dpnet: interrupted; the finished epochs are in cut.dpnet.training; run the same command "
         "again to go on\n"
     )
@@ -150,9 +148,9 @@ def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[...,
         on_stop=lambda: processes[0].send_signal(signal.SIGINT),
     )
     processes.append(start(*command, board.url))
-    out, err = processes[0].communicate(timeout=60)
+    out, err = processes[0].communicate(timeout=PATIENCE_S)
     assert (processes[0].returncode, out) == (130, "")
-    assert err == (
+    assert without_progress(err) == (
         "dpnet: interrupted; run the same command again: a board that stays on goes on with the "
         "load where it stopped\n"
     )
@@ -168,11 +166,11 @@ def test_output_that_nobody_takes(dpnet: Call) -> None:
     process = start("info", "m.dpnet")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == 141 and process.stderr.read() == ""
+    assert process.wait(PATIENCE_S) == 141 and process.stderr.read() == ""
     process.stderr.close()
     with open("/dev/full", "w") as full:
         process = start("info", "m.dpnet", stdout=full)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert err == (
         "dpnet: the output cannot be read or written: No space left on device; check the name, the "

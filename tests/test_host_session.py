@@ -9,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dpnet.gateware.registers import identity
 from dpnet.host.driver import Driver
 from dpnet.host.errors import EngineError
 from dpnet.host.link import Link
 from dpnet.host.session import (
     BaselineSession,
     CapacityError,
+    Parameters,
     Session,
     connect,
     parameters,
@@ -22,6 +24,7 @@ from dpnet.host.session import (
     segments,
 )
 from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.baseline import BaselineParameters
 from dpnet.model.engine.layout import Region
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.golden.network import fp32_layer, integer_network
@@ -405,27 +408,27 @@ def test_segments_hold_every_layer_in_its_place() -> None:
 # The other engine
 
 
-def model_of(*identity: int) -> Driver:
-    return Driver(Link(ModelTransport(EngineModel(identity=identity))))
+def model_of(params: Parameters) -> Driver:
+    registers = identity(params, clock_hz=100_000_000)
+    return Driver(Link(ModelTransport(EngineModel(identity=registers))))
 
 
-BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 64, 128, 100, 1, 0, 1, 1, 1, 0)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
+BASELINE = BaselineParameters(weights=4096, rows=64, columns=100, layers=1)
 
 
 def test_engines_are_told_apart() -> None:
     with pytest.raises(CapacityError) as caught:
-        Session(model_of(*BASELINE), matrices((2, 3)))
+        Session(model_of(BASELINE), matrices((2, 3)))
     assert str(caught.value) == (
         "the engine is the fp32 baseline, which runs no images; connect to an array"
     )
     with pytest.raises(CapacityError) as caught:
-        BaselineSession(model_of(*ARRAY), np.ones((2, 3), np.float32))
+        BaselineSession(model_of(ENGINE), np.ones((2, 3), np.float32))
     assert str(caught.value) == "the engine is an array, not the fp32 baseline; swap the ports"
 
 
 def test_matrices_that_the_baseline_refuses() -> None:
-    driver = model_of(*BASELINE)
+    driver = model_of(BASELINE)
     for shape in ((65, 2), (2, 101), (64, 65)):
         with pytest.raises(CapacityError) as caught:
             BaselineSession(driver, np.ones(shape, np.float32))

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
+from waiting_kit import PATIENCE_S
 
 from dpnet.model.coding import checks as coding_checks
 from dpnet.model.coding.entropy import quantize_entropy
@@ -193,7 +194,10 @@ def test_streams_of_this_format_stay_readable(coder: Any) -> None:
 
 def test_the_library_is_loaded_on_use_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lazy = "import sys, dpnet.model.coding.files as c; sys.exit('constriction' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", lazy], check=False, timeout=60).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", lazy], check=False, timeout=PATIENCE_S).returncode
+        == 0
+    )
     monkeypatch.setitem(sys.modules, "constriction", None)
     layer = random_layer(np.random.default_rng(SEED), 2, 9, 4)
     message = r"^entropy coding needs constriction: pip install 'dpnet\[coding\]'$"

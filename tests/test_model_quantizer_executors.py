@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 
 from dpnet.model.quantizer.exact import PART, quantize
 from dpnet.model.quantizer.quantized import NonFiniteError, Quantized
-from dpnet.model.quantizer.rows import Lattice
+from dpnet.model.quantizer.task import Lattice
 
 SEED = int(os.environ.get("SEED", "11"))
 ROWS, N = 288, 512  # two parts of PART values

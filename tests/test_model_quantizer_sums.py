@@ -8,24 +8,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.judges.certify import cost_of, monge_breaks
+from dpnet.model.quantizer.judges.least import cost_of
+from dpnet.model.quantizer.judges.monge import monge_breaks
+from dpnet.model.quantizer.kernels.grids.long import solve_long
+from dpnet.model.quantizer.kernels.grids.places import heavy_places, moved_cost, window_grid
+from dpnet.model.quantizer.kernels.grids.prefix import BLOCK, gather, long_row, sums
+from dpnet.model.quantizer.kernels.grids.program import grid_program, narrow, shrink
 from dpnet.model.quantizer.kernels.lanes import (
     compensated_sums,
     distances,
     sixteen_indices,
     squared_distances,
 )
-from dpnet.model.quantizer.kernels.long import (
-    _heavy_places,
-    _moved,
-    _narrow,
-    _program,
-    _shrink,
-    _window_grid,
-    solve_long,
-)
-from dpnet.model.quantizer.kernels.prefix import BLOCK, gather, long_row, sums
-from dpnet.model.quantizer.kernels.program import PAD, solve_rows
+from dpnet.model.quantizer.kernels.price.rows import solve_rows
+from dpnet.model.quantizer.kernels.price.table import PAD
 from dpnet.model.quantizer.quantized import NonFiniteError
 
 SEED = 5
@@ -212,11 +208,11 @@ def test_points_of_much_weight_are_places_of_the_grids() -> None:
     heavy = np.ones(50_000)
     heavy[[7, 30_000]] = 49_998 / 1024
     row = long_row(np.arange(50_000.0), heavy, 50_000, 1.0)
-    marks = _heavy_places(row)
+    marks = heavy_places(row)
     assert marks.tolist() == [7, 30_000]
     begin = np.zeros(4, np.int64)
     first, last = np.array([0, 5, 50_000]), np.array([0, 40_000, 50_000])
-    grid = _window_grid(row, first, last, 100, 0.5, 0, marks, begin)
+    grid = window_grid(row, first, last, 100, 0.5, 0, marks, begin)
     assert {5, 7, 8, 30_000, 30_001, 50_000} <= set(grid.tolist())
     assert (np.diff(grid) > 0).all() and begin[1:].tolist() == [0, len(grid) - 1, len(grid)]
 
@@ -246,17 +242,17 @@ def test_windows_narrow_around_the_best_breaks(kind: str, skip: int) -> None:
         begin, path, low, high = np.zeros((4, k + 2), np.int64)
         most, power = int(random.integers(2, 12)), float(random.choice([0.0, 0.5]))
         before = int((last - first).sum())
-        places = _window_grid(row, first, last, most, power, skip, np.empty(0, np.int64), begin)
+        places = window_grid(row, first, last, most, power, skip, np.empty(0, np.int64), begin)
         at = gather(row, places, PAD)
-        moved = 0.0 if skip else _moved(row, at, places, begin, first, last)
+        moved = 0.0 if skip else moved_cost(row, at, places, begin, first, last)
         join = bool(skip) or moved > 0.0
         cost, gain = np.empty((2, at.shape[1]))
-        lowest = _program(at, places, begin, skip, join, path, cost, gain)
+        lowest = grid_program(at, places, begin, skip, join, path, cost, gain)
         slack = 1e-12 * float((points**2).sum())
         assert lowest - moved <= least + slack
         doubt = max(least - lowest, 0.0) + moved + slack
-        _shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
-        _narrow(places, begin, low, high, first, last)
+        shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
+        narrow(places, begin, low, high, first, last)
         assert (first <= best).all() and (best <= last).all(), (points, k, best, first, last)
         narrower += int((last - first).sum()) < before
     assert narrower > 100

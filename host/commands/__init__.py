@@ -36,7 +36,7 @@ COMMANDS = {
 EXIT_CODES = {
     FINE: "fine",
     DIFFERENT: "the engine's results differ from the golden model's; doctor: something is missing",
-    WRONG: "wrong usage, or a bad input file",
+    WRONG: "wrong usage, a bad input file, or a package that is missing",
     FAILED: "the port, the link or the engine failed",
     BUG: "a bug of dpnet",
     INTERRUPTED: "interrupted",

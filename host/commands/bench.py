@@ -98,8 +98,8 @@ def _text(rows: list[BenchRow], ports: list[str]) -> str:
             bench_table(rows),
             "",
             phase_table(rows, ports),
-            "chip ms: the engine's own count, at 100 MHz.  paper ms: its Table VI, the product "
-            "alone (behavioral simulation).",
+            "chip ms: the engine's own count, at its own clock.  paper ms: its Table VI, the "
+            "product alone (behavioral simulation, 100 MHz).",
         ]
     )
 

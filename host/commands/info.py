@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
+from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, Register, State
 from dpnet.host.commands import FILE, FINE, InputError, command, engine
 from dpnet.host.report import emit, on_a_line, table
 from dpnet.model.compression.ratios import ratio_eq1
@@ -86,6 +86,12 @@ def _layers(image: Image) -> str:
     return table(("layer", "shape", "K", "results"), rows)
 
 
+def _shown(register: Register, value: int) -> str:
+    """A register's value, field by field where it has fields."""
+    fields = (f"{field.name} {field.of(value)}" for field in register.fields)
+    return ", ".join(fields) or str(value)
+
+
 def _port(url: str) -> tuple[dict[str, object], str]:
     with engine(url) as driver:
         identity = driver.identify()
@@ -101,11 +107,14 @@ def _port(url: str) -> tuple[dict[str, object], str]:
         "state": state,
         "busy": bool(status.field("busy").of(values["STATUS"])),
         "errors": errors,
+        "aborted": bool(status.field("aborted").of(values["STATUS"])),
         "last_run_cycles": cycles if values["RUN"] else None,
-        "registers": {name: value for name, value in values.items() if name != "START"},
+        "registers": {
+            name: value for name, value in values.items() if BY_NAME[name].access != "command"
+        },
     }
     rows = [
-        (name.lower(), values[name], BY_NAME[name].doc)
+        (name.lower(), _shown(BY_NAME[name], values[name]), BY_NAME[name].doc)
         for name in ("PROTOCOL", "GATEWARE", *IDENTITY)
     ]
     counters = ", ".join(f"{name.lower()} {values[name]}" for name in COUNTERS)
@@ -123,7 +132,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
             else ""
         ),
         f"last run: number {values['RUN']}, {cycles:,} cycles, "
-        f"errors: {', '.join(errors) or 'none'}"
+        f"errors: {', '.join(errors) or 'none'}{', told to end' if document['aborted'] else ''}"
         if values["RUN"]
         else "no run yet",
         f"since reset: {counters}",

@@ -31,7 +31,7 @@ from dpnet.host.session import Session
 from dpnet.model.files import replacing
 from dpnet.model.golden.network import fp32_layer, integer_network
 from dpnet.model.image import Image, ImageLayer, read_image
-from dpnet.model.networks.digits import TEST_PICTURES, digits
+from dpnet.model.networks.handwritten import TEST_PICTURES, handwritten
 
 EXAMPLE = (
     "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
@@ -153,6 +153,8 @@ def run(
         "at_limits": float(np.mean(outcome.ends)) if outcome.ends else 0.0,
         "outputs": [one.tolist() for one in outcome.outputs],
         "out": None if out is None else str(out),
+        "clock_hz": loaded.clock_hz,
+        "ms_per_input": 1000 * outcome.cycles[0] / loaded.clock_hz,
     }
     if out is not None:
         with replacing(out) as written:
@@ -188,14 +190,14 @@ def _inputs(
     if image.is_fp32:
         source = np.random.default_rng(seed)
         return source.standard_normal((1, layer.columns), np.float32), None
-    data = digits()
-    pictures = data.test_x.numpy()[:count]
+    data = handwritten()
+    pictures = data.test_x[:count]
     if layer.columns != pictures.shape[1]:
         raise InputError(
             f"the network takes {layer.columns} values, a picture of the digits has "
             f"{pictures.shape[1]}; give your own with --input FILE.npy"
         )
-    return pictures, data.test_y.numpy()[:count]
+    return pictures, data.test_y[:count]
 
 
 def _load(driver: Driver, image: Image) -> Session:
@@ -277,7 +279,7 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(f"largest outputs: {shown}")
     lines.append(
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
-        f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
+        f"{d['ms_per_input']:.4f} ms at {d['clock_hz'] / 1e6:g} MHz"
     )
     if d["saturated_inputs"] or d["at_limits"]:
         lines.append(

@@ -19,7 +19,7 @@ from dpnet.host.commands import (
 )
 from dpnet.host.report import Progress, emit
 from dpnet.model.compression.ratios import fp32_bytes
-from dpnet.model.networks.digits import TEST_PICTURES, DigitsMlp
+from dpnet.model.networks.digits import DigitsMlp
 from dpnet.model.networks.digits_training import (
     DIGITS_SETTINGS,
     DigitsResult,
@@ -27,6 +27,7 @@ from dpnet.model.networks.digits_training import (
     remove_checkpoints,
     train_digits,
 )
+from dpnet.model.networks.handwritten import TEST_PICTURES
 from dpnet.model.training.recipe import CheckpointError, DivergedError, TrainSettings
 from dpnet.model.training.regularizer import Reading
 

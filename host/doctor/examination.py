@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpnet.host.doctor import packages, ports, programs
-from dpnet.host.doctor.findings import MISSING, NOTE, Environment, Finding
+from dpnet.host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
 
 CHECKS = (
     packages.python,
@@ -35,7 +35,8 @@ def _engine(environment: Environment, port: str) -> list[Finding]:
     try:
         check = importlib.import_module("dpnet.host.doctor.engine").engine
     except ImportError as error:
-        return [Finding("engine", MISSING, f"{error.name} cannot be imported", "run make setup")]
+        found = f"{error.name} cannot be imported"
+        return [Finding("engine", MISSING, found, environment.install())]
     return list(check(environment, port))
 
 
@@ -63,6 +64,13 @@ def text(findings: Sequence[Finding]) -> str:
         "",
         f"not ready: {', '.join(lacking)}"
         if lacking
-        else (f"ready: the simulator flow has all that it needs; {notes} notes"),
+        else f"ready: {_ready(findings)}; {notes} notes",
     ]
     return "\n".join(lines)
+
+
+def _ready(findings: Sequence[Finding]) -> str:
+    flow = {"Verilog", "simulator", *(f"packages ({extra})" for extra in packages.FLOW)}
+    if any(finding.name in flow and finding.status != OK for finding in findings):
+        return "all that is always needed is there, of the simulator flow see the notes"
+    return "the simulator flow has all that it needs"

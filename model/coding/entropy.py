@@ -30,6 +30,7 @@ from dpnet.model.quantizer.quantized import (
     check_values,
     is_tensor,
     like_tensor,
+    plain_tensor,
     rows_of,
     values_of,
 )
@@ -122,7 +123,7 @@ def quantize_entropy(
     if weights is None:
         found = _solve(rows, np.sort(rows, axis=1), np.empty((len(rows), 0)), k, price, int(bins))
     else:
-        importance = rows_of(_check_weights(_plain(weights), array), axes)
+        importance = rows_of(_check_weights(_plain(weights, "weights"), array), axes)
         found = _solve(rows, *_sort_weighted(rows, importance, int(bins)), k, price, int(bins))
     batch = tuple(array.shape[a] for a in range(-array.ndim, 0) if a not in axes)
     shaped = replace(
@@ -185,7 +186,7 @@ def _first_guess(values: Any, rate: float) -> float:
         variance = float(check_values(_plain(values)).var())
     if not 0 < variance < math.inf:
         raise ValueError(f"values must have a variance that float64 holds, not {variance!r}")
-    return max(2 * math.log(2) * variance * 4.0**-rate, 1e-300)
+    return float(max(2 * math.log(2) * variance * 4.0**-rate, 1e-300))
 
 
 def _search(
@@ -267,9 +268,9 @@ def _check_mu(mu: float) -> float:
     return float(mu)
 
 
-def _plain(values: Any) -> Any:
+def _plain(values: Any, what: str = "values") -> Any:
     """What NumPy takes: a tensor without its history, on the host."""
-    return values.detach().cpu() if is_tensor(values) else values
+    return plain_tensor(values, what) if is_tensor(values) else values
 
 
 def _check_weights(weights: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:

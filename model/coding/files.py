@@ -277,7 +277,8 @@ def _restore_codebook(
         f"tensor {n}.codebook: {len(flat)} entries are not what its rows use",
     )
     columns = np.minimum(np.arange(k), used[:, None] - 1)
-    return flat[columns + (np.cumsum(used) - used)[:, None]]
+    found: NDArray[np.float64] = flat[columns + (np.cumsum(used) - used)[:, None]]
+    return found
 
 
 def _crc(array: NDArray[Any]) -> int:

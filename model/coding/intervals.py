@@ -1,8 +1,5 @@
 """The compiled half of entropy-constrained quantization: a program over intervals of a sorted row.
 
-All compiled functions are in this one file: numba's cache notices a change of the file that it
-compiled, but not of functions that it took from other files.
-
 A row becomes *points*, distinct values or bins of neighboring values, each with its count, weight,
 mean and inner error. A cluster's error grows point by point by Welford's update, with its mean kept
 relative to its first point: only positive terms are added, so offset and outliers cost no digits.
@@ -14,8 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from dpnet.model.quantizer.compiled import compiled, unchecked
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -25,7 +23,7 @@ POLISHES = 100  # descents on all values after the program on bins; each lowers 
 MU_LIMIT = 1e200  # above any scaled error, and its product with the bits is still finite
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def solve_entropy(
     values: Floats,
     ordered: Floats,
@@ -63,7 +61,7 @@ def solve_entropy(
         _assign(values[row], ordered[row], bounds, indices[row])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _exponent(values: Floats) -> int:
     """Of the power of two just above the largest magnitude."""
     largest = 0.0
@@ -72,7 +70,7 @@ def _exponent(values: Floats) -> int:
     return math.frexp(largest)[1]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scale(values: Floats, exponent: int) -> Floats:
     """values · 2^exponent: no square over- or underflows afterwards, and no bit is lost."""
     scaled = np.empty_like(values)
@@ -81,7 +79,7 @@ def _scale(values: Floats, exponent: int) -> Floats:
     return scaled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _assign(
     values: Floats, ordered: Floats, bounds: Integers, indices: NDArray[np.unsignedinteger]
 ) -> None:
@@ -97,7 +95,7 @@ def _assign(
         indices[j] = low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _points(ordered: Floats, bins: int) -> tuple[Integers, float]:
     """Where each point starts, with the row's length at the end; the excess that bins may cause.
 
@@ -127,7 +125,7 @@ def _points(ordered: Floats, bins: int) -> tuple[Integers, float]:
     return starts[: used + 1], 0.5 * reach * worst * (1.0 + 1e-12)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(starts: Integers, n: int) -> int:
     """How many points `starts` holds."""
     point = 0
@@ -136,7 +134,7 @@ def _count(starts: Integers, n: int) -> int:
     return point
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather(ordered: Floats, limit: float, starts: Integers) -> bool:
     """Whether points of width · count up to `limit` fit into `starts`; greedily, so the fewest."""
     n, a = len(ordered), 0
@@ -157,7 +155,7 @@ def _gather(ordered: Floats, limit: float, starts: Integers) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _describe(
     ordered: Floats, importance: Floats, starts: Integers
 ) -> tuple[Floats, Floats, Floats]:
@@ -170,7 +168,7 @@ def _describe(
     return means, mass, inner
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cluster(ordered: Floats, importance: Floats, a: int, b: int) -> tuple[float, float, float]:
     """(mean, weight, squared error about this mean) of sorted values a..b-1, in two passes.
 
@@ -196,7 +194,7 @@ def _cluster(ordered: Floats, importance: Floats, a: int, b: int) -> tuple[float
     return mean, mass, error
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bits(count: int, total: int) -> float:
     """count · log2(total / count), to a few units in the last place even where both are near."""
     if 2 * count > total:
@@ -204,7 +202,7 @@ def _bits(count: int, total: int) -> float:
     return count * math.log2(total / count)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _best_intervals(
     ordered: Floats, importance: Floats, starts: Integers, k: int, mu: float
 ) -> Integers:
@@ -226,7 +224,7 @@ def _best_intervals(
     return starts[ends[clusters:]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _table(
     means: Floats, mass: Floats, inner: Floats, starts: Integers, price: Floats, k: int
 ) -> Floats:
@@ -246,7 +244,7 @@ def _table(
     return table
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@unchecked
 def _grow(
     means: Floats,
     weight: Floats,
@@ -266,7 +264,7 @@ def _grow(
         weight[i] = together
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_bits(error: Floats, starts: Integers, falling: Floats, offset: int, cost: Floats) -> None:
     """cost[i] = error[i] + price of the values from starts[i] on; `falling`: from many down."""
     if starts[len(error)] == len(error):  # single values: read in order, five times as fast
@@ -277,7 +275,7 @@ def _add_bits(error: Floats, starts: Integers, falling: Floats, offset: int, cos
             cost[i] = error[i] + falling[offset + starts[i]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _least(table: Floats, cost: Floats, count: int, best: Floats) -> None:
     """best[c] = min over i below count of table[i, c] + cost[i]; four rows at once."""
     for c in range(len(best)):
@@ -298,7 +296,7 @@ def _least(table: Floats, cost: Floats, count: int, best: Floats) -> None:
             best[c] = a if a < best[c] else best[c]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _last_break(
     means: Floats,
     mass: Floats,
@@ -326,7 +324,7 @@ def _last_break(
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _evaluate(ordered: Floats, importance: Floats, bounds: Integers) -> tuple[Floats, float, float]:
     """(centroids, error, bits) of a partition, from nothing but its bounds."""
     centroids, cost, bits = np.empty(len(bounds) - 1), 0.0, 0.0
@@ -338,7 +336,7 @@ def _evaluate(ordered: Floats, importance: Floats, bounds: Integers) -> tuple[Fl
     return centroids, cost, bits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _polish(ordered: Floats, bounds: Integers, mu: float, excess: float) -> tuple[Integers, float]:
     """Better bounds on all values from those on bins, and the excess that is still possible.
 
@@ -359,7 +357,7 @@ def _polish(ordered: Floats, bounds: Integers, mu: float, excess: float) -> tupl
     return bounds, max(excess - (first - best), 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _reassign(ordered: Floats, bounds: Integers, centroids: Floats, mu: float) -> Integers:
     """Bounds at the thresholds between neighbors; clusters that this empties are gone."""
     moved = np.empty_like(bounds)

@@ -134,14 +134,16 @@ def _encode_ans(constriction: Any, pairs: Pairs) -> NDArray[np.uint32]:
     coder = constriction.stream.stack.AnsCoder()
     for symbols, weights in reversed(pairs):  # a stack: what is coded last is read first
         coder.encode_reverse(symbols, _categorical(constriction, weights))
-    return coder.get_compressed()
+    found: NDArray[np.unsignedinteger] = coder.get_compressed()
+    return found
 
 
 def _encode_range(constriction: Any, pairs: Pairs) -> NDArray[np.uint32]:
     coder = constriction.stream.queue.RangeEncoder()
     for symbols, weights in pairs:
         coder.encode(symbols, _categorical(constriction, weights))
-    return coder.get_compressed()
+    found: NDArray[np.unsignedinteger] = coder.get_compressed()
+    return found
 
 
 def _encode_huffman(constriction: Any, pairs: Pairs) -> NDArray[np.uint32]:
@@ -150,7 +152,8 @@ def _encode_huffman(constriction: Any, pairs: Pairs) -> NDArray[np.uint32]:
         tree = constriction.symbol.huffman.EncoderHuffmanTree(weights.astype(np.float64))
         for symbol in symbols.tolist():
             coder.encode_symbol(symbol, tree)
-    return coder.get_compressed_and_bitrate()[0]
+    found: NDArray[np.unsignedinteger] = coder.get_compressed_and_bitrate()[0]
+    return found
 
 
 def _decode_ans(constriction: Any, stream: NDArray[np.uint32]) -> tuple[Take, Callable[[], bool]]:

@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compile.steps import Affine, Linear, Relu, Step
-from dpnet.model.compression.layers import weights_of
+from dpnet.model.compression.weights import weights_of
 
 SUPPORTED = "a network here is a chain of Linear, BatchNorm1d and ReLU, on rows of values"
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from dpnet.model.engine.devices import KINDS, LIMITS, Device
 from dpnet.model.engine.estimate import Estimate, estimate, lane
-from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.estimate_ecp5 import estimate_ecp5, lane_luts, lane_memories
+from dpnet.model.engine.parameters import EngineParameters, ceil_div
+from dpnet.model.indices import packed_bits
 
 MOST_STAGES = 16
 MOST_SEGMENTS = 32
@@ -123,7 +125,7 @@ def plan(
     room = {kind: device.sizes[kind] * limits[kind] for kind in KINDS}
     if index_blocks(layers) > room["bram36"]:
         return []
-    search = _Search(layers, activation, repeated, room, dict(widths or {}))
+    search = _Search(layers, activation, repeated, room, dict(widths or {}), device.family)
     return search.best(count)
 
 
@@ -137,17 +139,20 @@ class _Search:
         repeated: bool,
         room: Mapping[str, Fraction],
         widths: Mapping[str, int],
+        family: str = "xc7",
     ) -> None:
         self.layers, self.fp32, self.repeated = layers, activation == "fp32", repeated
         self.room = room
         self.sizes: dict[str, Any] = {
             **_WIDTHS[activation],
             **widths,
-            "index_bits": max(1, ceil_log2(max(layer.k for layer in layers))),
+            "index_bits": packed_bits(max(layer.k for layer in layers)),
             "max_columns": max(layer.columns for layer in layers),
             "layers": max(8, len(layers)),
             "packed": False,
+            "multiplier": "18x18" if family == "ecp5" else "25x18",
         }
+        self.ecp5 = family == "ecp5"
 
     def best(self, count: int) -> list[Proposal]:
         """The `count` best of those that fit."""
@@ -174,6 +179,11 @@ class _Search:
             int(self.room["lutram"]) // part.lutram,
             int(self.room["lut"] + adder * self.room["dsp"]) // (part.lut + adder),
         )
+        if self.ecp5:
+            most = min(
+                int(self.room["lutram"]) // lane_memories(small),
+                int(self.room["lut"]) // lane_luts(small),
+            )
         for stages in range(1, MOST_STAGES + 1):
             for columns in sorted(set(self._columns(stages))):
                 for segments in range(1, MOST_SEGMENTS + 1):
@@ -279,10 +289,11 @@ class _Search:
 
     def _fitted(self, engine: EngineParameters) -> Proposal | None:
         """The proposal, with as many adders in DSP slices as LUTs run short; None if too large."""
-        taken = estimate(engine)
+        taken = estimate_ecp5(engine) if self.ecp5 else estimate(engine)
         short = taken.lut - self.room["lut"]
         spare = int(self.room["dsp"]) - taken.dsp
-        if short > 0 and spare >= engine.stages:
+        # An ECP5's multipliers do not add up what a lane does.
+        if short > 0 and spare >= engine.stages and not self.ecp5:
             needed = ceil_div(int(short) + 1, engine.stages * engine.sum_bits)
             dsp = min(engine.columns, spare // engine.stages, needed)
             engine = replace(engine, dsp_columns=dsp)
@@ -304,6 +315,6 @@ class _Search:
 
 def index_blocks(layers: Sequence[Layer]) -> int:
     """The least number of block RAMs that hold the indices of `layers`, with their parity."""
-    bits = max(1, ceil_log2(max(layer.k for layer in layers)))
+    bits = packed_bits(max(layer.k for layer in layers))
     weights = sum(layer.rows * layer.columns for layer in layers)
     return ceil_div(weights * bits, 2 * 512 * 32)

@@ -33,7 +33,8 @@ class BucketProduct:
     def compute(self, entries: Integers, indices: NDArray[np.integer], x: Integers) -> Integers:
         """entries (R, K), indices (R, C), x (C,) -> y (R,), int64, exact."""
         entries = self._within("entries", entries, self.entry_bits)
-        return (entries * self.buckets(indices, x, entries.shape[1])).sum(1)
+        sums: Integers = (entries * self.buckets(indices, x, entries.shape[1])).sum(1)
+        return sums
 
     @staticmethod
     def _within(name: str, values: Integers, bits: int) -> Integers:

@@ -17,7 +17,8 @@ from dpnet.model.image.header import (
     check_name,
     require,
 )
-from dpnet.model.image.packing import Indices, Packed, pack, packed_bits
+from dpnet.model.image.packing import Indices, Packed, pack
+from dpnet.model.indices import packed_bits
 
 RANGES = {
     "entries": (-(1 << 24), (1 << 24) - 1),

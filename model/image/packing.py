@@ -9,15 +9,12 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.indices import packed_bits
+
 Bytes = NDArray[np.uint8]
 
 BLOCK = 1 << 15
 """Indices that are packed or unpacked at once; a multiple of 8, so that blocks are whole bytes."""
-
-
-def packed_bits(k: int) -> int:
-    """Bits that an index below k takes in the file, at least 1."""
-    return max(1, (k - 1).bit_length())
 
 
 def packed_bytes(count: int, k: int) -> int:

@@ -24,7 +24,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.rows import Lattice
+from dpnet.model.quantizer.task import Lattice
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,8 @@ class OptimalKMeans1D(
     norm : 2 for k-means, 1 for k-medians
     zero : one center is exactly 0
     symmetric : the centers are their own negatives
-    lattice : centers are whole multiples of a step, see `dpnet.model.quantizer.rows.Lattice`
+    lattice : centers are whole multiples of a step, see `Lattice` of
+        `dpnet.model.quantizer.task`
 
     Attributes
     ----------
@@ -119,6 +120,8 @@ class OptimalKMeans1D(
 
     def _values(self, X: ArrayLike, reset: bool = False) -> Floats:
         """The feature, (n_samples,) float64."""
+        if np.ma.is_masked(X):
+            raise ValueError("X must have no masked entries: fill them, with sample_weight 0")
         return self._feature(validate_data(self, X, reset=reset, dtype=np.float64))
 
     def _feature(self, X: Floats) -> Floats:
@@ -149,4 +152,5 @@ def _weights(sample_weight: ArrayLike, values: Floats) -> Floats:
         raise ValueError(f"sample_weight must be 0 or more, not {weights.min()}")
     if not weights.any():
         raise ValueError("sample_weight must not be zero for every sample")
-    return weights
+    found: NDArray[np.float64] = weights
+    return found

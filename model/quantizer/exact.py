@@ -19,10 +19,12 @@ from dpnet.model.quantizer.quantized import (
     check_k,
     check_values,
     is_tensor,
+    plain_tensor,
     rows_of,
     values_of,
 )
-from dpnet.model.quantizer.rows import Lattice, Task, solve_part
+from dpnet.model.quantizer.rows import solve_part
+from dpnet.model.quantizer.task import Lattice, Task
 from dpnet.model.quantizer.threads import in_threads, slices, thread_count
 
 PART = 1 << 16  # values that are worth a thread of their own
@@ -96,7 +98,7 @@ def quantize(
             executor=executor,
             k_limit=k_limit,
         )
-    array = check_values(values, finite=False)
+    array = check_values(values, finite=False, narrow=True)
     axes = check_axis(axis, array.ndim)
     task = Task(check_k(k, k_limit), norm, zero, symmetric, lattice, curve)
     rows = rows_of(array, axes)
@@ -113,16 +115,14 @@ def quantize(
 
 def _of_tensors(values: Any, k: int, norm: int, **options: Any) -> Quantized:
     """`quantize` of PyTorch's tensors; all of the result on the device of the values."""
-
-    def plain(given: Any) -> Any:
-        return given.detach().double().cpu().numpy() if is_tensor(given) else given
-
-    start = options["start"]
+    start, weights = options["start"], options["weights"]
     if start is not None and is_tensor(start.codebook):
         options["start"] = start.to_numpy()
-    options["weights"] = plain(options["weights"])
-    solved = quantize(plain(values), k, norm, **options)
-    return solved.to_tensors(values if is_tensor(values) else options["weights"])
+    if is_tensor(weights):
+        options["weights"] = plain_tensor(weights, "weights")
+    plain = plain_tensor(values, "values") if is_tensor(values) else values
+    solved = quantize(plain, k, norm, **options)
+    return solved.to_tensors(values if is_tensor(values) else weights)
 
 
 def _weights(
@@ -155,7 +155,7 @@ def _prices(start: Quantized | None, rows: int) -> NDArray[np.float64]:
 
 
 def _in_parts(
-    rows: NDArray[np.float64],
+    rows: NDArray[Any],
     weights: NDArray[np.float64] | None,
     task: Task,
     prices: NDArray[np.float64],

@@ -52,7 +52,7 @@ class Quantized:
         Sum of ``weight * |value - centroid| ** norm`` over the row, from the centroids as
         returned. Overflows to inf, or vanishes, only where that sum itself has no float64.
     k_eff : batch, int64
-        How many different centroids the row has, at most K.
+        How many different centroids the row has, at most K; a 0 of its own (`zero`) counts.
     axis : tuple of int
         The axes that share a codebook, counted from the last one (negative).
     curve : (*batch, K) float64, or None
@@ -83,7 +83,7 @@ class Quantized:
     @property
     def k(self) -> int:
         """Width of the codebooks, as asked for."""
-        return self.codebook.shape[-1]
+        return int(self.codebook.shape[-1])
 
     def to_numpy(self) -> Quantized:
         """The same with NumPy's arrays."""
@@ -108,6 +108,24 @@ def like_tensor(array: NDArray[Any], like: Any) -> Any:
 def is_tensor(values: Any) -> bool:
     """Whether it is PyTorch's; PyTorch is not imported for it."""
     return type(values).__module__.partition(".")[0] == "torch" and hasattr(values, "detach")
+
+
+def plain_tensor(values: Any, what: str) -> NDArray[Any]:
+    """The values of a tensor without its history, on the host: float16 and bfloat16 as float32,
+    others as they are or as float64; raises `ShapeError` for those that are not plain numbers."""
+    torch = importlib.import_module("torch")  # only where there are tensors
+    kind = values.dtype
+    if values.is_complex() or values.is_quantized:
+        raise ShapeError(f"{what} must be real numbers, not {kind}")
+    if values.is_nested or values.layout is not torch.strided or values.is_meta:
+        form = "nested" if values.is_nested else "meta" if values.is_meta else str(values.layout)
+        raise ShapeError(f"{what} must be a dense tensor that holds its values, not {form}")
+    short = kind in (torch.float32, torch.float16, torch.bfloat16)
+    try:
+        whole = values.detach().to(torch.float32 if short else torch.float64)
+    except (RuntimeError, NotImplementedError):
+        raise ShapeError(f"{what} must be real numbers, not {kind}") from None
+    return np.asarray(whole.cpu().resolve_neg().numpy())
 
 
 def rows_of(values: NDArray[Any], axis: tuple[int, ...]) -> NDArray[Any]:
@@ -138,10 +156,18 @@ def check_axis(axis: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 def check_values(
-    values: ArrayLike, what: str = "values", *, finite: bool = True
-) -> NDArray[np.float64]:
+    values: ArrayLike, what: str = "values", *, finite: bool = True, narrow: bool = False
+) -> NDArray[Any]:
     """Any real array as float64; raises a `QuantizeError` for others and for NaN or infinities
-    (with `finite` False these are left to who sorts the values and finds them at the ends)."""
+    (with `finite` False these are left to who sorts the values and finds them at the ends).
+
+    With `narrow` float32 stays, and float16 becomes it: fewer bytes to sort.
+    """
+    if np.ma.is_masked(values):
+        raise ShapeError(
+            f"{what} must have no masked entries: fill them, and give them weight 0 "
+            "(weights=~values.mask)"
+        )
     try:
         array = np.asarray(values)
     except ValueError:
@@ -152,7 +178,8 @@ def check_values(
         raise ShapeError(f"{what} must be an array of one axis or more, not a single number")
     if array.size == 0:
         raise EmptyError(f"{what} must hold at least one value, not shape {array.shape!r}")
-    checked = np.asarray(array, dtype=np.float64)
+    short = narrow and array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    checked = np.asarray(array, dtype=np.float32 if short else np.float64)
     if finite and not (known := np.isfinite(checked)).all():
         place = tuple(int(i) for i in np.argwhere(~known)[0])
         where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"{list(place)}"

@@ -62,7 +62,7 @@ def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
 def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
     """The two largest matrices of a file of weights that the engines hold, quantized exactly to 4
     bits per row, with Gaussian vectors; `InputError` if there is none."""
-    tensors = read_weights(path)
+    tensors = read_weights(path).tensors
     matrices = {
         name: to_rows(finite_fp32(name, tensor)).numpy()
         for name, tensor in tensors.items()

@@ -9,25 +9,32 @@ each method is recomputed here from its clusters; "excess_cost" is relative to `
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.bench", "bench"))
+
 import argparse
 import importlib
 import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dpnet.model.build_root import build_root
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.judges.certify import cost_of
+from dpnet.model.quantizer.judges.least import cost_of
 from dpnet.model.quantizer.lloyd import lloyd
 
 Floats = NDArray[np.float64]
@@ -52,16 +59,20 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Floats
     "half-pruned": lambda random, shape: random.normal(size=shape) * (random.random(shape) < 0.5),
     "fp16-ties": lambda random, shape: random.normal(size=shape).astype("f2").astype("f8"),
     "lognormal": lambda random, shape: random.lognormal(size=shape),
+    "one-far": lambda random, shape: np.where(
+        np.arange(shape[1]) == 0, 1e8, random.normal(size=shape)
+    ),
 }
 
 
 def moved(random: np.random.Generator, name: str, rows: Floats) -> Floats:
     """The rows an epoch later: each weight by some MOVED deviations, pruned ones not at all."""
     later = rows + MOVED * rows.std() * random.normal(size=rows.shape) * (rows != 0)
-    return later.astype("f2").astype("f8") if name == "fp16-ties" else later
+    found: NDArray[np.float64] = later.astype("f2").astype("f8") if name == "fp16-ties" else later
+    return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _algorithm1(x: Floats, k: int) -> Labels:
     """The paper's Algorithm 1, O(n^2 k), compiled; labels of a sorted row."""
     n = len(x)
@@ -237,6 +248,7 @@ def measure(case: str, name: str, seed: int, scale: float = 1.0) -> list[dict[st
 
 _MEMORY = """
 import resource, sys, numpy as np
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
 n = int(sys.argv[1])
 quantize(np.random.default_rng(0).normal(size=200_000), 16)  # solved by windows too
@@ -296,7 +308,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
     out = build_root() / "bench" / "quantizer.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
     missing = [name for name in LIBRARIES if _library(name) is None]
     if missing:
         print(f"without {', '.join(missing)}: pip install 'dpnet[bench]'", file=sys.stderr)
@@ -306,6 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
         "cores": os.cpu_count(),
         "rows": [],
     }
+    made_of = {} if given.quick or missing else provenance("quantizer.json")
     try:
         # First: a process that starts another hands its own peak of memory on to it.
         result["footprint"] = footprint()
@@ -313,7 +325,9 @@ def main(arguments: list[str] | None = None) -> int:
             for name in DISTRIBUTIONS:
                 print(f"{case} {name}", file=sys.stderr, flush=True)
                 result["rows"] += measure(case, name, given.seed, 0.02 if given.quick else 1.0)
-                _keep(out, result)
+                write_json(out, result, indent=1)
+        result |= made_of
+        write_json(out, result, indent=1)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured is in {out}", file=sys.stderr)
         return 130
@@ -322,13 +336,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(", ".join(f"{key} {value:.3g}" for key, value in result["footprint"].items()))
         print(f"milliseconds; {out}")
     return 0
-
-
-def _keep(path: Path, result: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

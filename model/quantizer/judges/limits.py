@@ -91,7 +91,8 @@ class _Laplace(Density):
         return np.where(t < 0, below, above)
 
     def quantile(self, p: Floats) -> Floats:
-        return -self.SCALE * np.sign(p - 0.5) * np.log1p(-2 * np.abs(p - 0.5))
+        found: NDArray[np.float64] = -self.SCALE * np.sign(p - 0.5) * np.log1p(-2 * np.abs(p - 0.5))
+        return found
 
 
 GAUSSIAN = _Gaussian("Gaussian", lambda random, shape: random.normal(size=shape), 1.0)

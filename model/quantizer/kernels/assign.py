@@ -1,11 +1,11 @@
-"""From the bounds of clusters to centroids, costs and indices; all compiled functions of this."""
+"""From the bounds of clusters to centroids, costs and indices."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.lanes import LANES, distances, sixteen_indices, squared_distances
 from dpnet.model.quantizer.kernels.points import power_of_two
 
@@ -15,18 +15,22 @@ Ints = NDArray[np.int64]
 CHUNK = 1024  # so many are added up one after the other, then these sums
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mean(ordered: Floats, weights: Floats, a: int, b: int, scale: float) -> float:
-    """The weighted mean of the scaled values a..b-1."""
-    origin = ordered[a] * scale
+    """The weighted mean of the scaled values a..b-1, of which some count."""
+    first = a
+    while len(weights) and weights[first] == 0.0:
+        first += 1
+    origin = ordered[first] * scale
     total, weight = 0.0, 0.0
     for start in range(a, b, CHUNK):
         part, heavy = 0.0, 0.0
         stop = min(start + CHUNK, b)
         if len(weights):
             for j in range(start, stop):
-                part += (ordered[j] * scale - origin) * weights[j]
-                heavy += weights[j]
+                if weights[j] > 0.0:
+                    part += (ordered[j] * scale - origin) * weights[j]
+                    heavy += weights[j]
         else:
             middle = stop - (stop - start) % LANES
             part = distances(ordered, start, middle, scale, origin)
@@ -35,10 +39,10 @@ def _mean(ordered: Floats, weights: Floats, a: int, b: int, scale: float) -> flo
             heavy = float(stop - start)
         total += part
         weight += heavy
-    return origin + total / weight
+    return float(origin + total / weight)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _error(
     ordered: Floats, weights: Floats, a: int, b: int, scale: float, center: float, norm: int
 ) -> float:
@@ -49,8 +53,9 @@ def _error(
         stop = min(start + CHUNK, b)
         if len(weights):
             for j in range(start, stop):
-                distance = abs(ordered[j] * scale - center)
-                part += (distance * distance if norm == 2 else distance) * weights[j]
+                if weights[j] > 0.0:
+                    distance = abs(ordered[j] * scale - center)
+                    part += (distance * distance if norm == 2 else distance) * weights[j]
         elif norm == 2:
             middle = stop - (stop - start) % LANES
             part = squared_distances(ordered, start, middle, scale, center)
@@ -64,11 +69,11 @@ def _error(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lower_median(ordered: Floats, weights: Floats, a: int, b: int) -> float:
     """The lower median of a..b-1, weighted."""
     if len(weights) == 0:
-        return ordered[(a + b - 1) // 2]
+        return float(ordered[(a + b - 1) // 2])
     half = 0.5 * weights[a:b].sum()
     total, j = 0.0, a
     while j < b - 1:
@@ -76,10 +81,10 @@ def _lower_median(ordered: Floats, weights: Floats, a: int, b: int) -> float:
         if total >= half:
             break
         j += 1
-    return ordered[j]
+    return float(ordered[j])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _threshold(ordered: Floats, weights: Floats, start: int, low: float, high: float) -> float:
     """The smallest value that gets the index of the cluster that begins at `start`.
 
@@ -91,7 +96,7 @@ def _threshold(ordered: Floats, weights: Floats, start: int, low: float, high: f
     return ordered[j] if j < n else np.inf
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _indices(values: Floats, thresholds: Floats, count: int, indices: NDArray[np.integer]) -> None:
     """How many of the ascending thresholds[1:count] are at most each value; infinite after these.
 
@@ -117,7 +122,38 @@ def _indices(values: Floats, thresholds: Floats, count: int, indices: NDArray[np
         indices[j] = index
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def _largest(ordered: Floats, weights: Floats, a: int, b: int) -> float:
+    """The largest magnitude that counts of the values a..b-1; -1 if none does."""
+    if len(weights):
+        while a < b and weights[a] == 0.0:
+            a += 1
+        while b > a and weights[b - 1] == 0.0:
+            b -= 1
+    return max(abs(ordered[a]), abs(ordered[b - 1])) if b > a else -1.0
+
+
+@compiled
+def _fit(
+    ordered: Floats, weights: Floats, a: int, b: int, norm: int, fixed: bool, centroid: float
+) -> tuple[float, float, float]:
+    """The centroid of the values a..b-1, their error times a scale (to the power of `norm`), and
+    this scale. Where nothing counts, or `fixed`, the centroid is that which is given."""
+    largest = _largest(ordered, weights, a, b)
+    if largest < 0.0:
+        return centroid, 0.0, 1.0
+    scale = power_of_two(max(largest, abs(centroid)) if fixed else largest)
+    if fixed:
+        center = centroid * scale
+    elif norm == 1:
+        center = _lower_median(ordered, weights, a, b) * scale
+    else:
+        center = _mean(ordered, weights, a, b, scale)
+    error = _error(ordered, weights, a, b, scale, center, norm)
+    return center * (1.0 / scale) + 0.0, error, scale
+
+
+@compiled
 def finish_rows(
     values: Floats,
     ordered: Floats,
@@ -129,34 +165,31 @@ def finish_rows(
     codebook: Floats,
     indices: NDArray[np.integer],
     cost: Floats,
+    scaled: Floats,
 ) -> None:
     """Centroids (unless `fixed`: those of `codebook`), indices and costs of some rows.
 
     values, ordered (rows, n), `weights` of the ordered ones, (rows, n) or (rows, 0). The cost is
-    computed from the centroids as they are returned, in a second pass. Rows repeat their last
-    centroid up to the width of the codebook.
+    computed from the centroids as they are returned, in a second pass; `scaled` is that of the row
+    times `power_of_two` of its largest magnitude that counts. Rows repeat their last centroid up
+    to the width of the codebook.
     """
     n, k = ordered.shape[1], codebook.shape[1]
     thresholds = np.empty(2 * max(k, 16))
     for row in range(len(ordered)):
         line, heavy, count = ordered[row], weights[row], k_eff[row]
-        scale = power_of_two(max(abs(line[0]), abs(line[n - 1])))
-        back = 1.0 / scale
-        total = 0.0
+        whole = power_of_two(_largest(line, heavy, 0, n))
+        cost[row] = scaled[row] = 0.0
         for cluster in range(count):
             a, b = bounds[row, cluster], bounds[row, cluster + 1]
-            if fixed or a == b:
-                centroid = codebook[row, cluster] * scale
-            elif norm == 1:
-                centroid = _lower_median(line, heavy, a, b) * scale
-            else:
-                centroid = _mean(line, heavy, a, b, scale)
-            total += _error(line, heavy, a, b, scale, centroid, norm)
-            codebook[row, cluster] = centroid * back
+            centroid, error, scale = _fit(line, heavy, a, b, norm, fixed, codebook[row, cluster])
+            codebook[row, cluster] = centroid
+            back, ratio = 1.0 / scale, whole / scale
+            cost[row] += error * back if norm == 1 else error * back * back
+            scaled[row] += error * ratio if norm == 1 else error * ratio * ratio
         thresholds[:] = np.inf
         for cluster in range(1, count):
             low, high = codebook[row, cluster - 1], codebook[row, cluster]
             thresholds[cluster] = _threshold(line, heavy, bounds[row, cluster], low, high)
         codebook[row, count:] = codebook[row, count - 1]
-        cost[row] = total * back if norm == 1 else total * back * back
         _indices(values[row], thresholds, count, indices[row])

@@ -1,10 +1,7 @@
-"""Eight candidates at once: LLVM's vectors for the inner loops of
-`dpnet.model.quantizer.kernels.program`.
+"""Eight candidates at once: LLVM's vectors for the inner loops of the programs.
 
 LLVM does not vectorize a search for the least and its place by itself. These
 vectors of eight become whatever the processor has.
-
-numba's cache does not notice changes of this file: change program.py too (its time counts).
 """
 
 from __future__ import annotations
@@ -15,11 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba import types as numba_types
+from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic
 
 LANES = 8
+
+types: Any = numba_types  # which have none themselves
+cgutils: Any = numba_cgutils
 
 _F64, _I64 = ir.DoubleType(), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_F64, LANES), ir.VectorType(_I64, LANES)

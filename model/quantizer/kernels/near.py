@@ -8,9 +8,9 @@ subtracted from large sums, and what all partitions have in common is left out.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.points import merge, power_of_two
 
 Floats = NDArray[np.float64]
@@ -20,7 +20,7 @@ MOST = 1 << 18  # pairs of places in two neighboring windows
 ROUNDINGS = 64.0 * 2.0**-53  # relative error of what points add
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mean_of(points: Floats, heavy: Floats, scale: float, a: int, b: int) -> tuple[float, float]:
     """The weight and the mean of the scaled points a..b-1; each counts 1 if `heavy` is empty."""
     origin = points[a] * scale
@@ -36,7 +36,7 @@ def mean_of(points: Floats, heavy: Floats, scale: float, a: int, b: int) -> tupl
     return weight, origin + total / weight
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _side(
     points: Floats, heavy: Floats, scale: float, mean: float, start: int, step: int, added: Floats
 ) -> None:
@@ -53,7 +53,7 @@ def _side(
         j += step
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decidable(k: int, first: Ints, last: Ints) -> bool:
     """Whether the windows leave a core for each cluster, and are not too wide."""
     pairs = 0
@@ -65,7 +65,7 @@ def decidable(k: int, first: Ints, last: Ints) -> bool:
     return pairs <= MOST
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(
     points: Floats,
     heavy: Floats,
@@ -77,8 +77,9 @@ def decide(
     means: Floats,
     mean_error: float,
     found: Ints,
-) -> float:
-    """The best breaks (k + 1,) within `decidable` windows; how far off their cost may be.
+) -> tuple[float, float]:
+    """The best breaks (k + 1,) within `decidable` windows; how far off their cost may be, and by
+    how much any other breaks are worse, as computed.
 
     weights, means (k,) of the cores last[c] .. first[c + 1] - 1, scaled; the means off by
     `mean_error` at most.
@@ -87,7 +88,7 @@ def decide(
     for cluster in range(1, k):
         widest = max(widest, last[cluster] - first[cluster] + 1)
     before, after = np.zeros((2, widest))
-    origin = np.zeros((k + 1, widest), np.int64)
+    origin, margin = np.zeros((k + 1, widest), np.int64), np.full((k + 1, widest), np.inf)
     largest = slipped = 0.0
     for cluster in range(1, k + 1):
         core, end = last[cluster - 1], first[cluster]
@@ -106,16 +107,20 @@ def decide(
                 mass = weight + left[0, side] + right[0, r]
                 cost = before[i] + left[2, side] + right[2, r] - moment * moment / mass
                 if cost < after[r]:
+                    margin[cluster, r] = after[r] - cost
                     after[r], origin[cluster, r] = cost, i
+                else:
+                    margin[cluster, r] = min(margin[cluster, r], cost - after[r])
         before, after = after, before
-    place = 0
+    place, least = 0, np.inf
     for cluster in range(k, 0, -1):
         found[cluster] = first[cluster] + place
+        least = min(least, margin[cluster, place])
         place = origin[cluster, place]
-    return ROUNDINGS * largest + 4.0 * mean_error * slipped
+    return ROUNDINGS * largest + 4.0 * mean_error * slipped, least
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def solve_near(
     ordered: Floats,
     weights: Floats,
@@ -128,7 +133,7 @@ def solve_near(
 ) -> None:
     """Decide those of the rows that are `todo` whose windows leave a core; these are done then.
 
-    Arguments as for `dpnet.model.quantizer.kernels.careful.solve_careful`.
+    Arguments as for `solve_careful`.
     """
     n = ordered.shape[1]
     points, heavy, ends = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
@@ -144,8 +149,9 @@ def solve_near(
             cores[cluster], means[cluster] = mean_of(
                 points, heavy, scale, last[row, cluster], first[row, cluster + 1]
             )
-        off[row] = decide(points, heavy, scale, k, first[row], last[row], cores, means, 0.0, found)
-        off[row] /= scale**2
+        off[row], _ = decide(
+            points, heavy, scale, k, first[row], last[row], cores, means, 0.0, found
+        )
         for cluster in range(1, k):
             bounds[row, cluster] = ends[found[cluster]]
         bounds[row, 0], bounds[row, k] = 0, n

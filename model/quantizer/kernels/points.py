@@ -1,22 +1,33 @@
-"""A sorted row as the program takes it: distinct values of positive weight, well scaled.
-
-numba's cache does not notice changes of this file where its functions were taken from here:
-change program.py, long.py, near.py, careful.py and assign.py too.
-"""
+"""A sorted row as the program takes it: distinct values of positive weight, well scaled."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from dpnet.model.quantizer.compiled import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Kinds of error: about a median, about a mean, about the nearest whole number within limits.
+ABSOLUTE, SQUARED, LATTICE = 1, 2, 3
 
-@njit(cache=True, nogil=True)
+
+FARTHEST = 2.0**200  # steps of a lattice: beyond, a square would overflow; the entry is the same
+
+
+@compiled
+def to_steps(points: Floats, step: float) -> None:
+    """Points in steps of a lattice."""
+    unit = 1.0 / step
+    for j in range(len(points)):
+        points[j] = min(max(points[j] * unit, -FARTHEST), FARTHEST)
+
+
+@compiled
 def is_plain(ordered: Floats, weights: Floats) -> bool:
     """Whether all values are different and count 1: then `merge` would change nothing."""
     same = 0
@@ -25,7 +36,7 @@ def is_plain(ordered: Floats, weights: Floats) -> bool:
     return len(weights) == 0 and same == 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def merge(ordered: Floats, weights: Floats, points: Floats, heavy: Floats, ends: Ints) -> int:
     """Distinct values of positive weight, their weights, and how many sorted values they end.
 
@@ -44,7 +55,7 @@ def merge(ordered: Floats, weights: Floats, points: Floats, heavy: Floats, ends:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def power_of_two(largest: float) -> float:
     """The inverse of a power of two near `largest`: no square over- or underflows by it."""
     exponent = math.frexp(largest)[1]

@@ -330,7 +330,8 @@ async def streaming(dut: Any, kind: str) -> None:
         await write(place, STALE, flags=STREAM, epoch=3)
     await host.send(Operation.BEGIN, OK, epoch=3)
     for place in places:
-        await write(place, OK, flags=STREAM, epoch=3)
+        await write(place, OK, epoch=3)
+        await write(place, STALE, flags=STREAM, epoch=3)
     await host.load(4, image)
     for run in range(1, 8):
         for busy in (False, True):

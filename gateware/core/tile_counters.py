@@ -1,0 +1,150 @@
+"""What a run counts: products' distance, tiles whose results are owed, tiles that are streamed."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dpnet.gateware.array import PRODUCTS
+from dpnet.model.engine.parameters import LEAST_INTERVAL
+
+
+class Pace(wiring.Component):
+    """Products `LEAST_INTERVAL` cycles apart.
+
+    Members:
+
+    * `launch`, `In(1)`: a product is launched.
+    * `launched`, `Out(1)`: the same a cycle later.
+    * `product`, `Out(range(PRODUCTS))`: the number of the last one launched.
+    * `wait`, `Out(1)`: the next one may not come yet.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {"launch": In(1), "launched": Out(1), "product": Out(range(PRODUCTS)), "wait": Out(1)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        pace = Signal(range(LEAST_INTERVAL))
+        m.d.sync += [
+            pace.eq(Mux(pace == 0, 0, pace - 1)),
+            self.wait.eq(pace[1:] != 0),
+            self.launched.eq(self.launch),
+        ]
+        with m.If(self.launch):
+            m.d.sync += [
+                self.product.eq(self.product + 1),
+                pace.eq(LEAST_INTERVAL - 1),
+                self.wait.eq(1),
+            ]
+        return m
+
+
+class OpenTiles(wiring.Component):
+    """Tiles that were begun, each with `stages` · `bank_columns` results to come.
+
+    A tile counts from the second cycle after its `begin` on.
+
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `begin`, `In(1)`: a tile begins.
+    * `done`, `In(1)`: a result is written.
+    * `streams`, `In(1)`: tiles are streamed.
+    * `clear`, `In(1)`: sets `streamed` to 0.
+    * `forget`, `In(1)`: no result of what was begun will come.
+    * `finished`, `Out(1)`: the last result of every tile that was begun is there, or comes now.
+    * `streamed`, `Out(16)`: streamed tiles whose results are there.
+    """
+
+    def __init__(self, *, engine):
+        self.engine = engine
+        super().__init__(
+            {
+                "begin": In(1),
+                "done": In(1),
+                "streams": In(1),
+                "clear": In(1),
+                "forget": In(1),
+                "finished": Out(1),
+                "streamed": Out(16),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        last = self.engine.stages * self.engine.bank_columns - 1
+        results = Signal(range(last + 1))
+        whole = Signal()
+        open_tiles = Signal(8)
+        one = Signal()
+        none = Signal()
+        m.d.comb += whole.eq(self.done & (results == last))
+        with m.If(self.done):
+            m.d.sync += results.eq(Mux(whole, 0, results + 1))
+        m.d.sync += [
+            open_tiles.eq(open_tiles + self.begin - whole),
+            one.eq(open_tiles == 1),
+            none.eq(open_tiles == 0),
+        ]
+        with m.If(self.forget):
+            m.d.sync += [results.eq(0), open_tiles.eq(0)]
+        with m.If(self.clear):
+            m.d.sync += self.streamed.eq(0)
+        with m.Elif(whole & self.streams):
+            m.d.sync += self.streamed.eq(self.streamed + 1)
+        m.d.comb += self.finished.eq(one & whole | none)
+        return m
+
+
+class Releases(wiring.Component):
+    """Streamed tiles that were begun, beside those that the link has released.
+
+    Members:
+
+    * `streams`, `In(1)`: the layer is streamed.
+    * `tiles`, `In(16)`: tiles of the layer, with `load`.
+    * `load`, `In(1)`: a layer begins.
+    * `clear`, `In(1)`: a run begins.
+    * `released`, `In(16)`: tiles of the run that are in the stores.
+    * `begin`, `In(1)`: a tile begins.
+    * `stall`, `In(1)`: nothing but a release is missing.
+    * `free`, `Out(1)`: a tile may begin, also where nothing streams; of the cycle before.
+    * `left`, `Out(16)`: tiles of the layer that have not begun.
+    * `stalled`, `Out(32)`: cycles with `stall` in this run.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "streams": In(1),
+                "tiles": In(16),
+                "load": In(1),
+                "clear": In(1),
+                "released": In(16),
+                "begin": In(1),
+                "stall": In(1),
+                "free": Out(1),
+                "left": Out(16),
+                "stalled": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        started = Signal(16)
+        stalling = Signal()
+        m.d.sync += [
+            self.free.eq(~self.streams | (self.released != started)),
+            stalling.eq(self.stall),
+            self.stalled.eq(self.stalled + stalling),
+        ]
+        with m.If(self.load):
+            m.d.sync += self.left.eq(self.tiles)
+        with m.Elif(self.begin & self.streams):
+            m.d.sync += [started.eq(started + 1), self.left.eq(self.left - 1)]
+        with m.If(self.clear):
+            m.d.sync += [started.eq(0), self.stalled.eq(0)]
+        return m

@@ -1,0 +1,1 @@
+"""Long rows by windows for their breaks, on grids from coarse to fine."""

@@ -1,0 +1,1 @@
+"""Rows by a price per cluster: the best partition is a shortest path."""

@@ -1,0 +1,1 @@
+"""What float64 leaves undecided, and the errors that are no squares about a mean."""
