@@ -38,7 +38,7 @@ _NARROWEST_CELL = 16
 
 def on_a_line(text: object) -> str:
     """A name, or a note of a file, as a part of a line."""
-    return visible(str(text)).replace("\n", "\\n")
+    return visible(str(text).replace("\n", "\\n"))
 
 
 def emit(document: Mapping[str, Any], text: str, as_json: bool) -> None:

@@ -72,7 +72,7 @@ def test_from_a_file_to_the_engines_outputs(dpnet: Call) -> None:
     assert result.code == 0 and result.err == "imported\n"
     assert [(x["name"], x["k"]) for x in result.json["layers"]] == [("fc1", 8), ("fc2", 4)]
     assert result.json["largest_input"] == pytest.approx(np.abs(X).max())
-    assert "host" not in sys.modules or not str(sys.modules["host"].__file__).startswith("/tmp")
+    assert "host" not in sys.modules
     image = read_image("net.dpnet")
     np.save("y.npy", np.arange(30) % 4)
     run = dpnet(
@@ -98,7 +98,8 @@ def test_from_a_file_to_the_engines_outputs(dpnet: Call) -> None:
 @pytest.mark.parametrize("name", ["net", "Net", "build"])
 def test_a_network_or_what_makes_it(dpnet: Call, name: str) -> None:
     result = dpnet("compile", f"model.py:{name}", "--calibration", "x.npy", "--bits", 2)
-    assert (result.code == 0 and "fc1    9 × 12" in result.out) or "fc1    8 × 12" in result.out
+    assert result.code == 0
+    assert "fc1    9 × 12" in result.out or "fc1    8 × 12" in result.out
     assert read_image(f"{name}-2bit.dpnet").layers[1].k == 4
 
 
@@ -161,7 +162,7 @@ WRONG = [
     ("model.py:text", "model.py:text() must return a torch.nn.Module, not str"),
     (
         "model.py:Odd",
-        "the network (Odd), model.py line 37: sigmoid cannot run; a network here is a "
+        "the network (Odd), model.py line 33: sigmoid cannot run; a network here is a "
         "chain of Linear, BatchNorm1d and ReLU, on rows of values",
     ),
 ]
@@ -230,8 +231,8 @@ def test_the_search_for_modules_is_as_it_was() -> None:
 
 
 LABELS = [
-    (np.zeros(29), "y.npy has the shape (29,), there are 30 inputs: save an array of shape (30,), "
-     "a label for each"),
+    (np.zeros(29), "y.npy has the shape (29,), there are 30 inputs: save an array of shape "
+     "(30,), a label for each"),
     (np.full(30, 0.5), "y.npy holds the label 0.5; labels are whole numbers from 0 on"),
     (np.full(30, np.nan), "y.npy holds the label nan; labels are whole numbers from 0 on"),
     (np.full(30, -1), "y.npy holds the label -1; labels are whole numbers from 0 on"),

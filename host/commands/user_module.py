@@ -7,15 +7,15 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpnet.host.commands import InputError
+from dpnet.model.compression.values import unfit
 
 _NAME = "_dpnet_user_file"
 """Under which the file is imported, whatever it is called: `model.py` of the user is no `model`."""
@@ -29,19 +29,26 @@ def network(place: str) -> Iterator[nn.Module]:
     what it prints goes to stderr.  `InputError` in one line for everything that is wrong with it.
     """
     path, name = _split(place)
-    before, known = list(sys.path), sys.modules.get(_NAME)
-    sys.path.insert(0, str(path.resolve().parent))
+    folder = path.resolve().parent
+    before, known = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            net = _made(place, _imported(path), name)
+            net = _made(path, _imported(path), name)
         yield net
     finally:
         sys.path[:] = before
-        if known is None:
-            sys.modules.pop(_NAME, None)
+        for new in set(sys.modules) - known:
+            if _is_in(sys.modules[new], folder):
+                del sys.modules[new]  # another file may have another `utils` beside it
 
 
-def load_weights(net: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
+def _is_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(folder)
+
+
+def load_weights(net: nn.Module, tensors: Mapping[str, Any], source: Path) -> None:
     """Put these tensors into the network; `InputError` unless they are its own, all of them."""
     wanted = net.state_dict()
     for what, names in (
@@ -52,12 +59,15 @@ def load_weights(net: nn.Module, tensors: dict[str, torch.Tensor], source: Path)
             listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise InputError(f"{source} {what} {listed}; give the weights of this network")
     for name, tensor in tensors.items():
+        reason = unfit(tensor) if wanted[name].is_floating_point() else ""
+        if reason or not isinstance(tensor, Tensor) or tensor.is_meta:
+            raise InputError(f"{source}: {name} is {reason or 'no tensor with values'}")
         if tensor.shape != wanted[name].shape:
             raise InputError(
                 f"{source}: {name} has the shape {tuple(tensor.shape)}, the network "
                 f"{tuple(wanted[name].shape)}; give the weights of this network"
             )
-    net.load_state_dict(tensors)
+    net.load_state_dict(dict(tensors))
 
 
 def _split(place: str) -> tuple[Path, str]:
@@ -82,22 +92,22 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _made(place: str, module: ModuleType, name: str) -> nn.Module:
+def _made(path: Path, module: ModuleType, name: str) -> nn.Module:
     found: Any = getattr(module, name, None)
     if found is None:
-        raise InputError(f"{_file(module)} has no {name}{_meant(module, name)}")
+        raise InputError(f"{path} has no {name}{_meant(module, name)}")
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise InputError(f"{place} must be a network or make one, not {type(found).__name__}")
-        with _errors_of(_file(module), f"{name}() fails: "):
+            raise InputError(
+                f"{path}:{name} must be a network or make one, not {type(found).__name__}"
+            )
+        with _errors_of(path, f"{name}() fails: "):
             found = found()
     if not isinstance(found, nn.Module):
-        raise InputError(f"{place}() must return a torch.nn.Module, not {type(found).__name__}")
+        raise InputError(
+            f"{path}:{name}() must return a torch.nn.Module, not {type(found).__name__}"
+        )
     return found
-
-
-def _file(module: ModuleType) -> Path:
-    return Path(str(module.__file__))
 
 
 def _meant(module: ModuleType, name: str) -> str:

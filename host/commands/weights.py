@@ -28,9 +28,10 @@ EXPORT = "save its weights where it was made, with torch.save(net.state_dict(), 
 
 @dataclass(frozen=True, eq=False)
 class WeightFile:
-    """Dense tensors of real numbers by name, and why everything else was left out, by name."""
+    """The entries of a state dict by name, tensors of any kind and whatever else is in it, and why
+    other tensors of the file were left out, by name."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Any]
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,43 +69,6 @@ def finite_fp32(name: str, tensor: Tensor) -> Tensor:
     return values
 
 
-def unusable(tensor: Tensor) -> str:
-    """Why no weights can be read from a tensor, "" if they can."""
-    if tensor.is_nested:
-        return "nested: its rows have different lengths"
-    if tensor.layout != torch.strided:
-        kind = str(tensor.layout).removeprefix("torch.")
-        return f"sparse ({kind}): save it dense, with .to_dense()"
-    if tensor.is_meta:
-        return "on the meta device: it has no values"
-    if tensor.is_quantized:
-        return f"quantized ({_type(tensor)}): save it as floats, with .dequantize()"
-    if tensor.is_complex():
-        return f"complex ({_type(tensor)})"
-    try:
-        torch.empty(1, dtype=tensor.dtype).double()
-    except (RuntimeError, NotImplementedError):
-        return f"of the type {_type(tensor)}, which PyTorch cannot make numbers of"
-    return ""
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _sorted_out(found: Mapping[Any, Any], left_out: dict[str, str]) -> WeightFile:
-    """What is usable of a mapping, and why the rest is not."""
-    tensors: dict[str, Tensor] = {}
-    for name, value in found.items():
-        if not isinstance(value, Tensor):
-            left_out[str(name)] = f"no tensor but {type(value).__name__}"
-        elif reason := unusable(value):
-            left_out[str(name)] = reason
-        else:
-            tensors[str(name)] = value
-    return WeightFile(tensors, left_out)
-
-
 def _safetensors(path: Path) -> WeightFile:
     tensors: dict[str, Tensor] = {}
     left_out: dict[str, str] = {}
@@ -125,7 +89,7 @@ def _safetensors(path: Path) -> WeightFile:
         raise InputError(
             f"{path} is no safetensors file or a damaged one: {_line(error)}; get it again"
         ) from error
-    return _sorted_out(tensors, left_out)
+    return WeightFile(tensors, left_out)
 
 
 def _state_dict(path: Path, file: BufferedReader, kind: str) -> WeightFile:
@@ -137,7 +101,7 @@ def _state_dict(path: Path, file: BufferedReader, kind: str) -> WeightFile:
     except Exception as error:  # torch raises a different type for every kind of damage
         raise InputError(_why_not(path, file, error)) from error
     chosen, left_out = _chosen(path, found)
-    return _sorted_out(chosen, left_out)
+    return WeightFile({str(name): value for name, value in chosen.items()}, left_out)
 
 
 def _check_archive(path: Path, file: BufferedReader) -> None:

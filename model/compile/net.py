@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpnet.model.compile.checks import check_bits, real
-from dpnet.model.compile.clusters import dense_layers
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compile.integer import compile_integer
 from dpnet.model.compile.steps import Linear, Step, evaluate, stages
@@ -67,12 +66,14 @@ def compile_net(
     names that the net does not have, and bits that the engine has not.
     """
     rows = _calibration(calibration)
+    # The quantizer needs packages that the host of an engine may lack.
+    clusters = importlib.import_module("dpnet.model.compile.clusters")
     steps = _steps(net, rows)
     linears = [step for step in steps if isinstance(step, Linear)]
     chosen = _bits(linears, bits, bits_of or {})
     notes = {"network": type(net).__name__, "bits": dict(chosen)}
     try:
-        layers = dense_layers(stages(steps), [1 << count for count in chosen.values()])
+        layers = clusters.dense_layers(stages(steps), [1 << count for count in chosen.values()])
     except QuantizeError as error:
         raise CompileError(f"the weights cannot be quantized: {error}") from error
     return compile_integer(
