@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.host.driver import Driver, Progress
+from dpnet.host.driver import Driver
+from dpnet.host.segments import Progress
 from dpnet.host.session import Parameters, Session, parameters
 from dpnet.host.session import connect as connect_driver
 from dpnet.model.image import Image, ImageError, read_image
@@ -48,7 +49,7 @@ class Result:
     @property
     def classes(self) -> Integers:
         """The index of the largest output of each input."""
-        return np.argmax(self.outputs, axis=1)
+        return np.asarray(np.argmax(self.outputs, axis=1), np.int64)
 
 
 class LoadedImage:

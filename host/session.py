@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.gateware.registers import BY_NAME, MAX_VECTORS, Kind, parameters_of
-from dpnet.host.driver import Driver, Identity, Progress, RunReport
+from dpnet.host.driver import Driver, Identity, RunReport
 from dpnet.host.errors import EngineError, ProtocolError
 from dpnet.host.link import AHEAD_BYTES, Link
 from dpnet.host.link.transport import open_transport
 from dpnet.host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
-from dpnet.host.segments import LoadImage
+from dpnet.host.segments import LoadImage, Progress
 from dpnet.host.stream import run_streamed
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import (
