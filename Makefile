@@ -149,8 +149,3 @@ evidence: $(READY)
 
 clean:
 	rm -rf build
-
-# Which committed results are older than their sources; KEEP=1 copies those that were measured anew.
-.PHONY: evidence
-evidence: $(READY)
-	@$(BIN)/python -m dpnet.model.evidence $(if $(filter-out 0,$(KEEP)),--keep)

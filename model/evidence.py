@@ -22,10 +22,13 @@ from functools import cache
 from pathlib import Path
 
 from dpnet.model.build_root import build_root
+from dpnet.model.files import write_whole
 
 PACKAGE = "dpnet"
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("docs/results")
+OLDER = "older.txt"
+"""The results that are older than their sources, a name a line: admitted, until measured anew."""
 
 SHOWING = frozenset(
     f"{PACKAGE}.{name}"
@@ -199,8 +202,15 @@ def stale(root: Path = ROOT) -> Iterator[tuple[str, str]]:
             yield name, "it is not there"
 
 
+def declared(root: Path = ROOT) -> set[str]:
+    """Results that `OLDER` admits to be stale: everybody who reads a figure of theirs is told."""
+    lines = (root / RESULTS / OLDER).read_text().splitlines()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
 def keep(name: str, root: Path = ROOT) -> bool:
-    """Copy `name` and its pictures from the build root, if it is of the sources as they are."""
+    """Copy `name` and its pictures from the build root, if it is of the sources as they are; then
+    `OLDER` admits it no more."""
     result, built = RESULT_FILES[name], build_root()
     path = built / result.written
     if not path.exists():
@@ -210,6 +220,10 @@ def keep(name: str, root: Path = ROOT) -> bool:
     shutil.copyfile(path, root / RESULTS / name)
     for drawn, kept in result.pictures:
         shutil.copyfile(built / drawn, root / kept)
+    older = root / RESULTS / OLDER
+    if older.exists():
+        lines = older.read_text().splitlines(keepends=True)
+        write_whole(older, "".join(line for line in lines if line.strip() != name).encode())
     return True
 
 
