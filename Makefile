@@ -2,25 +2,33 @@
 # make test     everything that proves the parts
 # make help     the other targets
 
-PYTHON ?= python3
+# Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
+# PORT another program's.  What is given here does not reach the programs as variables either.
+OPTIONS := BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
+	SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
+given = $(if $(filter command,$(origin $1)),$($1))
+unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))
+
+# An argument of the shell, whatever is in it; --OPTION with the value of NAME; --OPTION unless it is 0.
+quoted = '$(subst ','\'',$1)'
+option = $(if $(call given,$1),--$2 $(call quoted,$($1)))
+flag = $(if $(filter-out 0,$(call given,$1)),--$2)
+names = $(foreach name,$(call given,NAMES),$(call quoted,$(name)))
+sizes = $(call option,STAGES,stages) $(call option,COLUMNS,columns) $(call option,SEGMENTS,segments)
+
+PYTHON := python3
 VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-
-# Sizes of the array on the command line: make sim STAGES=8 COLUMNS=16 SEGMENTS=2
-SIM_OPTIONS = $(if $(STAGES),--stages $(STAGES)) $(if $(COLUMNS),--columns $(COLUMNS)) \
-	$(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(SEED),--seed $(SEED)) \
-	$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(filter-out 0,$(WAVES)),--waves)
-
-BITSTREAM_OPTIONS = $(if $(TOOLCHAIN),--toolchain $(TOOLCHAIN)) $(if $(DOOR),--door $(DOOR)) \
-	$(if $(MHZ),--mhz $(MHZ)) $(if $(SEED),--seed $(SEED)) $(if $(STAGES),--stages $(STAGES)) \
-	$(if $(COLUMNS),--columns $(COLUMNS)) $(if $(SEGMENTS),--segments $(SEGMENTS))
+# Rules need spaces of a path escaped, the shell needs them quoted.
+space := $(subst ,, )
+ENVIRONMENT := $(subst $(space),\$(space),$(VENV))
+READY := $(ENVIRONMENT)/.ready
+RUN := $(call quoted,$(VENV)/bin/python)
 
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer
+	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -29,7 +37,7 @@ help:
 	@echo "make arrays [NAMES=…] [SEED=0]"
 	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
-	@echo "make faults [SEED=0]"
+	@echo "make faults [NAMES=…] [SEED=0] [INJECTIONS=N] [CYCLES=N]"
 	@echo "               bits turned over in stores and adders of a running engine; build/faults.json"
 	@echo "make resources [NAMES=…] [MODULES=1]"
 	@echo "               what the engines take of the XC7Z045 (Yosys), module by module; build/resources.json"
@@ -44,86 +52,100 @@ help:
 	@echo "               build/bench/quantizer.json"
 	@echo "make certify-quantizer [SEED=0] [ROWS=100000]   its results against a judge of its own"
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
-	@echo "make lint      ruff;   make types   mypy on model, host, sim"
+	@echo "make setup [VENV=.venv] [PYTHON=python3]   all packages that make sim and make test need"
+	@echo "make docs      this documentation as a site with an API reference: build/site/index.html"
+	@echo "make evidence [KEEP=1]   which committed results are older than their sources; keep those measured anew"
+	@echo "make lint      ruff, and the format;   make types   mypy on boards, model, host, sim"
+	@echo "make check     lint, types, test"
 	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
 	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
 
-INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint constraints.txt --editable
+INSTALL = PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt
 
-$(BIN)/python:
-	@echo "setting up $(VENV) (once)"
-	@$(PYTHON) -c \
+$(ENVIRONMENT)/bin/python:
+	@echo "setting up "$(call quoted,$(VENV))" (once)"
+	@$(call quoted,$(PYTHON)) -c \
 	  'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] \
 	  + "; give another one: make PYTHON=/path/to/python3") if sys.version_info < (3, 11) else 0'
-	@$(PYTHON) -m venv $(VENV)
+	@$(call quoted,$(PYTHON)) -m venv $(call quoted,$(VENV))
 
-$(READY): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing the packages of pyproject.toml into $(VENV)"
-	@$(INSTALL) '.[sim,test]'
-	@touch $(READY)
+$(READY): pyproject.toml constraints.txt | $(ENVIRONMENT)/bin/python
+	@echo "installing the packages of pyproject.toml into "$(call quoted,$(VENV))
+	@$(INSTALL) --editable '.[all,test]'
+	@touch $(call quoted,$(VENV)/.ready)
 
 setup: $(READY)
 
 # make setup has them too; this adds them to a .venv that was set up for something else.
-setup-synthesis: | $(BIN)/python
-	@echo "adding Yosys and nextpnr (47 MB) to $(VENV)"
-	@$(INSTALL) '.[synthesis]'
+setup-synthesis: | $(ENVIRONMENT)/bin/python
+	@echo "adding Yosys and nextpnr (47 MB) to "$(call quoted,$(VENV))
+	@$(INSTALL) --editable '.[boards]'
 
 sim: $(READY)
-	@$(BIN)/python -m dpnet.sim $(SIM_OPTIONS)
+	@$(RUN) -m dpnet.sim $(sizes) $(call option,SEED,seed) $(call option,WEIGHTS,weights) $(call flag,WAVES,waves)
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(RUN) -m pytest -n 2 --dist worksteal
 
 arrays: $(READY)
-	@$(BIN)/python -m dpnet.sim.measure.arrays $(NAMES) $(if $(SEED),--seed $(SEED))
+	@$(RUN) -m dpnet.sim.measure.arrays $(names) $(call option,SEED,seed)
 
 baselines: $(READY)
-	@$(BIN)/python -m dpnet.sim.measure.baselines $(if $(SEED),--seed $(SEED))
+	@$(RUN) -m dpnet.sim.measure.baselines $(call option,SEED,seed)
 
 faults: $(READY)
-	@$(BIN)/python -m dpnet.sim.measure.faults $(NAMES) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(INJECTIONS),--injections $(INJECTIONS)) $(if $(CYCLES),--cycles $(CYCLES))
+	@$(RUN) -m dpnet.sim.measure.faults $(names) $(call option,SEED,seed) \
+	  $(call option,INJECTIONS,injections) $(call option,CYCLES,cycles)
 
 resources: $(READY)
-	@$(BIN)/python -m dpnet.boards.resources $(NAMES) $(if $(filter-out 0,$(MODULES)),--modules)
+	@$(RUN) -m dpnet.boards.resources $(names) $(call flag,MODULES,modules)
 
 fmax: $(READY)
-	@$(BIN)/python -m dpnet.boards.fmax $(NAMES) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+	@$(RUN) -m dpnet.boards.fmax $(names) $(call option,SEED,seed) $(call option,SEEDS,seeds)
 
 bench-quantizer: $(READY)
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt ckwrap jenkspy kmeans1d
-	@$(BIN)/python -m dpnet.model.quantizer.judges.bench $(if $(SEED),--seed $(SEED))
+	@$(INSTALL) --editable '.[bench]'
+	@$(RUN) -m dpnet.model.quantizer.judges.bench $(call option,SEED,seed)
 
 certify-quantizer: $(READY)
-	@$(BIN)/python -m dpnet.model.quantizer.judges.certify $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+	@$(RUN) -m dpnet.model.quantizer.judges.certify $(call option,SEED,seed) $(call option,ROWS,rows)
 
 formal: $(READY)
-	@$(BIN)/python -m dpnet.sim.formal $(NAMES)
+	@$(RUN) -m dpnet.sim.formal $(names)
 
 soak: $(READY)
-	@$(BIN)/python -m dpnet.sim.soak $(if $(SEED),--seed $(SEED)) $(if $(FRAMES),--frames $(FRAMES)) \
-	  $(if $(UART_FRAMES),--uart-frames $(UART_FRAMES)) $(if $(LOADS),--loads $(LOADS))
+	@$(RUN) -m dpnet.sim.soak $(call option,SEED,seed) $(call option,FRAMES,frames) \
+	  $(call option,UART_FRAMES,uart-frames) $(call option,LOADS,loads)
 
 doctor: $(READY)
-	@$(BIN)/dpnet doctor $(if $(PORT),--port $(PORT))
+	@$(RUN) -m dpnet.host.start doctor $(call option,PORT,port)
 
 lint: $(READY)
-	@$(BIN)/ruff check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check --quiet .
 
 types: $(READY)
-	@$(BIN)/mypy dpnet/model dpnet/host dpnet/sim
+	@$(RUN) -m mypy dpnet/*.py dpnet/boards dpnet/model dpnet/host dpnet/sim
 
 check: lint types test
 
 test-the-tests: $(READY)
-	@$(BIN)/python tests/plant_faults.py
+	@$(RUN) tests/plant_faults.py
 
 bitstream: $(READY)
-	@$(BIN)/python -m dpnet.boards.bitstream $(or $(BOARD),zc706) $(BITSTREAM_OPTIONS)
+	@$(RUN) -m dpnet.boards.bitstream $(call quoted,$(or $(call given,BOARD),zc706)) $(call option,TOOLCHAIN,toolchain) \
+	  $(call option,DOOR,door) $(call option,MHZ,mhz) $(call option,SEED,seed) $(sizes)
+
+docs: | $(ENVIRONMENT)/bin/python
+	@$(INSTALL) --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
+
+# Which committed results are older than their sources; KEEP=1 copies those that were measured anew.
+evidence: $(READY)
+	@$(RUN) -m dpnet.model.evidence $(call flag,KEEP,keep)
 
 clean:
 	rm -rf build

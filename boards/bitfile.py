@@ -5,14 +5,21 @@ python -m dpnet.boards.bitfile dpnet.bit [--part xc7z045ffg900] [--out dpnet.bin
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.bitfile", "boards"))
+
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpnet.boards.command import run
+from dpnet.model.files import write_whole
 
 _PREAMBLE = bytes.fromhex("0009 0ff00ff00ff00ff000 0001")
 _TEXTS = {"a": "design", "b": "part", "c": "date", "d": "time"}
@@ -78,12 +85,7 @@ def write_bin(bit: Path, out: Path, part: str) -> BitFile:
         parsed.check_part(part)
     except BitFileError as error:
         raise BitFileError(f"{bit}: {error}") from error
-    scratch = out.with_suffix(".part")
-    try:
-        scratch.write_bytes(parsed.bin())
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(out, parsed.bin())
     return parsed
 
 
@@ -123,7 +125,3 @@ def _field(content: bytes, position: int, key: str, length_bytes: int) -> tuple[
 
 def _plain(part: str) -> str:
     return re.sub(r"^xc|-.*$", "", part.lower())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,7 @@
 """`make bitstream`: an engine for a board, from sizes to a bitstream.
 
-    python -m dpnet.boards.bitstream BOARD [--toolchain T] [--door D] [--mhz F] [--baud N] [--seed
-    1]
-                               [--stages N --columns N --segments N …] [--json]
+    python -m dpnet.boards.bitstream BOARD [--toolchain T] [--door D] [--revision R] [--mhz F]
+        [--baud N] [--seed 1] [--stages N --columns N --segments N …] [--json]
 
 Writes build/BOARD/.  Exit codes: 0 there is a bitstream whose timing is met; 2 wrong usage; 3 a
 tool is missing or failed, or timing is not met: then there is none, not even an older one; 130
@@ -11,9 +10,15 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.bitstream", "boards"))
+
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
-from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import result_path, run
 from dpnet.boards.tool import ToolError
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
+from dpnet.model.files import write_json
 
 SUMMARY = "build.json"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")
@@ -41,6 +47,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("board", metavar="BOARD", help=f"of {', '.join(board_names())}")
     parser.add_argument("--toolchain", help="default: the board's first one that is installed")
     parser.add_argument("--door", help="the host's way in; default: the board's usual one")
+    parser.add_argument("--revision", help="of the board; default: the usual one")
     parser.add_argument("--mhz", type=float, help="the engine's clock; default: the board's")
     parser.add_argument("--baud", type=int, default=3_000_000, help="of a UART (3000000)")
     parser.add_argument("--seed", type=int, default=1, help="of the placement (1)")
@@ -63,9 +70,11 @@ def build(
     for kind, value, known in (
         ("toolchain", toolchain, board.toolchains),
         ("door", options.door, board.doors),
+        ("revision", options.revision, board.revisions),
     ):
         if value is not None and value not in known:
-            raise ValueError(f"{kind} of {board.name} must be {' or '.join(known)}, not {value!r}")
+            one_of = " or ".join(known) or "left out, as all are alike"
+            raise ValueError(f"{kind} of {board.name} must be {one_of}, not {value!r}")
     folder = build_root() / board.name
     folder.mkdir(parents=True, exist_ok=True)
     _clear(folder)
@@ -150,7 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ToolError(f"no bitstream: {built.missing}")
 
     return run("bitstream", work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from dpnet.model.engine.devices import Device
 from dpnet.model.engine.parameters import EngineParameters
 
 FOLDER = Path(__file__).resolve().parent
@@ -19,14 +20,15 @@ class BuildOptions:
     """What a build may be told besides engine and toolchain.
 
     `seed` of the placement; `door`, which of the board's ways in (None: its usual one); `mhz`, the
-    engine's clock (None: the board's default); `baud` of a UART door.  A board raises `ValueError`
-    for what it cannot do.
+    engine's clock (None: the board's default); `baud` of a UART door; `revision` of the board
+    (None: the first one).  A board raises `ValueError` for what it cannot do.
     """
 
     seed: int = 1
     door: str | None = None
     mhz: float | None = None
     baud: int = 3_000_000
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("seed", "baud"):
@@ -67,14 +69,25 @@ class Built:
 
 @runtime_checkable
 class Board(Protocol):
-    """A board: `name` as in commands, `title` for people, `toolchains` by preference, `doors` its
-    ways in (the usual one first), `engine` the array that it gets when nothing is said."""
+    """A board: `name` as in commands, `title` for people, `device` its chip (that of the name in
+    `dpnet.model.engine.devices.BOARDS`), `toolchains` by preference, `doors` its ways in (the usual
+    one first), `revisions` whose pins differ (the usual one first; none where all are alike),
+    `engine` the array that it gets when nothing is said."""
 
-    name: str
-    title: str
-    toolchains: tuple[str, ...]
-    doors: tuple[str, ...]
-    engine: EngineParameters
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def device(self) -> Device: ...
+    @property
+    def toolchains(self) -> tuple[str, ...]: ...
+    @property
+    def doors(self) -> tuple[str, ...]: ...
+    @property
+    def revisions(self) -> tuple[str, ...]: ...
+    @property
+    def engine(self) -> EngineParameters: ...
 
     def build(
         self,

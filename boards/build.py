@@ -1,15 +1,15 @@
-"""Where boards' results go: one folder, files written whole or not at all, kept by content."""
+"""Where boards' results go: one folder, kept by content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dpnet.model.build_root import build_root
+from dpnet.model.files import write_json
 
 
 def synthesis_folder() -> Path:
@@ -17,17 +17,6 @@ def synthesis_folder() -> Path:
     folder = build_root() / "synthesis"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write `document` so that `path` holds the old or the new one whenever this is interrupted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".part{os.getpid()}")
-    try:
-        scratch.write_text(json.dumps(document, indent=2) + "\n")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def kept(parts: tuple[str, ...], compute: Callable[[], Any]) -> tuple[Any, bool]:

@@ -8,21 +8,29 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.fmax", "boards"))
+
 import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
-from dpnet.boards.ecp5 import DEVICE, SCRIPT, Timing, find_nextpnr, measure
-from dpnet.boards.shim import PinShim
+from dpnet.boards.ecp5.nextpnr import DEVICE, SCRIPT, Timing, find_nextpnr, measure
+from dpnet.boards.parts.shim import PinShim
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ECP5
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 
 TOP = "shim"
 TARGET_MHZ = 100.0
@@ -91,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         if options.seeds < 1 or not options.target > 0:
             raise ValueError("--seeds and --target must be positive")
+        made_of = {} if options.names else provenance("fmax.json")
         measured = candidates(options.names)
         with progress("starting Yosys and nextpnr (50 s more in their very first run)") as ended:
             tools = [find_yosys(), find_nextpnr()]
@@ -103,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "script": SCRIPT.format(top=TOP),
             "device": DEVICE,
             "rows": rows,
+            **made_of,
         }
         write_json(build_root() / "fmax.json", report)
         print(json.dumps(report, indent=2) if options.json else table(rows))
@@ -130,7 +140,3 @@ def _row(name: str, lanes: int, kind: str, timings: Sequence[Timing]) -> dict[st
             "target": best.critical.target.removeprefix("component."),
         },
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

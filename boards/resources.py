@@ -8,39 +8,35 @@ interrupted (run again: it goes on).
 
 from __future__ import annotations
 
-import json
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.boards.resources", "boards"))
+
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from dpnet.boards.build import build_root, write_json
 from dpnet.boards.command import Candidate, chosen, parser, progress, result_path, run
+from dpnet.boards.series7.counting import TOP, measure, module_table, table
+from dpnet.boards.series7.netlist import SCRIPT
 from dpnet.boards.tool import Tool
-from dpnet.boards.xc7 import (
-    KINDS,
-    LIMITS,
-    SCRIPT,
-    XC7Z045,
-    Netlist,
-    Resources,
-    binding,
-    fits,
-    share,
-    synthesize_netlist,
-)
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
 from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
 from dpnet.gateware.core import ArrayCore
-from dpnet.gateware.emit import emit
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
+from dpnet.model.engine.devices import LIMITS, XC7Z045
 from dpnet.model.engine.parameters import EngineParameters
-
-TOP = "engine"
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 
 ENGINES: dict[str, tuple[int, Callable[[], Component]]] = {
     "default": (EngineParameters().lanes, lambda: ArrayCore(engine=EngineParameters())),
@@ -65,55 +61,16 @@ def candidates(names: Sequence[str] = ()) -> list[Candidate]:
     ]
 
 
-def measure(candidates: Sequence[Candidate], yosys: Tool | None = None) -> list[dict[str, Any]]:
-    """A row for each candidate, with its modules; progress goes to stderr.  Raises `ToolError`."""
-    yosys = yosys or find_yosys()
-    rows = []
-    for name, lanes, component in candidates:
-        with progress(f"synthesizing {name}, {lanes} lanes") as ended:
-            netlist = synthesize_netlist(emit(component, TOP), TOP, yosys)
-            ended("kept from an earlier run" if netlist.kept else "done")
-        rows.append(_row(name, lanes, netlist))
-    return rows
-
-
 def document(rows: Sequence[dict[str, Any]], yosys: Tool) -> dict[str, Any]:
     """What resources.json holds."""
     return {
         "command": "make resources",
         "tool": str(yosys),
         "script": SCRIPT.format(top=TOP),
-        "device": {"name": "XC7Z045", **XC7Z045},
+        "device": {"name": XC7Z045.name, **XC7Z045.sizes},
         "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
         "rows": list(rows),
     }
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as text: what is taken, and its part of the chip; what binds runs out first."""
-    lines = [f"{'engine':<20}{'lanes':>6}" + "".join(f"{kind:>16}" for kind in KINDS) + "  binds"]
-    for row in rows:
-        cells = [f"{row[kind]:,} {row['share'][kind]:4.0%}" for kind in KINDS]
-        lines.append(
-            f"{row['name']:<20}{row['lanes']:>6}"
-            + "".join(f"{cell:>16}" for cell in cells)
-            + f"  {row['binds']}"
-            + ("" if row["fits"] else ": does not fit")
-        )
-    limits = ", ".join(f"{kind} {float(limit):.0%}" for kind, limit in LIMITS.items())
-    return "\n".join([*lines, f"of the XC7Z045; a design may take at most {limits}"])
-
-
-def module_table(row: dict[str, Any]) -> str:
-    """Where the LUTs of one row go: every module, without its submodules."""
-    lines = [f"{row['name']:<34}{'count':>6}{'each: lut':>11}{'ff':>7}{'dsp':>5}{'all: lut':>10}"]
-    for use in row["modules"]:
-        total = use["count"] * use["lut"]
-        lines.append(
-            f"  {use['module']:<32}{use['count']:>6}{use['lut']:>11,}{use['ff']:>7,}"
-            f"{use['dsp']:>5}{total:>10,} {total / max(1, row['lut']):4.0%}"
-        )
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,11 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = arguments_parser.parse_args(arguments)
 
     def work() -> None:
+        made_of = {} if options.names else provenance("resources.json")
         measured = candidates(options.names)
         with progress("starting Yosys (20 s more in its very first run)") as ended:
             yosys = find_yosys()
             ended(str(yosys))
-        report = document(measure(measured, yosys), yosys)
+        report = document(measure(measured, yosys), yosys) | made_of
         write_json(build_root() / "resources.json", report)
         rows = report["rows"]
         texts = [table(rows), *(module_table(row) for row in rows if options.modules)]
@@ -137,27 +95,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {result_path('resources.json')}", file=sys.stderr)
 
     return run("resources", work)
-
-
-def _row(name: str, lanes: int, netlist: Netlist) -> dict[str, Any]:
-    total = netlist.total
-    modules = [
-        {"module": use.module, "count": use.count, **_sizes(use.own)} for use in netlist.uses
-    ]
-    return {
-        "name": name,
-        "lanes": lanes,
-        **_sizes(total),
-        "share": share(total),
-        "binds": binding(total),
-        "fits": fits(total),
-        "modules": modules,
-    }
-
-
-def _sizes(resources: Resources) -> dict[str, int]:
-    return {kind: getattr(resources, kind) for kind in KINDS}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from filelock import FileLock
 
 from dpnet.boards.build import synthesis_folder
 
-CURE = "run make setup-synthesis, or pip install 'dpnet[synthesis]'"
+CURE = "run make setup-synthesis, or pip install 'dpnet[boards]'"
 
 
 class ToolError(RuntimeError):
@@ -80,8 +78,7 @@ class Source:
         command, origin = self._command()
         # A tool from PyPI compiles itself in its first run, into a cache of the user's that a
         # second one must not read half-written.
-        lock = Path(tempfile.gettempdir()) / f"dpnet-first-run-{getpass.getuser()}.lock"
-        with FileLock(lock):
+        with FileLock(synthesis_folder() / "first-run.lock"):
             text = _output([*command, self.version_option])
         numbers = re.search(r"(\d+)\.(\d+)(?:[.+][\w.]+)?", text)
         if numbers is None:
@@ -114,6 +111,15 @@ class Source:
                 f"{CURE}"
             )
         return (found,), "on the PATH"
+
+
+def find_program(name: str, command: str, cure: str) -> Tool:
+    """The tool `name` that is the program `command`, a path or a name on the PATH; raises
+    `ToolError`, which ends with `cure`."""
+    found = shutil.which(command)
+    if found is None:
+        raise ToolError(f"no {name}: there is no program {command!r}; {cure}")
+    return Tool(name, (found,), "", f"from {found}")
 
 
 def _output(command: Sequence[str]) -> str:

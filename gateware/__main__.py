@@ -3,8 +3,14 @@
 python -m dpnet.gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
 """
 
-import argparse
 import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.gateware.__main__", "gateware"))
+
+import argparse
 from pathlib import Path
 
 from dpnet.gateware.emit import emit
@@ -37,11 +43,15 @@ def main(arguments=None):
             help=f"{name} ({value})",
         )
     parser.add_argument("--baud", type=int, default=3_000_000, help="of the UART door (3000000)")
+    parser.add_argument(
+        "--clock-hz", type=int, default=100_000_000, help="the engine's clock (100000000)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = vars(parser.parse_args(arguments))
-    door, baud, out = (options.pop(name) for name in ("door", "baud", "out"))
+    given = {name: options.pop(name) for name in ("door", "baud", "clock_hz")}
+    out = options.pop("out")
     try:
-        text = emit(Top(params=EngineParameters(**options), door=door, baud=baud), "dpnet")
+        text = emit(Top(params=EngineParameters(**options), **given), "dpnet")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text)
     except (ValueError, OSError) as error:
@@ -49,7 +59,3 @@ def main(arguments=None):
         return 2
     print(f"{out}: module dpnet, {text.count(chr(10)):,} lines of Verilog")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ same for simulation, synthesis and boards.
 import hashlib
 import re
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
@@ -15,7 +16,7 @@ from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
 
 _modules: ContextVar[dict[str, str]] = ContextVar("_modules")
-_cache: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+_cache: dict[str, "_Converted"] = {}
 
 
 def emit(component, name="top"):
@@ -23,15 +24,11 @@ def emit(component, name="top"):
 
     Parameters: `component`, a `wiring.Component`; `name`, the name of the top module.
     Port names are the member paths joined by `__`, with `clk` and `rst` where the component uses
-    them.
+    them.  Raises `ValueError` if two different texts would have one module's name.
     """
-    modules: dict[str, str] = {}
-    token = _modules.set(modules)
-    try:
-        text = _verilog(component, name)
-    finally:
-        _modules.reset(token)
-    return "\n".join([*modules.values(), text])
+    text, modules = _with_modules(component, name)
+    _add(modules, {name: text})
+    return "\n".join(modules.values())
 
 
 def place(m, component, name, *, reset=None):
@@ -39,56 +36,101 @@ def place(m, component, name, *, reset=None):
 
     The object returned has the component's members, so that it is wired like a submodule.  A
     component with a `verilog(name)` method supplies its own text.  Components are the same module
-    if `key` is equal: by default the class and the constructor's readable parameters.  `reset`
-    takes the place of the domain's.
+    if their `component_key` is equal; `ValueError` if they are not of one class then, or do not
+    have the same ports.  `reset` takes the place of the domain's.
     """
-    key = component_key(component)
-    base = re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
-    module = f"{base}_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-    if (module, key) not in _cache:
-        _cache[module, key] = _convert(component, module)
-    text, dependencies = _cache[module, key]
+    module = _module_name(component)
+    converted = _converted(component, module)
     component._MustUse__silence = (
         True  # placed by name: this object itself is never elaborated twice
     )
     modules = _modules.get(None)
     if modules is not None:
-        modules.update(dependencies)
-        modules[module] = text
+        _add(modules, converted.modules | {module: converted.text})
     ports = component.signature.create(path=(name,))
     arguments = {}
     for path, member, value in component.signature.flatten(ports):
         direction = "i" if member.flow == wiring.In else "o"
         arguments[f"{direction}_{'__'.join(map(str, path))}"] = value
-    if re.search(r"^\s*input clk;", text, re.MULTILINE):
+    if re.search(r"^\s*input clk;", converted.text, re.MULTILINE):
         arguments["i_clk"] = ClockSignal()
-    if re.search(r"^\s*input rst;", text, re.MULTILINE):
+    if re.search(r"^\s*input rst;", converted.text, re.MULTILINE):
         arguments["i_rst"] = ResetSignal() if reset is None else reset
     m.submodules[name] = Instance(module, **arguments)
     return ports
 
 
 def component_key(component):
-    """What makes two components the same module: the class and every parameter that can be read."""
+    """What makes two components the same module: where its class is defined, and every parameter
+    that can be read.  Raises `TypeError` for a parameter without a value of its own (a list, an
+    array), whose text need not tell it from another."""
+    kind = type(component)
     parameters = {
         name: value
         for name, value in vars(component).items()
         if not name.startswith("_") and name not in component.signature.members
     }
-    return f"{type(component).__qualname__}{sorted(parameters.items())!r}"
+    for name, value in parameters.items():
+        if type(value).__hash__ in (None, object.__hash__):
+            raise TypeError(
+                f"{name} of {kind.__qualname__} must be a value that can be hashed, not {value!r}"
+            )
+    return f"{kind.__module__}.{kind.__qualname__}{sorted(parameters.items())!r}"
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """A component's text and that of all modules in it, by name."""
+
+    kind: type
+    ports: list[tuple[tuple, object, object]]
+    text: str
+    modules: dict[str, str]
+
+
+def _module_name(component):
+    base = re.sub(r"(?<!^)(?=[A-Z])", "_", type(component).__name__).lower()
+    return f"{base}_{hashlib.sha256(component_key(component).encode()).hexdigest()[:8]}"
+
+
+def _converted(component, module):
+    key = component_key(component)
+    if key not in _cache:
+        text, modules = _convert(component, module)
+        _cache[key] = _Converted(type(component), _ports(component), text, modules)
+    found = _cache[key]
+    if (found.kind, found.ports) != (type(component), _ports(component)):
+        raise ValueError(f"two different components have the key {key}")
+    return found
+
+
+def _ports(component):
+    members = component.signature.flatten(component)
+    return [(path, member.flow, member.shape) for path, member, _ in members]
 
 
 def _convert(component, module):
     if hasattr(component, "verilog"):
         return component.verilog(module), {}
+    # Amaranth names submodules after their path below the top, so two conversions do not collide.
+    return _with_modules(component, module)
+
+
+def _with_modules(component, name):
+    """(text of `component`, texts of the modules in it by name)."""
     modules: dict[str, str] = {}
     token = _modules.set(modules)
     try:
-        text = _verilog(component, module)
+        return _verilog(component, name), modules
     finally:
         _modules.reset(token)
-    # Amaranth names submodules after their path below the top, so two conversions do not collide.
-    return text, modules
+
+
+def _add(modules, more):
+    """Add `more` to `modules`; `ValueError` where a name has another text already."""
+    for name, text in more.items():
+        if modules.setdefault(name, text) != text:
+            raise ValueError(f"two different modules have the name {name}")
 
 
 def _verilog(component, name):

@@ -10,71 +10,23 @@ from dpnet.gateware.doors.axi import AxiLiteDoor
 from dpnet.gateware.doors.uart import UartDoor
 from dpnet.gateware.emit import place
 from dpnet.gateware.link.endpoint import Endpoint
-from dpnet.gateware.registers import Kind
-from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
-from dpnet.model.engine.parameters import EDGES, EngineParameters
+from dpnet.gateware.registers import identity
+from dpnet.model.engine.baseline import BaselineParameters
+from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.stores import store_words
 
 DOORS = ("bytes", "uart", "axi")
-
-
-def identity(params):
-    """The identity registers of an engine built from `params`."""
-    if isinstance(params, BaselineParameters):
-        is_interleaved = isinstance(params, InterleavedParameters)
-        return {
-            "KIND": Kind.INTERLEAVED if is_interleaved else Kind.BASELINE,
-            "STAGES": 1,
-            "COLUMNS": 1,
-            "SEGMENTS": 1,
-            "INDEX_BITS": 0,
-            "ENTRY_BITS": 32,
-            "ACTIVATION_BITS": 32,
-            "ACCUMULATOR_BITS": 32,
-            "INDEX_DEPTH": params.weights,
-            "SLOTS": params.rows,
-            "RESULT_SLOTS": params.rows,
-            "VECTOR_WORDS": params.columns,
-            "MAX_COLUMNS": params.columns,
-            "LAYERS": params.layers,
-            "SLOT_CYCLES": 0,
-            "BANK": 1,
-            "ROW_BEATS": 1,
-            "EDGES": EDGES.index("fp32"),
-            "PACKED": 0,
-        }
-    names = (
-        "stages",
-        "columns",
-        "segments",
-        "index_bits",
-        "entry_bits",
-        "activation_bits",
-        "accumulator_bits",
-        "index_depth",
-        "slots",
-        "result_slots",
-        "vector_words",
-        "max_columns",
-        "layers",
-        "slot_cycles",
-        "bank",
-        "row_beats",
-    )
-    return {
-        "KIND": Kind.ARRAY,
-        **{name.upper(): getattr(params, name) for name in names},
-        "EDGES": EDGES.index(params.edges),
-        "PACKED": int(params.packed),
-    }
 
 
 class Top(wiring.Component):
     """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
 
-    `door`: "bytes", streams `i` and `o`; "uart", pins `rx` and `tx` at `baud` with a clock of
-    `clock_hz`; "axi", an AXI4-Lite subordinate `s_axi_*` (see `dpnet.gateware.doors.axi`).  With
-    `status` there are outputs for lamps: `busy`, a run is under way; `failed`, one of its errors
-    came, until the next run starts; `lost`, the line lost or damaged a byte (only a UART knows).
+    `clock_hz` is its clock, which the register CLOCK_HZ says.  `door`: "bytes", streams `i` and
+    `o`; "uart", pins `rx` and `tx` at `baud`; "axi", an AXI4-Lite subordinate `s_axi_*` (see
+    `dpnet.gateware.doors.axi`).  With `status` there are outputs for lamps: `busy`, a run is under
+    way; `failed`, one of its errors came, until the next run starts; `lost`, the line lost or
+    damaged a byte (only a UART knows); and for a simulation `active`: there is a request without
+    its answer.
     """
 
     def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000, status=False):
@@ -82,6 +34,8 @@ class Top(wiring.Component):
             raise TypeError(
                 f"params must be EngineParameters or BaselineParameters, not {params!r}"
             )
+        if not isinstance(clock_hz, int) or not 0 < clock_hz < 1 << 32:
+            raise ValueError(f"clock_hz must be an integer from 1 to 2^32 - 1, not {clock_hz!r}")
         if door not in DOORS:
             raise ValueError(f"door must be one of {', '.join(DOORS)}, not {door!r}")
         self.params = params
@@ -98,7 +52,7 @@ class Top(wiring.Component):
             members = self._door.signature.members
             ports = {name: members[name] for name in members if name.startswith("s_axi_")}
         if status:
-            ports |= {"busy": Out(1), "failed": Out(1), "lost": Out(1)}
+            ports |= {"busy": Out(1), "failed": Out(1), "lost": Out(1), "active": Out(1)}
         super().__init__(ports)
 
     def elaborate(self, platform):
@@ -106,10 +60,12 @@ class Top(wiring.Component):
         is_array = isinstance(self.params, EngineParameters)
         core = ArrayCore(engine=self.params) if is_array else BaselineCore(params=self.params)
         core = place(m, core, "core")
-        m.submodules.endpoint = endpoint = Endpoint(identity=identity(self.params))
+        m.submodules.endpoint = endpoint = Endpoint(
+            identity=identity(self.params, clock_hz=self.clock_hz), words=store_words(self.params)
+        )
         wiring.connect(m, endpoint.core, core.link)
         if self.status:
-            m.d.comb += self.busy.eq(core.link.busy)
+            m.d.comb += [self.busy.eq(core.link.busy), self.active.eq(endpoint.active)]
             with m.If(core.link.start):
                 m.d.sync += self.failed.eq(0)
             with m.Elif(core.link.errors.any()):

@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 from dpnet.host.driver import Driver, Progress
 from dpnet.host.phases import Phases, TimedDriver
 from dpnet.host.report import table
-from dpnet.host.session import CLOCK_HZ, BaselineSession, Parameters, Session, parameters
+from dpnet.host.session import BaselineSession, Parameters, Session, parameters
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.golden.bound import error_bound
 from dpnet.model.golden.fp32 import SequentialFp32
 from dpnet.model.golden.network import fp32_layer
 from dpnet.model.image import Image, ImageLayer
+from dpnet.model.indices import index_bits
 
 PAPER_MS = {
     (1000, 1024): (61.5, 11.9),
     (384, 1728): (39.8, 7.60),
 }
-"""Table VI at 100 MHz: (baseline, DP-Net) in milliseconds, behavioral simulation of an XC7Z045."""
+"""Table VI at `PAPER_HZ`: (baseline, DP-Net) in milliseconds, behavioral simulation of an
+XC7Z045."""
+
+PAPER_HZ = 100_000_000
 
 VECTORS = 8
 """Vectors back to back, at most."""
@@ -41,7 +45,8 @@ class BenchRow(Phases):
     of each further vector of a run that takes several back to back, `predicted_interval` by
     formula; None where no second vector fits the engine, or the matrix does not.  That is streamed,
     `sent_bytes` of tiles, and `stalled_cycles` of `cycles` passed waiting for them, which the
-    formula leaves out.  `mismatches` counts results that differ
+    formula leaves out.  `ms` are `cycles` at the engine's clock, `clock_hz`, `ms_at_100_mhz` those
+    at the paper's.  `mismatches` counts results that differ
     from the golden model in any bit, of `compared`, those of further vectors among them; errors are
     the first vector's against float64 with the same fp32 weights, `*_fp32` those of a sequential
     fp32 dot product; `within_bound`, whether no error is above `error_bound`. `paper_ms` is the
@@ -58,6 +63,8 @@ class BenchRow(Phases):
     predicted_cycles: int
     interval_cycles: float | None
     predicted_interval: int | None
+    clock_hz: int
+    ms: float
     ms_at_100_mhz: float
     paper_ms: float | None
     compared: int
@@ -98,13 +105,13 @@ def bench_layer(
         y, cycles = baseline.run(x)
         golden = engine.compute(weights, x)
         predicted = engine.cycles(layer.rows, layer.columns)
-        row = _row(layer, x, y, golden, engine, cycles=cycles, predicted=predicted)
+        row = _row(driver, layer, x, y, golden, cycles=cycles, predicted=predicted)
         return replace(row, **asdict(driver.phases))
     session = Session(driver, Image(layers=(layer,)))
     session.load(progress)
     y, cycles = session.run_layer(0, x, progress)
     golden = _golden(layer, x, engine)
-    row = _row(layer, x, y, golden, engine, cycles=cycles, predicted=session.predicted_cycles(0, 0))
+    row = _row(driver, layer, x, y, golden, cycles=cycles, predicted=session.predicted_cycles(0, 0))
     row = replace(row, **asdict(driver.phases))
     if session.streamed:
         report = session.report
@@ -142,15 +149,17 @@ def _differing(found: NDArray[np.float32], golden: NDArray[np.float32]) -> int:
 
 
 def _row(
+    driver: Driver,
     layer: ImageLayer,
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     golden: NDArray[np.float32],
-    engine: Parameters,
     *,
     cycles: int,
     predicted: int,
 ) -> BenchRow:
+    identity = driver.identify()
+    engine: Parameters = parameters(identity)
     weights = dense(layer)
     exact = weights.astype(np.float64) @ x.astype(np.float64)
     error = y.astype(np.float64) - exact
@@ -173,14 +182,16 @@ def _row(
         name=layer.name,
         rows=layer.rows,
         columns=layer.columns,
-        bits=(layer.k - 1).bit_length(),
+        bits=index_bits(layer.k),
         engine=name,
         lanes=lanes,
         cycles=cycles,
         predicted_cycles=predicted,
         interval_cycles=None,
         predicted_interval=None,
-        ms_at_100_mhz=cycles / CLOCK_HZ * 1000,
+        clock_hz=identity.clock_hz,
+        ms=cycles / identity.clock_hz * 1000,
+        ms_at_100_mhz=cycles / PAPER_HZ * 1000,
         paper_ms=None if paper is None or interleaved else paper[name != "paper-baseline"],
         compared=y.size,
         mismatches=_differing(y, golden),
@@ -193,15 +204,17 @@ def _row(
 
 
 def bench_table(rows: list[BenchRow]) -> str:
-    """The rows as a table for the terminal, speed-ups over the first baseline of the same
-    matrix."""
+    """The rows as a table for the terminal, times at each engine's clock, speed-ups in cycles over
+    the first baseline of the same matrix."""
+    clocks = {row.clock_hz for row in rows}
+    one_clock = len(clocks) == 1
     head = (
         "matrix",
         "engine",
         "lanes",
         "cycles",
         "next vector",
-        "ms @ 100 MHz",
+        f"ms @ {clocks.pop() / 1e6:g} MHz" if one_clock else "ms",
         "speed-up",
         "paper ms",
         "differ",
@@ -230,7 +243,7 @@ def bench_table(rows: list[BenchRow]) -> str:
                 r.lanes,
                 f"{r.cycles:,}",
                 "–" if r.interval_cycles is None else f"{r.interval_cycles:,.0f}",
-                f"{r.ms_at_100_mhz:.4f}",
+                f"{r.ms:.4f}" + ("" if one_clock else f" @ {r.clock_hz / 1e6:g} MHz"),
                 speed_up(r),
                 "–" if r.paper_ms is None else f"{r.paper_ms:.2f}",
                 r.mismatches,
@@ -246,12 +259,12 @@ def bench_table(rows: list[BenchRow]) -> str:
 
 
 SIMULATED = ("sim://", "sim-axi://")
-"""Ports whose clock is the simulation's, at 100 MHz."""
+"""Ports whose clock is the simulation's."""
 
 
 def phase_table(rows: list[BenchRow], ports: list[str]) -> str:
     """What load, vector, run and read-back took over each row's port, in milliseconds of its clock;
-    `chip ms`: of the run, what the engine computed, by its own count at 100 MHz."""
+    `chip ms`: of the run, what the engine computed, by its own count at its own clock."""
     head = (
         "engine",
         "load bytes",
@@ -280,7 +293,7 @@ def phase_table(rows: list[BenchRow], ports: list[str]) -> str:
                 f"{r.load_bytes / r.load_s / 1e6:.3f}" if r.load_s else "–",
                 ms(r.vector_s),
                 ms(r.run_s),
-                f"{r.ms_at_100_mhz:,.3f}",
+                f"{r.ms:,.3f}",
                 "–" if r.paper_ms is None else f"{r.paper_ms:.2f}",
                 ms(r.back_s),
                 ms(r.vector_s + r.run_s + r.back_s),

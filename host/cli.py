@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import os
@@ -10,11 +9,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
+import click
+
+from dpnet.extras import cure
+from dpnet.host.arguments import Command, call, usage_line
 from dpnet.host.commands import (
     BUG,
     CLOSED,
+    COMMANDS,
     DIFFERENT,
     EXIT_CODES,
     FAILED,
@@ -24,39 +27,55 @@ from dpnet.host.commands import (
     InputError,
 )
 from dpnet.host.errors import LinkError
+from dpnet.host.report import complain
 from dpnet.host.session import CapacityError
 from dpnet.model.compile import CompileError
 from dpnet.model.image import ImageError
 from dpnet.model.quantizer.quantized import QuantizeError
+from dpnet.plain import prepare_output
 
-COMMANDS = {
-    "train": "train a network on the digits with DP-Net and compile it to an image",
-    "compress": "quantize the weights in a .safetensors or .pt file to an image",
-    "info": "show what an image, or an engine, is",
-    "plan": "propose engines for a network and a board: cycles, resources, what binds",
-    "run": "load an image into an engine and run it",
-    "bench": "time one matrix-vector product against the paper's baseline",
-    "doctor": "name what is missing on this machine or wrong at a port, with the cure",
-}
-
-EXAMPLE = """example:
-  dpnet train --bits 4 --out digits-4bit.dpnet
-  dpnet run digits-4bit.dpnet --port sim://array"""
+EXAMPLE = """dpnet train --bits 4 --out digits-4bit.dpnet
+dpnet run digits-4bit.dpnet --port sim://array"""
 
 _USER_ERRORS = (InputError, ImageError, CompileError, QuantizeError, CapacityError)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, through `main`."""
+class _Commands(Command, click.Group):
+    """The commands, each imported when it is called: PyTorch takes seconds."""
 
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in self.commands:
+            return None
+        found: click.Command = importlib.import_module(f"dpnet.host.commands.{cmd_name}").run
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, of which none is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _dpnet() -> click.Group:
+    group = _Commands(
+        name="dpnet",
+        # Only their names, for what an unknown one is close to.
+        commands={name: click.Command(name) for name in COMMANDS},
+        help="Networks of shared weights on an FPGA without multipliers.",
+        exit_codes=EXIT_CODES,
+        example=EXAMPLE,
+        no_args_is_help=False,
+        subcommand_metavar="COMMAND …",
+    )
+    show_version = click.version_option(version("dpnet"), message="dpnet %(version)s")
+    return show_version(group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dpnet` with these arguments; the exit code."""
+    prepare_output()
     try:
-        code = _run(sys.argv[1:] if argv is None else list(argv))
+        code = call(_dpnet(), "dpnet", sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon_output()
@@ -64,50 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         code, message = _explain(error)
         with contextlib.suppress(OSError):
-            print("dpnet:", " ".join(message.split()), file=sys.stderr, flush=True)
+            complain("dpnet", message)
         _flush_output()
     return code
-
-
-def _run(argv: list[str]) -> int:
-    arguments = _arguments(argv)
-    if isinstance(arguments, int):
-        return arguments
-    code: int = importlib.import_module(f"dpnet.host.commands.{arguments.command}").run(arguments)
-    return code
-
-
-def _arguments(argv: list[str]) -> argparse.Namespace | int:
-    """The arguments, or the exit code after --help."""
-    parser = _Parser(
-        prog="dpnet",
-        description="Networks of shared weights on an FPGA without multipliers.",
-        epilog=f"{EXIT_CODES}\n\n{EXAMPLE}",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"dpnet {version('dpnet')}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, text in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        # PyTorch takes seconds to import: only what this call needs.
-        if name in argv:
-            module = importlib.import_module(f"dpnet.host.commands.{name}")
-            command.epilog = f"{EXIT_CODES}\n\nexample:\n{module.EXAMPLE}"
-            command.add_argument(
-                "--json", action="store_true", help="print one JSON document instead of text"
-            )
-            module.add_arguments(command)
-    try:
-        return parser.parse_args(argv)
-    except SystemExit as finished:
-        return int(finished.code or 0)
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
@@ -115,6 +93,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     text = str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, f"interrupted; {text or 'nothing was written; run it again'}"
+    if isinstance(error, click.UsageError):
+        return WRONG, usage_line(error)
+    if isinstance(error, ImportError) and (lacking := cure(error)):
+        return WRONG, lacking
     if isinstance(error, DifferenceError):
         return DIFFERENT, text
     if isinstance(error, _USER_ERRORS):

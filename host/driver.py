@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpnet.gateware.registers import (
     BY_NAME,
-    IDENTITY,
+    CONSTANTS,
     MAGIC,
     MAX_VECTORS,
     REGISTERS,
@@ -22,15 +23,17 @@ from dpnet.gateware.registers import (
     State,
     Status,
 )
-from dpnet.host.errors import DeadlineError, EngineError, ProtocolError
-from dpnet.host.link import Link
+from dpnet.host.errors import DeadlineError, EngineError, LinkError, ProtocolError
+from dpnet.host.link import Link, other_version
 from dpnet.host.link.request import Request
 from dpnet.host.segments import LoadImage, Progress, Reporter, Segment, Words, as_words, pieces
 
 _REPAIRS = 3
 _SLOWEST_WORDS_PER_S = 5_000
 """A simulated engine on a busy machine; a real one reads back 100 million."""
-_LONGEST_SLEEP_S = 0.02
+_SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 0.000002, 0.02
+_ABORT_S = 5.0
+"""An engine ends a run within 131,072 cycles; simulated ones do a hundred thousand a second."""
 
 _RUN_MEANINGS = {
     "nonfinite": "a vector holds a NaN or an infinity",
@@ -43,37 +46,20 @@ _RUN_MEANINGS = {
 
 @dataclass(frozen=True)
 class Identity:
-    """What an engine is: its registers of `dpnet.gateware.registers.IDENTITY`, and its versions."""
+    """What an engine is: `values`, its constant registers by name (`CONSTANTS` of
+    `dpnet.gateware.registers`), each of which is an attribute by its name in lower case."""
 
-    protocol: int
-    gateware: int
-    kind: int
-    stages: int
-    columns: int
-    segments: int
-    index_bits: int
-    entry_bits: int
-    activation_bits: int
-    accumulator_bits: int
-    index_depth: int
-    slots: int
-    result_slots: int
-    vector_words: int
-    max_columns: int
-    layers: int
-    slot_cycles: int
-    bank: int
-    row_beats: int
-    edges: int
-    packed: int
+    values: Mapping[str, int]
+
+    def __getattr__(self, name: str) -> int:
+        if name.upper() not in CONSTANTS or name.isupper():
+            raise AttributeError(f"an engine's identity has no {name!r}")
+        return self.values[name.upper()]
 
     @property
     def lanes(self) -> int:
         """Lanes of the array."""
         return self.stages * self.columns * self.segments
-
-
-assert {field.name.upper() for field in fields(Identity)} == {"PROTOCOL", "GATEWARE", *IDENTITY}
 
 
 @dataclass(frozen=True)
@@ -125,14 +111,9 @@ class Driver:
                 )
             protocol = int.from_bytes(self.link.read(BY_NAME["PROTOCOL"].offset, 4), "little")
             if protocol != VERSION:
-                raise ProtocolError(
-                    f"the engine speaks protocol {protocol}, this host {VERSION}; use the host "
-                    "software and the bitstream of one release"
-                )
+                raise ProtocolError(other_version(protocol))
             values = self.registers()
-            self._identity = Identity(
-                **{field.name: values[field.name.upper()] for field in fields(Identity)}
-            )
+            self._identity = Identity({name: values[name] for name in CONSTANTS})
         return self._identity
 
     def load(self, segments: Sequence[Segment], progress: Progress | None = None) -> bool:
@@ -142,10 +123,12 @@ class Driver:
         The engine reads back every word before it takes the image for valid.  A load of the same
         image that was interrupted goes on: only what is missing is sent; so it is with an image
         that the engine found changed since.  `progress` is called
-        with the words done and all words.  At most 31 separate address ranges.
+        with the words done and all words.  At most 31 separate address ranges.  A run that is on is
+        ended: whoever started it is gone.
         """
         image = LoadImage(segments)
         self.identify()
+        self.abort()
         values = self.registers()
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         epoch = values["EPOCH"]
@@ -168,8 +151,8 @@ class Driver:
                 return True
             self._repair(image, epoch, Reporter(None, image.count))
         raise EngineError(
-            "the engine does not hold what was sent (CHECK_FAILED): the image is larger than its "
-            "stores, or a store is faulty; compare the image with what `dpnet info` shows"
+            "the engine does not hold what was sent (CHECK_FAILED): a store is faulty; load its "
+            "bitstream again"
         )
 
     def check_words(self, address: int, count: int) -> int:
@@ -188,8 +171,9 @@ class Driver:
         """Run layers `first` to `last` and wait for the end; a single layer may take `vectors` (1
         to 256) back to back.
 
-        `DeadlineError` if it is not done after `timeout_s` (of the transport's time); `EngineError`
-        if the engine reports an error of the run, with the `RunReport` as its `report`.
+        `DeadlineError` if it is not done after `timeout_s`, of the transport's time and of the
+        engine's own clock: it is told to end then; `EngineError` if the engine reports an error of
+        the run, with the `RunReport` as its `report`.
         """
         number = self.start(first, last, vectors=vectors)
         return self.finish(number, f"layers {first} to {last}", timeout_s)
@@ -210,12 +194,36 @@ class Driver:
 
     def finish(self, number: int, what: str, timeout_s: float) -> RunReport:
         """Wait for the end of run `number`, of `what`; see `run`."""
-        final = self._wait(number, f"run {number} ({what})", timeout_s)
+        try:
+            final = self._wait(number, f"run {number} ({what})", timeout_s)
+        except DeadlineError:
+            with suppress(LinkError):
+                self.abort()
+            raise
         report = _run_report(final)
         if report.errors:
             reasons = "; ".join(f"{name}: {_RUN_MEANINGS[name]}" for name in report.errors)
             raise EngineError(f"{what}: {reasons}", report)
         return report
+
+    def abort(self) -> bool:
+        """End the run that is on, wherever it is; False if there is none.  `DeadlineError` if it
+        does not end.  Its results mean nothing."""
+        values = self.registers()
+        if not _is_busy(values):
+            return False
+        number, transport = values["RUN"], self.link.transport
+        self._write_register("ABORT", register_word("ABORT", run=number))
+        end, pause_s = transport.now() + _ABORT_S, 0.00002
+        while _is_busy(self.registers()):
+            if transport.now() >= end:
+                raise DeadlineError(
+                    f"run {number} was told to end and does not after {_ABORT_S:g} s; reset the "
+                    "engine"
+                )
+            transport.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_SLEEP_S)
+        return True
 
     def release(self, number: int, tiles: int) -> None:
         """Say that the first `tiles` tiles of run `number` are in the stores (`host.stream`)."""
@@ -238,7 +246,7 @@ class Driver:
     def _wait(self, number: int, what: str, timeout_s: float) -> dict[str, int]:
         transport = self.link.transport
         end = transport.now() + timeout_s
-        pause_s = 0.00002
+        pause_s, before = 0.00002, -1
         while True:
             values = self.registers()
             status = BY_NAME["STATUS"]
@@ -249,14 +257,21 @@ class Driver:
                     f"{what} was lost: the engine was reset or used by another program; load and "
                     "run again"
                 )
-            if not status.field("busy").of(values["STATUS"]):
+            if not _is_busy(values):
+                if status.field("aborted").of(values["STATUS"]):
+                    raise EngineError(f"{what} was ended by another program; run again")
                 return values
-            if transport.now() >= end:
+            # A simulated board may take long for what its clock says it has: as long as it counts.
+            cycles = _cycles(values)
+            if transport.now() >= end and (
+                cycles == before or cycles >= timeout_s * values["CLOCK_HZ"]
+            ):
                 raise DeadlineError(
-                    f"{what} is not done after {timeout_s:g} s; allow more, or reset the engine"
+                    f"{what} is not done after {timeout_s:g} s and was told to end; allow more, or "
+                    "see what the image's layers say"
                 )
-            transport.sleep(min(pause_s, max(0.0, end - transport.now())))
-            pause_s = min(2 * pause_s, _LONGEST_SLEEP_S)
+            transport.sleep(max(_SHORTEST_SLEEP_S, min(pause_s, end - transport.now())))
+            pause_s, before = min(2 * pause_s, _LONGEST_SLEEP_S), cycles
 
     def _send(self, segments: Sequence[Segment], epoch: int, report: Reporter) -> None:
         self.link.write_many(pieces(segments), epoch=epoch, progress=report.bytes_done)
@@ -308,6 +323,14 @@ def register_word(register: str, **values: int) -> int:
     return word
 
 
+def _is_busy(values: Mapping[str, int]) -> bool:
+    return bool(BY_NAME["STATUS"].field("busy").of(values["STATUS"]))
+
+
+def _cycles(values: Mapping[str, int]) -> int:
+    return values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
+
+
 def _image_changed(values: Mapping[str, int]) -> bool:
     return bool(BY_NAME["STATUS"].field("image").of(values["STATUS"]))
 
@@ -323,5 +346,4 @@ def _refuse_changed(values: Mapping[str, int]) -> None:
 def _run_report(values: dict[str, int]) -> RunReport:
     status = BY_NAME["STATUS"]
     errors = tuple(name for name in RUN_ERRORS if status.field(name).of(values["STATUS"]))
-    cycles = values["CYCLES_HI"] << 32 | values["CYCLES_LO"]
-    return RunReport(cycles, errors, values["STALLED"])
+    return RunReport(_cycles(values), errors, values["STALLED"])

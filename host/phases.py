@@ -77,6 +77,7 @@ class TimedDriver(Driver):
 
     def _forget(self, image: LoadImage) -> None:
         # An engine that holds the image, or a part of it, would be sent less than all.
+        self.abort()
         used = {self.registers()["EPOCH"], *image.epochs}
         epoch = next(value for value in range(1, 256) if value not in used)
         self.link.request(Operation.BEGIN, epoch=epoch)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.host.errors import LinkError
+from dpnet.host.fitting import activation_bits, entry_bits, remedy
 from dpnet.host.segments import Segment
 from dpnet.model.engine.layout import (
     Descriptor,
@@ -28,7 +29,8 @@ Integers = NDArray[np.int64]
 
 
 class CapacityError(LinkError):
-    """An image, or a vector, that the engine at hand cannot hold; the message compares sizes."""
+    """An image, or a vector, that the engine at hand cannot hold; the message compares sizes, and
+    for an image names an engine that holds it."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,17 @@ def place_layers(image: Image, engine: EngineParameters) -> list[Placement]:
     share of a store first, until the rest fits and leaves room for one tile.  Streamed layers share
     what the rest leaves: each is the only one that runs.
     """
+    try:
+        return _placed(image, engine)
+    except CapacityError as error:
+        raise CapacityError(f"{error}; {remedy(image, engine)}") from None
+
+
+def _placed(image: Image, engine: EngineParameters) -> list[Placement]:
+    taken = activation_bits(image)
     for number, layer in enumerate(image.layers):
         _check_alone(number, layer, engine)
+        _check_widths(layer, taken[number], engine)
     placements: list[Placement] = []
     row = result_slot = 0
     for number, (layer, home) in enumerate(zip(image.layers, _homes(image, engine), strict=True)):
@@ -243,7 +254,7 @@ def _check_alone(number: int, layer: ImageLayer, engine: EngineParameters) -> No
         kinds = ("fp32", "integers") if layer.is_fp32 else ("integers", "fp32")
         raise CapacityError(
             f"layer {layer.name} computes with {kinds[0]}, the engine only with {kinds[1]} "
-            f"(edges {engine.edges}); use an engine with edges both, or another image"
+            f"(edges {engine.edges})"
         )
     _check(layer, "columns", layer.columns, engine.max_columns)
     _check(layer, "layers", number + 1, engine.layers)
@@ -253,22 +264,31 @@ def _check_alone(number: int, layer: ImageLayer, engine: EngineParameters) -> No
     _check(layer, "codebook slots for a tile", engine.stages, engine.slots)
 
 
+def _check_widths(layer: ImageLayer, taken: int, engine: EngineParameters) -> None:
+    """The engine computes with the integers that the layer takes and has; -2^(bits - 1) is one."""
+    if taken > engine.activation_bits:
+        raise CapacityError(
+            f"layer {layer.name} takes activations of {taken} bits, the engine has "
+            f"{engine.activation_bits}"
+        )
+    if entry_bits(layer) > engine.entry_bits:
+        raise CapacityError(
+            f"layer {layer.name} has entries of {entry_bits(layer)} bits, the engine "
+            f"{engine.entry_bits}: compile it with fewer entry bits"
+        )
+
+
 def _check(layer: ImageLayer, what: str, needed: int, there: int) -> None:
     if needed > there:
         raise CapacityError(
             f"the image is larger than the engine: layer {layer.name} "
             f"({layer.rows} × {layer.columns}, K = {layer.k}) needs {needed} {what}, "
-            f"there are {there}; use a larger engine, or fewer layers at a time"
+            f"there are {there}"
         )
 
 
 def _weights(layer: ImageLayer, engine: EngineParameters) -> _Weights:
     entries, exponent = layer.aligned(engine.entry_bits)
-    if int(np.abs(entries).max(initial=0)) > (1 << engine.entry_bits - 1) - 1:
-        raise CapacityError(
-            f"layer {layer.name} has entries of more than {engine.entry_bits} bits, the "
-            "engine's; compile it with fewer entry bits"
-        )
     zeros = np.zeros(layer.rows, np.int64)
     return _Weights(
         indices=layer.indices,

@@ -1,42 +1,123 @@
-"""What commands print: tables and JSON on stdout, progress on stderr."""
+"""What commands print: tables and JSON on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
+
+from rich.box import Box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.progress import Progress as Bar
+from rich.table import Column, Table
+from rich.text import Text
+
+from dpnet.plain import visible
 
 PLAIN_SECONDS = 10.0
 """Where stderr is no terminal, a line of progress comes no more often than that."""
 
-_TERMINAL_SECONDS = 0.1
+_WIDE = 10_000
+_RULED = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 _BAR = 24
+_NARROWEST_CELL = 16
+
+
+def on_a_line(text: object) -> str:
+    """A name, or a note of a file, as a part of a line."""
+    return visible(str(text).replace("\n", "\\n"))
 
 
 def emit(document: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print `document` as the one JSON document of a command, or `text` for people."""
-    print(json.dumps(document, indent=2, allow_nan=False) if as_json else text)
+    if as_json:
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        say(text)
+
+
+def say(text: str, file: IO[str] | None = None) -> None:
+    """Print `text` on `file` (stdout); on a terminal lines are broken between words."""
+    stream = sys.stdout if file is None else file
+    if stream.isatty():
+        Console(file=stream, highlight=False, soft_wrap=False).print(Text(visible(text)))
+    else:
+        print(visible(text), file=stream, flush=stream is sys.stderr)
+
+
+def complain(program: str, text: str) -> None:
+    """Print on stderr what went wrong, in one line, which only a terminal breaks."""
+    line = visible(" ".join(text.split()))
+    if sys.stderr.isatty():
+        console = Console(file=sys.stderr, highlight=False)
+        console.print(Text.assemble((f"{program}:", "bold red"), f" {line}"))
+    else:
+        print(f"{program}: {line}", file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as wide as they need, numbers to the right: what is no number or the first column
     is left-aligned.
+
+    On a terminal that is narrower, texts are broken between words; where that does not help, each
+    row is a list of lines.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    width = _width()
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    if _narrowest(head, cells) > width:
+        return _records(head, cells)
     right = [n > 0 and all(_is_figure(row[n]) for row in cells) for n in range(len(head))]
+    result = Table(box=_RULED, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for title, to_right, wide in zip(head, right, widths, strict=True):
+        result.add_column(
+            Text(title),
+            justify="right" if to_right else "left",
+            min_width=min(wide, _NARROWEST_CELL),
+            no_wrap=to_right,
+        )
+    for row in cells:
+        result.add_row(*map(Text, row))
+    drawn = StringIO()
+    Console(file=drawn, width=width, highlight=False, color_system=None).print(result)
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines())
 
-    def line(row: Sequence[str]) -> str:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        return "  ".join(parts).rstrip()
 
-    return "\n".join([line(head), "─" * (sum(widths) + 2 * (len(widths) - 1)), *map(line, cells)])
+def _records(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Each row as lines of a title and a value."""
+    wide = max(map(len, head))
+    return "\n\n".join(
+        "\n".join(
+            f"{title.ljust(wide)}  {value}".rstrip() for title, value in zip(head, row, strict=True)
+        )
+        for row in cells
+    )
+
+
+def _narrowest(head: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """The least width at which the table can be read."""
+    columns = zip(head, *cells, strict=True)
+    return sum(min(max(map(len, column)), _NARROWEST_CELL) for column in columns) + 2 * (
+        len(head) - 1
+    )
+
+
+def _width() -> int:
+    """Columns of the terminal; what is read by a program is not broken."""
+    return Console(file=sys.stdout).width if sys.stdout.isatty() else _WIDE
 
 
 def _is_figure(cell: str) -> bool:
@@ -44,21 +125,27 @@ def _is_figure(cell: str) -> bool:
 
 
 class Progress:
-    """How far a command is, on stderr: one line that changes on a terminal, else now and then one.
+    """How far a command is, on stderr: a bar on a terminal, elsewhere a line now and then.
 
     As a context it leaves a clean line behind, whatever happens.  It is called as training does
-    (done, total, text) and as a load does (done, total).
+    (done, total, text) and as a load does (done, total).  Meanwhile messages of the package's own
+    log (a simulator is built) are shown above it.
     """
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + (0 if self._terminal else PLAIN_SECONDS)
-        self._width = 0
+        self._next = time.monotonic() + PLAIN_SECONDS
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._log = _Messages(self)
 
     def __enter__(self) -> Progress:
-        if self._terminal:
-            self._show(self.what)
+        console = Console(file=sys.stderr, highlight=False)
+        if console.is_terminal and not console.is_dumb_terminal:
+            self._bar = _bar(console)
+            self._task = self._bar.add_task(visible(self.what), total=None, text="")
+            self._bar.start()
+        self._log.start()
         return self
 
     def __exit__(
@@ -67,26 +154,68 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._terminal:
-            self._show("")
+        self._log.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        now = time.monotonic()
-        if now < self._next:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=max(total, 1), text=visible(text))
             return
-        self._next = now + (_TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS)
-        share = done / total if total else 1.0
-        line = f"{100 * share:3.0f} % {text}".rstrip()
-        if self._terminal:
-            full = round(_BAR * share)
-            self._show(f"{self.what} [{'█' * full}{'·' * (_BAR - full)}] {line}")
-        else:
-            print(f"{self.what}: {line}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PLAIN_SECONDS
+            share = done / total if total else 1.0
+            self.note(f"{self.what}: {100 * share:3.0f} % {text}".rstrip())
 
-    def _show(self, line: str) -> None:
-        """Replace the line on the terminal; nothing stays of a longer one before it."""
-        visible = line[:100]
-        padding = " " * max(0, self._width - len(visible))
-        sys.stderr.write(f"\r{visible}{padding}" + ("" if line else "\r"))
-        sys.stderr.flush()
-        self._width = len(visible)
+    def note(self, text: str) -> None:
+        """Print a line of its own, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(Text(visible(text)))
+        else:
+            say(text, sys.stderr)
+
+
+def _bar(console: Console) -> Bar:
+    """A bar that leaves nothing behind; a narrow terminal has its title, cut, and the share."""
+    narrow = console.width < 60
+    columns: list[ProgressColumn] = [
+        SpinnerColumn("line"),
+        TextColumn(
+            "{task.description}",
+            table_column=Column(no_wrap=True, overflow="ellipsis"),
+            markup=False,
+        ),
+        BarColumn(bar_width=min(_BAR, console.width // 5)),
+        TaskProgressColumn(
+            text_format_no_percentage="", table_column=Column(no_wrap=True, min_width=4)
+        ),
+    ]
+    if not narrow:
+        text = Column(no_wrap=True, overflow="ellipsis")
+        columns.append(TextColumn("{task.fields[text]}", table_column=text, markup=False))
+    return Bar(*columns, console=console, transient=True)
+
+
+class _Messages(logging.Handler):
+    """Messages of the package's log as lines of a progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._progress = progress
+        self._logger = logging.getLogger("dpnet")
+
+    def start(self) -> None:
+        """Take messages."""
+        self._before = self._logger.level
+        self._logger.setLevel(logging.INFO)
+        self._logger.addHandler(self)
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one."""
+        self._progress.note(record.getMessage())

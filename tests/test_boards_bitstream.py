@@ -8,6 +8,8 @@ import pytest
 from dpnet.boards import bitstream
 from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
 from dpnet.boards.tool import ToolError
+from dpnet.host.cli import main as dpnet
+from dpnet.model.engine.devices import BOARDS, KINDS, XC7Z020
 from dpnet.model.engine.parameters import EngineParameters
 
 
@@ -19,6 +21,8 @@ class PretendBoard:
     title = "Pretend board"
     toolchains = ("good", "better")
     doors = ("uart", "axi")
+    revisions = ("A", "B2")
+    device = XC7Z020
     engine = EngineParameters(stages=2, columns=3, segments=4)
     error: BaseException | None = None
     missing: str | None = None
@@ -124,6 +128,7 @@ def test_without_a_tool_everything_else_is_there_and_it_fails(board, tmp_path, c
     [
         (["--toolchain", "best"], "toolchain of pretend must be good or better, not 'best'"),
         (["--door", "usb"], "door of pretend must be uart or axi, not 'usb'"),
+        (["--revision", "C"], "revision of pretend must be A or B2, not 'C'"),
         (["--seed", "0"], "seed must be a positive integer, not 0"),
         (["--mhz", "-3"], "mhz must be a positive number, not -3.0"),
         (["--columns", "0"], "columns must be an integer from 1 to 1024, not 0"),
@@ -136,6 +141,13 @@ def test_wrong_usage_is_one_line_and_touches_nothing(board, tmp_path, capsys, ar
     assert bitstream.main(["pretend", *arguments]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"bitstream: {text}"
     assert files(tmp_path / "pretend") == before
+
+
+def test_a_board_without_revisions_says_so(capsys):
+    assert bitstream.main(["zc706", "--revision", "1.2"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "bitstream: revision of zc706 must be left out, as all are alike, not '1.2'"
+    )
 
 
 def test_an_unknown_board_is_told_the_known_ones(capsys):
@@ -153,7 +165,19 @@ def test_every_folder_with_a_board_is_one(name):
 
 
 def test_the_boards_are_found_by_their_folders():
-    assert {"arty-a7-35t", "ulx3s", "zc706"} <= set(board_names())
+    """And the planner, which must not import them, knows them all, with their chips."""
+    assert set(board_names()) == {"arty-a7-35t", "arty-z7-20", "nexys4-ddr", "ulx3s", "zc706"}
+    assert {name: find_board(name).device for name in board_names()} == BOARDS
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_an_engine_is_planned_for_every_board(name, capfd):
+    assert dpnet(["plan", "--matrix", "64x128", "--board", name, "--json", "--count", "1"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["device"]["name"] == find_board(name).device.name
+    (one,) = found["proposals"]
+    assert one["engine"]["multiplier"] == ("18x18" if name == "ulx3s" else "25x18")
+    assert all(one[kind] <= found["device"][kind] for kind in KINDS)
 
 
 def test_a_build_has_a_bitstream_or_says_why_not():

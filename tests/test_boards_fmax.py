@@ -5,8 +5,9 @@ import statistics
 
 import pytest
 
-from dpnet.boards import ecp5, fmax
+from dpnet.boards import fmax
 from dpnet.boards.command import Candidate
+from dpnet.boards.ecp5 import nextpnr as ecp5
 from dpnet.gateware.array.adder_tree import AdderTree
 
 

@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
-from dpnet.boards.xc7 import netlist_model, synthesize
+from dpnet.boards.series7.netlist import netlist_model, synthesize
 from dpnet.gateware.array.column import Column
 from dpnet.gateware.array.lane import Lane
 from dpnet.gateware.array.segment import Segment

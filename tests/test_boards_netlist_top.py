@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from dpnet.boards.ulx3s.board import TOP, synthesize
-from dpnet.boards.ulx3s.models import HARD_CELLS, netlist_model
+from dpnet.boards.ecp5.flow import synthesize
+from dpnet.boards.ecp5.models import HARD_CELLS, netlist_model
+from dpnet.boards.ulx3s.board import TOP
 from dpnet.boards.ulx3s.top import Ulx3sTop
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.emit import emit
@@ -84,7 +85,7 @@ def design():
     """RTL and netlist of the board's top around a very small engine, side by side."""
     top = Ulx3sTop(engine=EngineParameters(**ENGINE), mhz=MHZ, baud=BAUD)
     rtl = emit(top, TOP)
-    netlist = with_flip(synthesize(rtl, find_yosys()), "engine.core.array")
+    netlist = with_flip(synthesize(rtl, find_yosys()), "logic.engine.core.array")
     return rtl + netlist_model(netlist, TOP) + HARD_CELLS + BENCH_TOP
 
 

@@ -6,15 +6,16 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting_kit import PATIENCE_S, wait_until
 
-from dpnet.boards import resources, xc7
+from dpnet.boards import resources
 from dpnet.boards.build import kept
 from dpnet.boards.command import Candidate
-from dpnet.boards.xc7 import KINDS
+from dpnet.boards.series7 import netlist
 from dpnet.gateware.array.adder_tree import AdderTree
+from dpnet.model.engine.devices import KINDS
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_second_run_does_not_synthesize(small, capsys, monkeypatch):
     def refuse(*_):
         raise AssertionError("synthesized again")
 
-    monkeypatch.setattr(xc7, "run_script", refuse)
+    monkeypatch.setattr(netlist, "run_script", refuse)
     assert resources.main(["adder-2"]) == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in capsys.readouterr().err
     assert (small / "resources.json").read_text() == before
@@ -160,12 +161,9 @@ def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
         )
 
     process = start()
-    deadline = time.monotonic() + 60
-    while not (hang.exists() and hang.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
+    wait_until(lambda: hang.exists() and hang.read_text(), process)
     process.send_signal(by)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.endswith("resources: interrupted; the same command goes on where it was\n")
     with pytest.raises(ProcessLookupError):
@@ -175,7 +173,7 @@ def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
     assert [path.suffix for path in (build / "synthesis").iterdir()] == [".json"]
     hang.unlink()
     again = start()
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in err
     assert "adder-4, 4 lanes … done" in err

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from dpnet.boards.shim import FOLD, GROUP, PinShim
+from dpnet.boards.parts.shim import FOLD, GROUP, PinShim
 
 
 class Echo(wiring.Component):

@@ -1,25 +1,28 @@
-"""The ULX3S: pins, PLL, start-up, lamps; its flow with the real tools and with pretended ones."""
+"""The ULX3S: pins, start-up; its flow with the real tools and with pretended ones."""
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from waiting_kit import PATIENCE_S, wait_until
 
-from dpnet.boards import bitstream, ecp5
+from dpnet.boards import bitstream
 from dpnet.boards.board import find_board
-from dpnet.boards.ecp5 import ECPPACK, find_nextpnr
+from dpnet.boards.ecp5 import flow
+from dpnet.boards.ecp5.nextpnr import ECPPACK, find_nextpnr, pack
+from dpnet.boards.ecp5.pll import find_pll
+from dpnet.boards.ecp5.startup import SETTLE_CYCLES, Startup
 from dpnet.boards.tool import Tool
 from dpnet.boards.ulx3s import board as ulx3s
-from dpnet.boards.ulx3s.pll import find_pll
-from dpnet.boards.ulx3s.top import LAMPS, SETTLE_CYCLES, Lamps, Startup, Ulx3sTop
+from dpnet.boards.ulx3s.top import LAMPS, Ulx3sTop
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.emit import emit
 from dpnet.gateware.top import DOORS, Top
@@ -46,13 +49,13 @@ TINY = [
     "16",
 ]
 
-# The board's own constraints file: github.com/emard/ulx3s, doc/constraints/ulx3s_v20.lpf, where
-# the FT231X's names of the line are the other way around: its txd is what the FPGA receives.
+# The board's own constraints files: github.com/emard/ulx3s, doc/constraints/ulx3s_v20.lpf (v2.x and
+# v3.0.x), prototype/ulx3s_v314.lpf and prototype/ulx3s_v316.lpf, where the FT231X's names of the
+# line are the other way around: its txd is what the FPGA receives.
 SITES = {
     "clk_25mhz": "G2",
     "ftdi_txd": "M1",
     "ftdi_rxd": "L4",
-    "wifi_gpio0": "L2",
     "led[0]": "B2",
     "led[1]": "C2",
     "led[2]": "C1",
@@ -63,35 +66,40 @@ SITES = {
     "led[7]": "H3",
 }
 NAMES = {"clk25": "clk_25mhz", "rx": "ftdi_txd", "tx": "ftdi_rxd"}
+GPIO0 = {"v3.0": "L2", "v3.1.6": "F1"}
+OTHERS_GPIO = {"v3.1.6": "L2"}
+"""What must not be driven there: wifi_gpio22."""
 
 
-def test_pins_are_the_boards_and_every_port_has_one():
-    assert {NAMES.get(port, port): site for port, (site, _) in ulx3s.PINS.items()} == SITES
+@pytest.mark.parametrize("revision", GPIO0)
+def test_pins_are_the_boards_and_every_port_has_one(revision):
+    pads = ulx3s.pads(revision)
+    sites = {NAMES.get(port, port): pad.site for port, pad in pads.items()}
+    assert sites == {**SITES, "wifi_gpio0": GPIO0[revision]}
+    assert OTHERS_GPIO.get(revision) not in sites.values()
     top = Ulx3sTop(engine=ulx3s.BOARD.engine, mhz=50)
     ports = {name for name in top.signature.members if name != "led"}
-    assert ports | {f"led[{n}]" for n in range(len(LAMPS))} == set(ulx3s.PINS)
-    lines = ulx3s.constraints().splitlines()
+    assert ports | {f"led[{n}]" for n in range(len(LAMPS))} == set(pads)
+    lines = flow.lpf(pads, "clk25", 25).splitlines()
     assert lines[0] == 'FREQUENCY PORT "clk25" 25 MHZ;'
     assert 'LOCATE COMP "rx" SITE "M1";' in lines
     assert 'IOBUF PORT "tx" IO_TYPE=LVCMOS33 PULLMODE=UP DRIVE=4;' in lines
-    assert len(lines) == 1 + 2 * len(SITES)
+    assert f'LOCATE COMP "wifi_gpio0" SITE "{GPIO0[revision]}";' in lines
+    assert len(lines) == 1 + 2 * (len(SITES) + 1)
 
 
-@pytest.mark.parametrize("mhz", [12.5, 25, 31.25, 40, 50, 60, 62.5, 75, 80, 87.5, 100, 125])
-def test_the_pll_stays_within_its_limits(mhz):
-    pll = find_pll(input_mhz=25, mhz=mhz)
-    assert float(pll.mhz) == mhz == 25 / pll.ref * pll.feedback
-    # FPGA-DS-02012: phase detector 3.125 to 400 MHz, oscillator 400 to 800 MHz, dividers 1 to 128.
-    assert 3.125 <= 25 / pll.ref <= 400
-    assert 400 <= mhz * pll.output <= 800
-    assert all(1 <= divider <= 128 for divider in (pll.ref, pll.feedback, pll.output))
-
-
-def test_a_clock_that_the_pll_cannot_make_is_refused_with_the_nearest():
-    with pytest.raises(ValueError) as caught:
-        find_pll(input_mhz=25, mhz=50.1)
-    assert str(caught.value) == (
-        "mhz must be a frequency that the PLL makes of 25 MHz, not 50.1; the nearest is 50"
+def test_the_revisions_are_an_option(pretended, capsys):
+    assert ulx3s.BOARD.revisions == tuple(GPIO0)
+    assert bitstream.main(["ulx3s", *TINY, "--revision", "v3.1.6"]) == 0
+    assert "pins of revision v3.1.6 (others: v3.0; boards/ulx3s/README.md)" in (
+        capsys.readouterr().out
+    )
+    assert 'LOCATE COMP "wifi_gpio0" SITE "F1";' in (pretended / "dpnet.lpf").read_text()
+    assert bitstream.main(["ulx3s", *TINY]) == 0
+    assert 'LOCATE COMP "wifi_gpio0" SITE "L2";' in (pretended / "dpnet.lpf").read_text()
+    assert bitstream.main(["ulx3s", *TINY, "--revision", "v1.7"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "bitstream: revision of ulx3s must be v3.0 or v3.1.6, not 'v1.7'"
     )
 
 
@@ -128,41 +136,8 @@ def test_the_engine_is_clocked_once_the_pll_has_settled_and_never_after_it_faile
     simulate(startup, process)
 
 
-def test_lamps_show_what_is_too_short_to_see():
-    clock_hz = 4_000
-    lamps = Lamps(clock_hz=clock_hz)
-
-    async def process(ctx):
-        async def lit(cycles):
-            counts = dict.fromkeys(("alive", "received", "sent", "shown_busy"), 0)
-            for _ in range(cycles):
-                await ctx.tick()
-                for name in counts:
-                    counts[name] += ctx.get(getattr(lamps, name))
-            return counts
-
-        ctx.set(lamps.rx, 1)
-        ctx.set(lamps.tx, 1)
-        calm = await lit(2 * clock_hz)
-        assert calm["received"] == calm["sent"] == calm["shown_busy"] == 0
-        assert 0.3 < calm["alive"] / (2 * clock_hz) < 0.7, "on about half the time"
-        for name, port, level in (
-            ("received", lamps.rx, 0),
-            ("sent", lamps.tx, 0),
-            ("shown_busy", lamps.busy, 1),
-        ):
-            ctx.set(port, level)
-            await ctx.tick()
-            ctx.set(port, 1 - level)
-            counts = await lit(clock_hz // 4)
-            assert 0.008 < counts.pop(name) / clock_hz < 0.032
-            assert counts.pop("alive") >= 0 and not any(counts.values())
-
-    simulate(lamps, process, 1 / clock_hz)
-
-
 class Blink(wiring.Component):
-    """The board's pins without an engine."""
+    """The board's pins without an engine, at `mhz`."""
 
     clk25: In(1)
     rx: In(1)
@@ -170,11 +145,15 @@ class Blink(wiring.Component):
     led: Out(8)
     wifi_gpio0: Out(1)
 
+    def __init__(self, mhz):
+        self._mhz = mhz
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         clk, locked = Signal(), Signal()
         m.domains += ClockDomain("sync", reset_less=True)
-        pll = find_pll(input_mhz=25, mhz=50)
+        pll = find_pll(input_mhz=25, mhz=self._mhz)
         m.submodules.pll = pll.instance(i=self.clk25, o=clk, locked=locked)
         count = Signal(25)
         m.d.sync += [count.eq(count + 1), self.tx.eq(self.rx)]
@@ -182,24 +161,48 @@ class Blink(wiring.Component):
         return m
 
 
+PINS = flow.lpf(ulx3s.pads("v3.0"), "clk25", 25)
+
+
 def test_a_design_becomes_a_real_bitstream_with_its_clock_derived_from_the_boards(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
-    netlist = ulx3s.synthesize(emit(Blink(), ulx3s.TOP), find_yosys())
-    timing, config = ulx3s.place_and_route(netlist, 50, 1, find_nextpnr())
+    netlist = flow.synthesize(emit(Blink(50), ulx3s.TOP), ulx3s.TOP, find_yosys())
+    options = {"pins": PINS, "mhz": 50, "seed": 1, "nextpnr": find_nextpnr()}
+    timing, config = flow.place_and_route(netlist, **options)
     assert timing.mhz > 50 and 26 <= timing.used["ff"] <= 30
     # The pins that were asked for, and the PLL, are in the configuration.
     assert ".device LFE5U-85F" in config
     assert "EHXPLLL" in config and "LVCMOS33" in config
-    data = ecp5.pack(config)
+    data = pack(config)
     assert b"Part: LFE5U-85F" in data[:100]
     # Preamble, then the command that checks the chip: 0x41113043 is the IDCODE of an LFE5U-85F.
     assert data.index(bytes.fromhex("ffffbdb3")) < data.index(bytes.fromhex("41113043")) < 200
     capsys.readouterr()
-    again = ulx3s.place_and_route(netlist, 50, 1, find_nextpnr())
+    again = flow.place_and_route(netlist, **options)
     assert again == (timing, config)
     assert "MHz, kept from an earlier run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mhz", [40, 50, 70])
+def test_nextpnr_derives_the_frequency_that_was_asked_for(tmp_path, monkeypatch, mhz):
+    """By its own reading of the PLL's settings, with the output fed back and with a second one."""
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path / "build"))
+    netlist = flow.synthesize(emit(Blink(mhz), ulx3s.TOP), ulx3s.TOP, find_yosys())
+    (tmp_path / "netlist.json").write_text(netlist)
+    (tmp_path / "pins.lpf").write_text(PINS)
+    arguments = ["--85k", "--package", "CABGA381", "--json", "netlist.json", "--lpf", "pins.lpf"]
+    log = find_nextpnr().run([*arguments, "--freq", "12", "--report", "report.json"], tmp_path)
+    assert "out of legal range" not in log
+    report = json.loads((tmp_path / "report.json").read_text())
+    (constraint,) = [
+        entry["constraint"]
+        for net, entry in report["fmax"].items()
+        if net.removeprefix("$glbnet$") == "clk"
+    ]
+    # Periods are whole picoseconds.
+    assert constraint == pytest.approx(mhz, rel=2e-4)
 
 
 PRETENDED = {
@@ -336,12 +339,9 @@ def test_an_interrupted_build_ends_its_tool_and_goes_on_where_it_was(pretended, 
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 200
-    while not (placing := (tools / "runs").read_text()):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    placing = wait_until((tools / "runs").read_text, process)
     process.send_signal(signal.SIGTERM)
-    assert "interrupted; the same command goes on" in process.communicate(timeout=60)[1]
+    assert "interrupted; the same command goes on" in process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130 and list(pretended.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(placing), 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dpnet.gateware.doors import axi
-from dpnet.gateware.parts.bus import BUS_LATENCY
+from dpnet.gateware.parts.bus import ABORT_CYCLES, BUS_LATENCY
 from dpnet.gateware.registers import (
     FIRST,
     MAGIC,
@@ -20,6 +20,7 @@ from dpnet.gateware.registers import (
     Region,
     Status,
 )
+from dpnet.gateware.tables import main, rewritten
 from dpnet.host.link.frames import Decoder, Frame
 
 TEXT = (Path(__file__).parent.parent / "docs" / "link.md").read_text(encoding="utf-8")
@@ -50,6 +51,19 @@ def test_every_register_is_there_with_its_offset_access_and_meaning():
         for register in REGISTERS
     ]
     assert written[0] == ("0x000", "MAGIC", "constant", f"0x{MAGIC:08X}")
+
+
+def test_one_command_writes_the_tables(tmp_path, capsys):
+    assert rewritten(TEXT) == TEXT
+    page = tmp_path / "link.md"
+    page.write_text(TEXT.replace("0x44504E54 |", "0 |").replace("| STATUS | busy |", "| STATUS |"))
+    assert main([str(page)]) == 0
+    assert page.read_text() == TEXT
+    page.write_text(TEXT.replace("<!-- fields -->", ""))
+    assert main([str(page)]) == 2
+    assert capsys.readouterr().err == (
+        f"tables: {page}: the page must have one <!-- fields --> … <!-- end -->, not 0\n"
+    )
 
 
 def test_every_field_is_there_with_its_bits():
@@ -98,8 +112,11 @@ def test_doors():
 def test_sizes_in_the_text():
     assert f"at most {MAX_PAYLOAD} bytes" in TEXT
     assert f"up to {MAX_RANGES} pairs" in TEXT
-    assert f"the request's operation + {RESPONSE}" in TEXT
-    assert f"version (high nibble, {VERSION})" in TEXT
+    assert f"bit {RESPONSE.bit_length() - 1} response | " in TEXT
+    assert f"bits 3:0 operation, bits 6:4 version ({VERSION})" in TEXT
+    assert f"not busy any more after at most {ABORT_CYCLES:,} cycles" in TEXT
+    known = {int(operation) for operation in Operation}
+    assert known == set(range(1, 7)) and "unknown operation (0, 7 to 15)" in TEXT
     assert f"bit {FIRST.bit_length() - 1}, FIRST: " in TEXT
     assert f"bit {STREAM.bit_length() - 1}, STREAM: " in TEXT
     assert f"takes W + n + {BUS_LATENCY + 1} cycles" in TEXT

@@ -5,7 +5,7 @@ import pytest
 from dpnet.gateware.array import Array
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.benches.array.array import KINDS, latency
+from dpnet.sim.benches.array.products import KINDS, latency
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
@@ -115,12 +115,12 @@ def bench(name, names):
 
 @pytest.mark.parametrize("names", [("wide",), ("banks",), SMALL])
 def test_array_equals_golden(names):
-    assert bench("array.array", names) == len(KINDS) + 3
+    assert bench("array.products", names) == len(KINDS) + 3
 
 
 @pytest.mark.parametrize("names", [("banks",), SMALL])
 def test_stores_of_the_array(names):
-    assert bench("array.array_stores", names) == 2 * len(KINDS) + 3
+    assert bench("array.stores", names) == 2 * len(KINDS) + 3
 
 
 def test_a_hundred_thousand_outputs_are_compared():

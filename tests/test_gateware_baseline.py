@@ -14,7 +14,7 @@ SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 def test_baseline_bench(kind):
     core = BaselineCore(params=kind(**SIZES))
     values = {"sizes": SIZES, "runs": 25, "interleaved": kind is InterleavedParameters}
-    assert run_bench(emit(core), "baselines.baseline_core", values=values) == 6
+    assert run_bench(emit(core), "baselines.baseline_core", values=values) == 7
 
 
 @pytest.mark.parametrize("name", SIZES)

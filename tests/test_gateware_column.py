@@ -2,9 +2,10 @@
 
 import pytest
 
-from dpnet.gateware.array.column import Column, accumulator_widths, limb_widths
+from dpnet.gateware.array.column import Column
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.widths import accumulator_widths, limb_widths
 from dpnet.sim.benches.array.column import KINDS
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle

@@ -4,7 +4,7 @@ its address map."""
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.benches.core.core import FLOATS, KINDS, NAMES
+from dpnet.sim.benches.core.networks import FLOATS, KINDS, NAMES
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
@@ -72,8 +72,8 @@ def test_core_bench():
     values = {"engines": ENGINES, "networks": 3, "batches": 2, "streams": 2}
     count = run_bench(
         open_memories(emit(bundle)),
-        "core.core",
-        more=["core.core_errors", "core.core_map", "core.core_stream"],
+        "core.networks",
+        more=["core.errors", "core.address_map", "core.streaming", "core.abort"],
         values=values,
     )
-    assert count == len(NAMES) * (3 * len(KINDS) + 7) + len(FLOATS) * 3 + 1
+    assert count == len(NAMES) * (3 * len(KINDS) + 11) + len(FLOATS) * 3 + 1

@@ -14,7 +14,7 @@ SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", 
 @pytest.mark.parametrize(
     "door, options, ports",
     [
-        ("uart", [], {"rx", "tx"}),
+        ("uart", ["--clock-hz", "25000000"], {"rx", "tx"}),
         ("axi", ["--edges", "integer", "--dsp-columns", "2"], {"s_axi_awaddr", "s_axi_rdata"}),
         (
             "bytes",
@@ -42,6 +42,7 @@ def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     text = path.read_text()
     header = text[text.index("module dpnet(") :].split(";", 1)[0]
     assert ports | {"clk", "rst"} <= set(re.findall(r"\w+", header))
+    assert ("32'd25000000" in text) == (door == "uart"), "the clock that the engine says it has"
     simulator = find_simulator()
     commands = {
         "verilator": ["--lint-only", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top", "dpnet"],

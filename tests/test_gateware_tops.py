@@ -3,9 +3,7 @@
 import pytest
 
 from dpnet.gateware.emit import emit
-from dpnet.gateware.registers import IDENTITY
-from dpnet.gateware.top import Top, identity
-from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.gateware.top import Top
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.kit.bench import run_bench
 
@@ -32,13 +30,6 @@ def test_axi_top():
     assert run_bench(emit(top), "doors.top_axi", values={"engine": ENGINE}) == 3
 
 
-@pytest.mark.parametrize(
-    "params", [EngineParameters(), BaselineParameters(), InterleavedParameters()]
-)
-def test_identity_has_every_register(params):
-    assert set(identity(params)) == set(IDENTITY)
-
-
 @pytest.mark.filterwarnings("ignore:.*created but never used")
 def test_top_refuses():
     with pytest.raises(TypeError) as caught:
@@ -49,3 +40,9 @@ def test_top_refuses():
     with pytest.raises(ValueError) as caught:
         Top(params=EngineParameters(), door="usb")
     assert str(caught.value) == "door must be one of bytes, uart, axi, not 'usb'"
+    for clock_hz in (0, 1 << 32, 1e8):
+        with pytest.raises(ValueError) as caught:
+            Top(params=EngineParameters(), clock_hz=clock_hz)
+        assert str(caught.value) == (
+            f"clock_hz must be an integer from 1 to 2^32 - 1, not {clock_hz!r}"
+        )

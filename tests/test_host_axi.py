@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting_kit import PROMPT_S
 
 from dpnet.gateware.registers import MAGIC
 from dpnet.host.errors import PortError
@@ -51,20 +52,82 @@ def test_a_device_is_mapped_and_given_back(device, sys):
     assert open_files() == before
 
 
-def test_uio_devices_and_addresses_are_told_apart():
-    assert axi._device("axi:uio0") == (Path("/dev/uio0"), 0)
-    assert axi._device("axi:/dev/uio12") == axi._device("axi:///dev/uio12")
-    assert axi._device("axi:0x40000000") == (Path("/dev/mem"), 0x4000_0000)
-    assert axi._device("axi:0xfFfF0000") == (Path("/dev/mem"), 0xFFFF_0000)
+def test_uio_devices_and_addresses_are_told_apart(sys):
+    assert axi._device("axi:uio0", sys) == (Path("/dev/uio0"), 0)
+    assert axi._device("axi:/dev/uio12", sys) == axi._device("axi:///dev/uio12", sys)
+    assert axi._device("axi:0x40000000", sys) == (Path("/dev/mem"), 0x4000_0000)
+    assert axi._device("axi:0xfFfF0000", sys) == (Path("/dev/mem"), 0xFFFF_0000)
 
 
-@pytest.mark.parametrize("name", ["", "//", "uio", "uiox", "0x", "0x40000004", "4096", "0xg"])
+def named(sys: Path, **names: str) -> None:
+    """The folder of UIO devices as Linux shows it: names by device."""
+    for device, name in names.items():
+        (sys / "class/uio" / device).mkdir(parents=True)
+        (sys / "class/uio" / device / "name").write_text(f"{name}\n")
+
+
+@pytest.mark.parametrize("url", ["axi:dpnet", "axi://dpnet", "axi:uio:dpnet", "axi://uio:dpnet"])
+def test_a_uio_device_has_a_name(sys, url):
+    named(sys, uio0="can", uio1="dpnet", uio10="dpnet-old")
+    assert axi._device(url, sys) == (Path("/dev/uio1"), 0)
+
+
+def test_any_name_can_be_spelled_out(sys):
+    """Also one that looks like a number of a device, or like an address."""
+    named(sys, uio0="uio1", uio1="0x40000000", uio2="a b")
+    assert axi._device("axi:uio:uio1", sys) == (Path("/dev/uio0"), 0)
+    assert axi._device("axi:uio:0x40000000", sys) == (Path("/dev/uio1"), 0)
+    assert axi._device("axi:uio:a b", sys) == (Path("/dev/uio2"), 0)
+
+
+CURE = (
+    "; load the driver (modprobe uio_pdrv_genirq of_id=generic-uio) and the device tree that "
+    "belongs to the bitstream"
+)
+
+
+def test_a_name_that_no_device_has(sys):
+    with pytest.raises(PortError) as caught:
+        open_axi("axi:dpnet", sys=sys)
+    assert str(caught.value) == (
+        f"axi:dpnet names no device: no UIO device is called 'dpnet', there is none{CURE}"
+    )
+    named(sys, uio1="dpnet2", uio0="can")
+    with pytest.raises(PortError) as caught:
+        open_axi("axi:uio:dpnet", sys=sys)
+    assert str(caught.value) == (
+        "axi:uio:dpnet names no device: no UIO device is called 'dpnet', there is 'can' (uio0), "
+        f"'dpnet2' (uio1){CURE}"
+    )
+
+
+def test_a_name_that_two_devices_have(sys):
+    named(sys, uio3="dpnet", uio0="can", uio2="dpnet")
+    with pytest.raises(PortError) as caught:
+        open_axi("axi:dpnet", sys=sys)
+    assert str(caught.value) == (
+        "axi:dpnet names no device: uio2, uio3 are all called 'dpnet'; use one of them, axi:uio2"
+    )
+
+
+def test_a_named_device_is_opened_by_its_number(sys):
+    """What is said of it afterwards names the URL that was given."""
+    named(sys, uio4094="dpnet")
+    with pytest.raises(PortError) as caught:
+        open_axi("axi:dpnet", sys=sys)
+    assert str(caught.value) == (
+        "axi:dpnet cannot be opened: there is no /dev/uio4094; load the driver (modprobe "
+        "uio_pdrv_genirq of_id=generic-uio) and the device tree that belongs to the bitstream"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "//", "uio:", "0x", "0x40000004", "4096", "0xg"])
 def test_urls_that_are_none(name):
     with pytest.raises(PortError) as caught:
         open_transport(f"axi:{name}")
     assert str(caught.value) == (
         f"axi:{name} names no device: {name.removeprefix('//')!r} is neither a UIO device nor the "
-        "address of a page; use axi:uio0, axi:/dev/uio0 or axi:0x40000000"
+        "address of a page; use axi:dpnet, axi:uio0, axi:/dev/uio0 or axi:0x40000000"
     )
 
 
@@ -183,11 +246,11 @@ def test_a_bus_error_is_one_line(device, sys, monkeypatch):
 def test_a_bus_that_does_not_answer_in_time():
     class Slow:
         def __getitem__(self, index):
-            time.sleep(30)
+            time.sleep(10 * PROMPT_S)
 
     began = time.monotonic()
     assert answers(Slow(), 0.1) is False
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PROMPT_S
 
     class Quick:
         def __getitem__(self, index):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting_kit import PATIENCE_S
 
 from dpnet.gateware.registers import MAGIC
 
@@ -124,7 +125,7 @@ def found(tmp_path_factory):
         [sys.executable, "-c", PROBE, library, device],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
         cwd=Path(__file__).parents[1],
     )

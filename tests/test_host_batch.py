@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dpnet.gateware.emit import emit
+from dpnet.gateware.registers import identity
 from dpnet.gateware.top import Top
 from dpnet.host.bench import bench_layer
 from dpnet.host.driver import Driver
@@ -31,7 +32,7 @@ from dpnet.sim.simulator import find_simulator
 
 TINY = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 ENGINE = EngineParameters(stages=2, columns=4, segments=2, index_depth=512)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
+ARRAY = identity(ENGINE, clock_hz=100_000_000)
 
 
 def network(sizes: tuple[int, ...] = (14, 27, 13, 10)) -> Image:
@@ -58,8 +59,8 @@ def matrices(*shapes: tuple[int, int]) -> Image:
     )
 
 
-def model_of(*identity: int) -> Driver:
-    return Driver(Link(ModelTransport(EngineModel(identity=identity))))
+def model_of(**changed: int) -> Driver:
+    return Driver(Link(ModelTransport(EngineModel(identity=ARRAY | changed))))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_run_of_several_layers_ignores_vectors(driver: Driver) -> None:
 
 def test_how_many_vectors_fit() -> None:
     # 64 result slots: the 5 tiles of 33 rows take 2 each.  256 rows of activations: 900 take 57.
-    session = Session(model_of(*ARRAY), matrices((33, 20), (1, 900), (3, 3)))
+    session = Session(model_of(), matrices((33, 20), (1, 900), (3, 3)))
     assert [session.most_vectors(n) for n in range(3)] == [6, 4, 32]
     for count in (7, 200):
         with pytest.raises(CapacityError) as caught:
@@ -135,12 +136,12 @@ def test_how_many_vectors_fit() -> None:
             "parts, or use an engine with more vector_words and result_slots"
         )
     # 256 vectors are the most, however large the stores.
-    roomy = model_of(*ARRAY[:10], 60_000, 1 << 20, *ARRAY[12:])
+    roomy = model_of(RESULT_SLOTS=60_000, VECTOR_WORDS=1 << 20)
     assert Session(roomy, matrices((3, 3))).most_vectors(0) == 256
 
 
 def test_batches_that_are_refused() -> None:
-    session = Session(model_of(*ARRAY), matrices((33, 20)))
+    session = Session(model_of(), matrices((33, 20)))
     for shape in ((20,), (0, 20), (2, 3, 20)):
         with pytest.raises(ImageError) as caught:
             session.run_batch(0, np.ones(shape, np.float32))
@@ -187,14 +188,42 @@ def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     driver.link.transport.close()
 
 
+def test_an_engine_of_other_multipliers_at_another_clock() -> None:
+    """An entry takes two multipliers of 18 × 18, and a cycle more: the registers say so, and what
+    the clock makes of the cycles."""
+    driver = connect(f"{TINY}&max_columns=64&multiplier=18x18&clock_hz=50000000")
+    engine = replace(ENGINE, max_columns=64, multiplier="18x18")
+    identity = driver.identify()
+    assert parameters(identity) == engine and identity.clock_hz == 50_000_000
+    session = Session(driver, matrices((11, 40), (3, 64)))
+    session.load()
+    assert session.clock_hz == 50_000_000
+    x = np.random.default_rng(1).standard_normal(40).astype(np.float32)
+    began = driver.link.transport.now()
+    found, cycles = session.run_layer(0, x)
+    assert found.tolist() == fp32_layer(session.image.layers[0], x).tolist()
+    # 1 + 2 + (3 + 3 + 3) + 8 + (36 + 20 + 16 + 16 + 2 + 4 + 7 + 2) + 2 + 12
+    assert cycles == session.predicted_cycles(0, 0) == 137
+    assert driver.link.transport.now() - began >= 137 / 50e6
+    found, cycles = session.run_batch(1, np.ones((3, 64), np.float32))
+    assert cycles == session.predicted_cycles(1, 1, 3)
+    row = bench_layer(driver, session.image.layers[0], x)
+    assert (row.cycles, row.predicted_cycles, row.mismatches) == (137, 137, 0)
+    assert (row.clock_hz, row.ms) == (50_000_000, pytest.approx(0.00274))
+    driver.link.transport.close()
+
+
 def test_an_engine_that_no_host_knows() -> None:
-    for identity, reason in (
-        ((*ARRAY[:-2], 3, 1), "edges must be one of both, fp32, integer, not 3"),
-        ((*ARRAY[:-1], 2), "packed must be True or False, not 2"),
-        ((0, 0, *ARRAY[2:]), "stages must be an integer from 1 to 1024, not 0"),
+    for changed, reason in (
+        ({"EDGES": 3}, "EDGES is 3: both, fp32, integer have no number 3"),
+        ({"PACKED": 2}, "PACKED is 2: a flag must be 0 or 1, not 2"),
+        ({"KIND": 3}, "KIND is 3: array, baseline, interleaved have no number 3"),
+        ({"MULTIPLIER": 27 | 18 << 8}, "multiplier must be one of 25x18, 18x18, not '27x18'"),
+        ({"STAGES": 0}, "stages must be an integer from 1 to 1024, not 0"),
+        ({"CLOCK_HZ": 0}, "CLOCK_HZ is 0"),
     ):
         with pytest.raises(ProtocolError) as caught:
-            parameters(model_of(*identity).identify())
+            parameters(model_of(**changed).identify())
         assert str(caught.value) == (
             f"the engine's registers describe an engine that this host does not know ({reason}); "
             "use the host software and the bitstream of one release"
@@ -212,7 +241,7 @@ def upset_board() -> Iterator[Driver]:
     text, count = re.subn(
         r"(reg \[(?:32:0\] mem \[0:255|65:0\] mem \[0:2047)\];.*?r_data <= mem\[r_address\]);",
         rf"\1 ^ (mem[r_address][31:0] == 32'h{pattern:08x});",
-        emit(Top(params=ENGINE)),
+        emit(Top(params=ENGINE, status=True)),
         flags=re.DOTALL,
     )
     assert count == 2, "the stores are not where they were"

@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting_kit import PATIENCE_S
 
-from dpnet.host.bench import BenchRow, bench_layer, phase_table
+from dpnet.host.bench import BenchRow, bench_layer, bench_table, phase_table
 from dpnet.host.cli import main
-from dpnet.host.session import CLOCK_HZ, Session, connect, parameters, segments
+from dpnet.host.session import Session, connect, parameters, segments
 from dpnet.model.build_root import build_root
 from dpnet.model.compile import compile_fp32
 from dpnet.model.engine.layout import result_bytes, vector_store
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.image import Image, write_image
 from dpnet.model.quantizer.exact import quantize
-from dpnet.sim.board.bytes_board import SimTransport, open_board
+from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport, open_board
 from dpnet.sim.serve import listen, serve
 
 SIZES = "array?stages=2&columns=4&segments=2&index_depth=512"
@@ -150,7 +151,7 @@ def test_the_text(bench: Call) -> None:
     ]
     assert slow.startswith("paper-baseline ") and slow.endswith(f"simulated  {BASELINE}")
     assert fast.startswith("array ") and fast.endswith(f"simulated  sim://{SIZES}")
-    assert note.startswith("chip ms: the engine's own count, at 100 MHz.")
+    assert note.startswith("chip ms: the engine's own count, at its own clock.")
 
 
 def test_every_port_gives_the_same_count(bench: Call, socket_url: str, terminal: str) -> None:
@@ -219,7 +220,7 @@ def test_a_host_without_the_large_packages(tmp_path: Path, socket_url: str) -> N
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
             cwd=tmp_path,
         )
 
@@ -258,6 +259,8 @@ def test_the_papers_figures_are_beside() -> None:
             engine="paper-baseline",
             lanes=1,
             cycles=6_144_019,
+            clock_hz=100_000_000,
+            ms=61.44019,
             ms_at_100_mhz=61.44019,
             paper_ms=61.5,
             load_bytes=4_096_032,
@@ -270,7 +273,14 @@ def test_the_papers_figures_are_beside() -> None:
             **common,
         ),
         BenchRow(
-            engine="array", lanes=256, cycles=4457, ms_at_100_mhz=0.04457, paper_ms=11.9, **common
+            engine="array",
+            lanes=256,
+            cycles=4457,
+            clock_hz=50_000_000,
+            ms=0.08914,
+            ms_at_100_mhz=0.04457,
+            paper_ms=11.9,
+            **common,
         ),
     ]
     head, _, slow, fast = phase_table(rows, ["/dev/ttyUSB0", "sim://array"]).splitlines()
@@ -295,11 +305,15 @@ def test_the_papers_figures_are_beside() -> None:
         "–",
         "0.000",
         "0.000",
-        "0.045",
+        "0.089",
         "11.90",
         "0.000",
         "0.000",
         "simulated",
         "sim://array",
     ]
+    columns = [re.split(r"\s{2,}", line) for line in bench_table(rows).splitlines()]
+    assert columns[0][5] == "ms"
+    assert [line[5] for line in columns[-2:]] == ["61.4402 @ 100 MHz", "0.0891 @ 50 MHz"]
+    assert "ms @ 50 MHz" in bench_table(rows[1:]).splitlines()[0]
     assert head.index("paper ms") + len("paper ms") == slow.index("61.50") + len("61.50")

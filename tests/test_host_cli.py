@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +22,11 @@ from cli_kit import (
     refused,
 )
 from safetensors.torch import save_file
+from torch.nn.utils import prune
 
 from dpnet.host.cli import COMMANDS
+from dpnet.model.compression.network import compress_
+from dpnet.model.compression.plan import CompressConfig
 from dpnet.model.image import read_image
 from dpnet.model.networks.digits import digits
 
@@ -32,26 +39,55 @@ pytestmark = pytest.mark.usefixtures("folder")
 def test_help_ends_with_an_example_that_parses(dpnet: Call, command: str) -> None:
     result = dpnet(command, "--help")
     assert (result.code, result.err) == (0, "")
-    usage, _, rest = result.out.partition("exit codes:\n")
-    assert usage.startswith(f"usage: dpnet {command} ") and "--json" in usage
-    codes, _, examples = rest.partition("\n\nexample:\n")
-    listed = [int(line.split()[0]) for line in codes.splitlines()]
+    usage, _, rest = result.out.partition("Exit codes:\n")
+    assert usage.startswith(f"Usage: dpnet {command} ") and "--json" in usage
+    codes, _, examples = rest.partition("\n\nExample:\n")
+    listed = [int(number) for number in re.findall(r"^  (\d+) ", codes, re.MULTILINE)]
     assert listed == [0, 1, 2, 3, 70, 130, 141]
-    assert all(line.startswith(f"  dpnet {command} ") for line in examples.splitlines())
     assert examples.count("\n") >= 1
+    module = importlib.import_module(f"dpnet.host.commands.{command}")
+    for line in examples.splitlines():
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("dpnet", command)
+        module.run.make_context(command, arguments)
 
 
 def test_help_of_all(dpnet: Call) -> None:
     result = dpnet("--help")
-    assert result.code == 0 and "exit codes:" in result.out and "example:" in result.out
-    assert all(f"    {command} " in result.out for command in COMMANDS)
+    assert result.code == 0 and "Exit codes:" in result.out and "Example:" in result.out
+    assert all(f"\n  {command} " in result.out for command in COMMANDS)
     assert re.fullmatch(r"dpnet \d+\.\d+\.\d+\n", dpnet("--version").out)
 
 
-RANGE = "argument --{}: must be a whole number from {} to {}, not '{}'; see dpnet {} --help"
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_help_fits_the_terminal(
+    dpnet: Call, monkeypatch: pytest.MonkeyPatch, command: list[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told, _, examples = dpnet(*command, "--help").out.partition("Example:\n")
+    assert max(map(len, told.splitlines())) <= min(columns, 80)
+    # What is copied into a terminal is not broken into lines.
+    assert all(line.startswith("  dpnet ") for line in examples.splitlines())
+
+
+def test_help_and_info_import_no_torch(dpnet: Call) -> None:
+    fp32_image()
+    for arguments in (["--help"], ["info", "--help"], ["info", "m.dpnet"], ["plan", "--help"]):
+        program = f"from dpnet.host.cli import main; print(main({arguments!r}))"
+        found = subprocess.run(
+            [sys.executable, "-c", f"import sys; {program}; print('torch' in sys.modules)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.splitlines()[-2:] == ["0", "False"], found.stderr
+
+
+RANGE = "--{} must be a whole number from {} to {}, not '{}'; see dpnet {} --help"
 
 USAGE = [
-    ([], "the following arguments are required: COMMAND; see dpnet --help"),
+    ([], "missing command; see dpnet --help"),
     (["compress", "x.pt", "--k", "0"], RANGE.format("k", 1, 16, 0, "compress")),
     (["compress", "x.pt", "--k", "17"], RANGE.format("k", 1, 16, 17, "compress")),
     (["compress", "x.pt", "--k", "four"], RANGE.format("k", 1, 16, "four", "compress")),
@@ -59,7 +95,9 @@ USAGE = [
     (["compress", "x.pt", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "compress")),
     (["train", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "train")),
     (["train", "--epochs-float", "-1"], RANGE.format("epochs-float", 0, 100000, -1, "train")),
-    (["run", "x"], "the following arguments are required: --port; see dpnet run --help"),
+    (["run", "x"], "--port must be given; see dpnet run --help"),
+    (["run", "--port", "p"], "IMAGE must be given; see dpnet run --help"),
+    (["compress"], "FILE must be given; see dpnet compress --help"),
     (
         ["run", "x", "--port", "p", "--pictures", "361"],
         RANGE.format("pictures", 1, 360, 361, "run"),
@@ -70,7 +108,31 @@ USAGE = [
         ["info", "x", "--port", "p"],
         "an IMAGE or a --port must be given, and not both; see dpnet info --help",
     ),
-    (["info", "x", "--nonsense"], "unrecognized arguments: --nonsense; see dpnet --help"),
+    (["info", "x", "--nonsense"], "there is no option --nonsense; see dpnet info --help"),
+    (
+        ["bench", "--row", "3"],
+        "there is no option --row; did you mean --rows?; see dpnet bench --help",
+    ),
+    (
+        ["info", "--prot", "p"],
+        "there is no option --prot; did you mean --port?; see dpnet info --help",
+    ),
+    (["--jsn"], "there is no option --jsn; see dpnet --help"),
+    (["info", "x", "y"], "got unexpected extra argument (y); see dpnet info --help"),
+    (["run", "x", "--port"], "option '--port' requires an argument; see dpnet run --help"),
+    (
+        ["compress", "x.pt", "--bits", "2", "--k", "3"],
+        "--bits or --k must be given, not both; see dpnet compress --help",
+    ),
+    (
+        ["plan", "--matrix", "3"],
+        "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not '3'; see dpnet plan --help",
+    ),
+    (
+        ["plan", "--board", "zc702"],
+        "--board must be zc706 or arty-z7-20, not 'zc702'; see dpnet plan --help",
+    ),
+    (["train", "--lam", "x"], "--lam must be a number, not 'x'; see dpnet train --help"),
     (["bench", "--layer", "fc"], "--layer names a layer of an image; give it with --image"),
     (
         ["train", "--lam", "-3"],
@@ -93,17 +155,20 @@ def test_wrong_usage(dpnet: Call, arguments: list[str], message: str) -> None:
     refused(dpnet(*arguments), 2, message)
 
 
-def test_an_unknown_command(dpnet: Call) -> None:
-    result = dpnet("trian")
-    assert result.code == 2 and result.err.count("\n") == 1
-    assert result.err.startswith("dpnet: argument COMMAND: invalid choice: 'trian' (choose from ")
+@pytest.mark.parametrize(
+    "given, meant", [("trian", "train"), ("comprss", "compress"), ("docter", "doctor")]
+)
+def test_an_unknown_command(dpnet: Call, given: str, meant: str) -> None:
+    message = f"there is no command {given}; did you mean {meant}?; see dpnet --help"
+    refused(dpnet(given), 2, message)
+    refused(dpnet("xyzzy"), 2, "there is no command xyzzy; see dpnet --help")
 
 
 # compress and info
 
 
-def save_net(path: str, **tensors: torch.Tensor) -> None:
-    torch.save(tensors, path)
+def save_net(path: str, **layers: torch.Tensor) -> None:
+    torch.save({f"{name}.weight": tensor for name, tensor in layers.items()}, path)
 
 
 def test_compress_and_info(dpnet: Call) -> None:
@@ -116,7 +181,8 @@ def test_compress_and_info(dpnet: Call) -> None:
         "fc.bias": torch.randn(20),
         "steps": torch.tensor(3),
         "ids": torch.ones(4, 40, dtype=torch.int),
-        "empty": torch.zeros(0, 5),
+        "empty.weight": torch.zeros(0, 5),
+        "table": torch.ones(20, 50),
     }
     save_file(tensors, "net.safetensors")
     result = dpnet("compress", "net.safetensors", "--bits", 2, "--json")
@@ -129,7 +195,8 @@ def test_compress_and_info(dpnet: Call) -> None:
         "fc.bias": "fewer than 2 dimensions",
         "steps": "not floating point",
         "ids": "not floating point",
-        "empty": "empty",
+        "empty.weight": "empty",
+        "table": "no weight of a layer that is known",
     }
     # Eq. (1): 32 n / (2 n + 4 · 32) of a row of n weights.
     ratios = [32 * n / (2 * n + 128) for n in (27, 64, 50)]
@@ -137,9 +204,9 @@ def test_compress_and_info(dpnet: Call) -> None:
     weights = 8 * 27 + 20 * 64 + 6 * 50
     assert found["weights"] == weights and found["fp32_bytes"] == 4 * weights
     assert found["ratio_eq1"] == pytest.approx(32 * weights / (2 * weights + 128 * 34))
-    size = Path("net.dpnet").stat().st_size
+    size = Path("net-2bit.dpnet").stat().st_size
     assert found["file_bytes"] == size and found["ratio_bytes"] == 4 * weights / size
-    image = read_image(Path("net.dpnet"))
+    image = read_image(Path("net-2bit.dpnet"))
     for layer, entry in zip(image.layers, found["layers"], strict=True):
         original = tensors[layer.name].float().reshape(layer.rows, -1).numpy()
         assert layer.codebook is not None and layer.shape == tuple(tensors[layer.name].shape)
@@ -150,7 +217,7 @@ def test_compress_and_info(dpnet: Call) -> None:
     text = dpnet("compress", "net.safetensors", "--bits", 2).out
     assert "left out: narrow.weight (would get larger, ratio 0.72)" in text
     assert "biases, other tensors of 1 dimension and all that is left out are not in it" in text
-    info = dpnet("info", "net.dpnet", "--json").json
+    info = dpnet("info", "net-2bit.dpnet", "--json").json
     assert info["kind"] == "fp32" and info["file_bytes"] == size
     assert info["layers"][0] == {
         "name": "conv.weight",
@@ -163,7 +230,7 @@ def test_compress_and_info(dpnet: Call) -> None:
     }
     assert info["ratio_bytes"] == found["ratio_bytes"]
     assert info["ratio_eq1"] == pytest.approx(found["ratio_eq1"])
-    assert "conv.weight  8 × 3 × 3 × 3  4  fp32" in dpnet("info", "net.dpnet").out
+    assert "conv.weight  8 × 3 × 3 × 3  4  fp32" in dpnet("info", "net-2bit.dpnet").out
 
 
 def test_compress_a_state_dict(dpnet: Call) -> None:
@@ -173,14 +240,74 @@ def test_compress_a_state_dict(dpnet: Call) -> None:
     assert [layer["name"] for layer in found["layers"]] == ["0.weight"] and found["k"] == 3
     found = dpnet("compress", "net.pth", "--k", 3, "--all", "--include", "^1", "--json").json
     assert [layer["name"] for layer in found["layers"]] == ["1.weight"]
-    assert found["left_out"]["0.weight"] == "not included" and Path("net.dpnet").exists()
+    assert found["left_out"]["0.weight"] == "not included" and Path("net-k3.dpnet").exists()
 
 
 def test_a_matrix_on_few_values_is_kept_exactly(dpnet: Call) -> None:
     weight = torch.tensor([-1.0, 0.25, 3.0])[torch.randint(3, (5, 60))]
     save_net("net.pt", w=weight, zeros=torch.zeros(3, 40))
     found = dpnet("compress", "net.pt", "--bits", 2, "--json").json
-    assert [layer["relative_error"] for layer in found["layers"]] == [0.0, 0.0]
+    kept = [(layer["k"], layer["kept"], layer["relative_error"]) for layer in found["layers"]]
+    assert kept == [(3, True, 0.0), (1, True, 0.0)]
+    assert "w.weight: kept as it is, 3 values " in dpnet("compress", "net.pt").out
+
+
+def test_zeros_of_pruned_weights_stay(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(63, 8)
+    prune.random_unstructured(layer, "weight", 252)
+    for name in ("masked.pt", "made.pt"):
+        torch.save(layer.state_dict(), name)
+        zeros = (layer.weight == 0).numpy()
+        assert zeros.sum() == 252 and dpnet("compress", name, "--bits", 2).code == 0
+        image = read_image(Path(name).with_suffix(".dpnet")).layers[0]
+        assert image.name == "weight" and image.codebook is not None
+        dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
+        assert not dense[zeros].any() and dense[~zeros].any()
+        if name == "masked.pt":
+            prune.remove(layer, "weight")
+
+
+def test_weights_in_parts(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(60, 5))
+    layer.parametrizations.weight.original0.data *= torch.linspace(1, 9, 5)[:, None]
+    torch.save(layer.state_dict(), "norm.pt")
+    found = dpnet("compress", "norm.pt", "--bits", 3, "--json").json
+    (entry,) = found["layers"]
+    assert (entry["name"], entry["note"]) == ("weight", "multiplied out (weight norm)")
+    image = read_image(Path("norm.dpnet")).layers[0]
+    assert image.codebook is not None
+    dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
+    lengths = np.linalg.norm(layer.weight.detach().numpy(), axis=1)
+    np.testing.assert_allclose(np.linalg.norm(dense, axis=1), lengths, rtol=0.03)
+    assert lengths[4] > 5 * lengths[0]
+    torch.save({"a.weight": torch.randn(4, 60), "weight_v": torch.randn(4, 60)}, "part.pt")
+    reason = (
+        "weight is not defined by weight_v alone: make it one tensor, with "
+        "torch.nn.utils.remove_spectral_norm(layer, 'weight'); or leave it out with --exclude"
+    )
+    refused(dpnet("compress", "part.pt", "--bits", 2), 2, reason)
+    found = dpnet("compress", "part.pt", "--bits", 2, "--exclude", "^weight", "--json").json
+    assert [entry["name"] for entry in found["layers"]] == ["a.weight"]
+    assert found["left_out"] == {"weight": "excluded"}
+
+
+def test_rows_of_transposed_and_unknown_tensors(dpnet: Call) -> None:
+    torch.manual_seed(0)
+    torch.save({"up.weight": torch.randn(20, 30, 3, 3), "table": torch.randn(30, 40)}, "net.pt")
+    found = dpnet("compress", "net.pt", "--bits", 2, "--json").json
+    assert [entry["shape"] for entry in found["layers"]] == [[20, 30, 3, 3]]
+    options = ("--transposed", "^up", "--matrix", "table")
+    found = dpnet("compress", "net.pt", "--bits", 2, *options, "--json").json
+    assert [entry["shape"] for entry in found["layers"]] == [[30, 20, 3, 3], [30, 40]]
+    net = torch.nn.Sequential(torch.nn.ConvTranspose2d(20, 20, 5, bias=False))
+    plan = compress_(net, CompressConfig(k=8))
+    torch.save(net.state_dict(), "net.pt")
+    found = dpnet("compress", "net.pt", "--json").json["layers"]
+    assert [(entry["k"], entry["relative_error"]) for entry in found] == [(8, 0.0)]
+    layer = read_image(Path("net.dpnet")).layers[0]
+    np.testing.assert_array_equal(layer.codebook, plan.quantized["0.weight"].codebook.astype("f"))
 
 
 def test_weights_that_are_not_finite(dpnet: Call) -> None:
@@ -188,16 +315,18 @@ def test_weights_that_are_not_finite(dpnet: Call) -> None:
     weight[2, 1, 7] = float("nan")
     save_net("net.pt", good=torch.randn(3, 40), bad=weight)
     message = (
-        "tensor bad holds nan at [2, 1, 7], which is no finite fp32 number; repair the network, or "
-        "leave the tensor out with --include"
+        "tensor bad.weight holds nan at [2, 1, 7], which is no finite fp32 number; repair the "
+        "network, or leave the tensor out with --include"
     )
     refused(dpnet("compress", "net.pt", "--bits", 2), 2, message)
-    assert not Path("net.dpnet").exists()
+    assert not list(Path().glob("*.dpnet"))
     assert dpnet("compress", "net.pt", "--bits", 2, "--include", "good").code == 0
     save_net("big.pt", big=torch.full((2, 40), 1e300, dtype=torch.float64))
     result = dpnet("compress", "big.pt", "--bits", 1)
     assert result.code == 2
-    assert result.err.startswith("dpnet: tensor big holds 1e+300 at [0, 0], which is no finite ")
+    assert result.err.startswith(
+        "dpnet: tensor big.weight holds 1e+300 at [0, 0], which is no finite "
+    )
 
 
 def test_files_of_weights_that_are_none(dpnet: Call) -> None:
@@ -207,9 +336,7 @@ def test_files_of_weights_that_are_none(dpnet: Call) -> None:
     torch.save([1, 2], "list.pt")
     torch.save(torch.nn.Linear(2, 2), "module.pt")
     save_net("biases.pt", b=torch.ones(5))
-    kinds = "must be a .safetensors file or a state dict in a .pt, .pth, .th file"
     again = "save one with torch.save(net.state_dict(), FILE)"
-    refused(dpnet("compress", "net.onnx"), 2, f"net.onnx {kinds}; {again}")
     refused(
         dpnet("compress", "none.pt"),
         2,
@@ -220,20 +347,20 @@ def test_files_of_weights_that_are_none(dpnet: Call) -> None:
         2,
         "folder.pt cannot be read: Is a directory; check the name",
     )
-    refused(dpnet("compress", "list.pt"), 2, f"list.pt holds no state dict; {again}")
+    refused(dpnet("compress", "list.pt"), 2, f"list.pt holds no state dict but list; {again}")
     refused(
         dpnet("compress", "biases.pt"),
         2,
-        "biases.pt has nothing to compress to 16 values per row: b (fewer than 2 dimensions) is "
-        "left out; choose other tensors with --include, a smaller --k, or --all",
+        "biases.pt has nothing to compress to 16 values per row: b.weight (fewer than 2 "
+        "dimensions) is left out; choose other tensors with --include, a smaller --k, or --all",
     )
-    for name in ("text.pt", "module.pt"):
-        result = dpnet("compress", name)
-        assert result.code == 2 and result.err.count("\n") == 1
-        assert result.err.startswith(f"dpnet: {name} is damaged or holds more than tensors: ")
-    result = dpnet("compress", "text.safetensors")
-    assert result.code == 2 and result.err.count("\n") == 1
-    assert result.err.startswith("dpnet: text.safetensors is no safetensors file or a damaged one:")
+    for name in ("text.pt", "text.safetensors"):
+        refused(
+            dpnet("compress", name),
+            2,
+            f"{name} is a text file, and holds no weights that dpnet reads; save its weights where "
+            "it was made, with torch.save(net.state_dict(), FILE)",
+        )
     save_net("net.pt", w=torch.randn(4, 99))
     refused(
         dpnet("compress", "net.pt", "--include", "("),
@@ -273,7 +400,7 @@ def test_damaged_images(dpnet: Call) -> None:
         for name, message in (
             ("cut.dpnet", "the file has .* bytes of tensors instead of .*: cut off or damaged"),
             ("flipped.dpnet", "tensor 0.indices: its CRC-32 is wrong"),
-            ("plain.safetensors", r"a safetensors file, but no DP-Net image \(compress it first.*"),
+            ("plain.safetensors", "no dpnet image but a safetensors file: compress it first.*"),
             ("none.dpnet", "cannot be read: No such file or directory"),
             (".", "cannot be read: Is a directory"),
         ):
@@ -406,6 +533,7 @@ def test_an_image_larger_than_the_engine(dpnet: Call, boards: Callable[..., Boar
         dpnet("run", "m.dpnet", "--port", board.url),
         2,
         "the image is larger than the engine: layer m0 (9 × 1026, K = 16) needs 513 index rows for "
-        "a tile, there are 512; use a larger engine, or fewer layers at a time",
+        "a tile, there are 512; an engine that holds it: "
+        "sim://array?stages=2&columns=4&index_depth=513",
     )
     assert board.engine.epoch == 0, "nothing was sent"

@@ -1,12 +1,10 @@
-"""The command `dpnet` where things go wrong: ports, interruptions, bugs; and its progress."""
+"""The command `dpnet` where things go wrong: ports, interruptions, bugs."""
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +16,12 @@ from cli_kit import (
     Call,
     digits_image,
     fp32_image,
+    last,
     refused,
     start,
 )
+from waiting_kit import PATIENCE_S, wait_until
 
-from dpnet.host.report import Progress
 from dpnet.host.session import connect, parameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.image import Image
@@ -109,13 +108,11 @@ def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path)
         assert 80 < whole[name] <= 100
     process = start(*TRAIN, "--out", "cut.dpnet")
     checkpoint = Path("cut.dpnet.training")
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    wait_until(checkpoint.exists, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (130, "")
-    assert err == (
+    assert last(err) == (
         "dpnet: interrupted; the finished epochs are in cut.dpnet.training; run the same command "
         "again to go on\n"
     )
@@ -150,9 +147,9 @@ def test_ctrl_c_in_loading_and_the_rest_later(dpnet: Call, boards: Callable[...,
         on_stop=lambda: processes[0].send_signal(signal.SIGINT),
     )
     processes.append(start(*command, board.url))
-    out, err = processes[0].communicate(timeout=60)
+    out, err = processes[0].communicate(timeout=PATIENCE_S)
     assert (processes[0].returncode, out) == (130, "")
-    assert err == (
+    assert last(err) == (
         "dpnet: interrupted; run the same command again: a board that stays on goes on with the "
         "load where it stopped\n"
     )
@@ -168,59 +165,16 @@ def test_output_that_nobody_takes(dpnet: Call) -> None:
     process = start("info", "m.dpnet")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.wait(60) == 141 and process.stderr.read() == ""
+    assert process.wait(PATIENCE_S) == 141 and process.stderr.read() == ""
     process.stderr.close()
     with open("/dev/full", "w") as full:
         process = start("info", "m.dpnet", stdout=full)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert err == (
         "dpnet: the output cannot be read or written: No space left on device; check the name, the "
         "permissions and the room on the disk\n"
     )
-
-
-class Terminal(io.StringIO):
-    """A stderr that is a terminal: `shown` is its last line as people see it."""
-
-    def isatty(self) -> bool:
-        return True
-
-    def shown(self) -> str:
-        line = ""
-        for part in self.getvalue().split("\r"):
-            line = part + line[len(part) :]
-        return line.rstrip()
-
-
-def test_progress_on_a_terminal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("loading") as progress:
-        assert terminal.shown() == "loading"
-        clock[0] += 1
-        progress(25, 100, "a long text")
-        assert terminal.shown() == "loading [██████" + 18 * "·" + "]  25 % a long text"
-        progress(26, 100, "too soon")
-        clock[0] += 1
-        progress(100, 100)
-        assert terminal.shown() == "loading [" + 24 * "█" + "] 100 %"
-    assert terminal.shown() == "" and "\n" not in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r") and "too soon" not in terminal.getvalue()
-
-
-def test_progress_elsewhere_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("loading") as progress:
-        for second in range(26):
-            clock[0] = float(second)
-            progress(second, 50, "x")
-    assert capsys.readouterr().err == "loading:  20 % x\nloading:  40 % x\n"
 
 
 def test_a_bug_is_one_line_too(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:

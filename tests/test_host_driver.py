@@ -1,12 +1,13 @@
 """The driver against the engine model, over good and bad lines."""
 
+import copy
 import zlib
 
 import numpy as np
 import pytest
 from driver_kit import driver_of, holds, image
 
-from dpnet.gateware.registers import REGISTERS
+from dpnet.gateware.registers import IDENTITY, REGISTERS
 from dpnet.host.driver import Driver
 from dpnet.host.errors import EngineError, PortError, ProtocolError
 from dpnet.host.link import Link
@@ -15,18 +16,18 @@ from dpnet.sim.peers.faulty import FaultyTransport, ModelTransport
 
 
 def test_identity():
-    driver, _ = driver_of(
-        identity=(0, 8, 4, 2, 4, 25, 25, 60, 4096, 64, 512, 2048, 1728, 32, 16, 4, 8, 2, 1)
-    )
+    """Every constant register is an attribute; another name is none."""
+    values = {name: 3 * number + 5 for number, name in enumerate(IDENTITY)}
+    driver, _ = driver_of(identity=values)
     found = driver.identify()
-    assert (found.kind, found.stages, found.columns, found.segments) == (0, 8, 4, 2)
-    assert found.lanes == 64
-    assert (found.index_bits, found.entry_bits, found.activation_bits) == (4, 25, 25)
-    assert (found.accumulator_bits, found.index_depth, found.slots) == (60, 4096, 64)
-    assert (found.vector_words, found.max_columns) == (2048, 1728)
-    assert (found.layers, found.slot_cycles) == (32, 16)
-    assert (found.result_slots, found.bank, found.row_beats, found.edges) == (512, 4, 8, 2)
-    assert (found.protocol, found.gateware, found.packed) == (3, 3, 1)
+    assert {name: getattr(found, name.lower()) for name in IDENTITY} == values
+    assert (found.protocol, found.gateware) == (4, 4)
+    assert found.lanes == values["STAGES"] * values["COLUMNS"] * values["SEGMENTS"]
+    for name in ("stage", "STAGES", "status", "__deepcopy__"):
+        with pytest.raises(AttributeError) as caught:
+            getattr(found, name)
+        assert str(caught.value) == f"an engine's identity has no {name!r}"
+    assert copy.deepcopy(found) == found
 
 
 def test_registers_by_name():
@@ -40,36 +41,30 @@ def test_registers_by_name():
 
 def test_register_addresses_have_no_holes():
     assert [register.offset for register in REGISTERS] == list(range(0, 4 * len(REGISTERS), 4))
-    assert [register.name for register in REGISTERS[-3:]] == ["VECTORS", "RELEASE", "START"]
+    assert len({register.name for register in REGISTERS}) == len(REGISTERS)
     assert len(REGISTERS) <= 64, "all registers are one READ"
 
 
 @pytest.mark.parametrize(
-    "position, value, message",
+    "name, value, message",
     [
         (
-            0,
+            "MAGIC",
             0xDEAD,
             "the device is no DP-Net engine: its magic is 0x0000dead instead of "
             "0x44504e54; check the port and the bitstream",
         ),
         (
+            "PROTOCOL",
             1,
-            1,
-            "the engine speaks protocol 1, this host 3; use the host software and the bitstream "
+            "the engine speaks protocol 1, this host 4; use the host software and the bitstream "
             "of one release",
         ),
     ],
 )
-def test_another_device(position, value, message):
-    class Other(EngineModel):
-        def registers(self):
-            values = super().registers()
-            values[position] = value
-            return values
-
+def test_another_device(name, value, message):
     with pytest.raises(ProtocolError) as caught:
-        Driver(Link(ModelTransport(Other()))).identify()
+        driver_of(identity={name: value})[0].identify()
     assert str(caught.value) == message
 
 
@@ -187,10 +182,27 @@ def test_an_image_larger_than_the_engine():
     driver, line = driver_of(words={1: 4096, 2: 64, 3: 1, 4: 0, 5: 0, 6: 0})
     with pytest.raises(EngineError) as caught:
         driver.load(image())
-    assert str(caught.value).startswith(
-        "the engine does not hold what was sent (CHECK_FAILED): the image is larger than its stores"
+    assert str(caught.value) == (
+        "the engine refused WRITE at 0x10004000 (BAD_ADDRESS): it has nothing at this address, or "
+        "not of this size; is the image for a larger one?"
     )
     assert line.engine.state == LOADING
+
+
+def test_a_store_that_is_faulty():
+    class Faulty(EngineModel):
+        """A word that always reads as another."""
+
+        def _crc(self, pairs, last_region):
+            self.memory[(1 << 26) + 77] = 1
+            return super()._crc(pairs, last_region)
+
+    with pytest.raises(EngineError) as caught:
+        Driver(Link(ModelTransport(Faulty()))).load(image())
+    assert str(caught.value) == (
+        "the engine does not hold what was sent (CHECK_FAILED): a store is faulty; load its "
+        "bitstream again"
+    )
 
 
 def test_a_reset_during_a_load():

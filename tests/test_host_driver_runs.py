@@ -7,9 +7,11 @@ import pytest
 from driver_kit import VECTORS, driver_of, holds, image
 
 from dpnet.gateware.registers import BY_NAME
-from dpnet.host.driver import RunReport
+from dpnet.host.driver import Driver, RunReport
 from dpnet.host.errors import DeadlineError, EngineError
-from dpnet.sim.peers.engine_model import EMPTY, VALID
+from dpnet.host.link import Link
+from dpnet.sim.peers.engine_model import EMPTY, VALID, EngineModel
+from dpnet.sim.peers.faulty import ModelTransport
 
 
 def test_words_there_and_back():
@@ -246,9 +248,60 @@ def test_a_run_that_does_not_end():
     driver.load(image())
     line.run_s = 1e9
     began = line.now()
-    with pytest.raises(DeadlineError, match=r"^run 1 \(layers 0 to 3\) is not done after 2 s; "):
+    with pytest.raises(
+        DeadlineError, match=r"^run 1 \(layers 0 to 3\) is not done after 2 s and was "
+    ):
         driver.run(0, 3, timeout_s=2)
     assert 2 <= line.now() - began < 2.2
+    # The engine is free for the next one.
+    assert not line.engine.busy and line.engine.aborted
+    line.run_s = 0.01
+    assert driver.run(0, 3).cycles == 4321 and not line.engine.aborted
+
+
+def test_a_run_is_given_the_time_that_its_clock_has():
+    """What counts goes on for as long as its own clock says, however slow that is to us."""
+
+    class Slow(ModelTransport):
+        """A simulated board: a tenth of a second of its clock takes one of ours."""
+
+        def _tick(self):
+            self.engine.cycles = round((self._now - self._busy_until + self.run_s) * 5_000_000)
+            super()._tick()
+
+    for run_s, ends in ((15.0, True), (25.0, False)):
+        line = Slow(EngineModel(identity={"CLOCK_HZ": 50_000_000}))
+        driver = Driver(Link(line))
+        driver.load(image())
+        line.run_s = run_s
+        began = line.now()
+        if ends:
+            assert driver.run(0, 3, timeout_s=2).cycles == 4321
+        else:
+            with pytest.raises(DeadlineError, match=r"is not done after 2 s and was told to end"):
+                driver.run(0, 3, timeout_s=2)
+            assert 20 <= line.now() - began < 20.2
+
+
+def test_a_run_that_somebody_else_ended():
+    driver, line = driver_of()
+    driver.load(image())
+    number = driver.start(0, 3)
+    assert Driver(Link(line)).abort() is True
+    with pytest.raises(EngineError, match=r"^run 1 \(x\) was ended by another program; "):
+        driver.finish(number, "x", 1.0)
+
+
+def test_an_engine_that_does_not_end_its_run():
+    driver, line = driver_of(on_abort=lambda: None)
+    driver.load(image())
+    line.run_s = 1e9
+    driver.start(0, 0)
+    began = line.now()
+    with pytest.raises(DeadlineError) as caught:
+        driver.abort()
+    assert str(caught.value) == ("run 1 was told to end and does not after 5 s; reset the engine")
+    assert 5 <= line.now() - began < 5.1
 
 
 def test_an_engine_that_is_reset_during_a_run():

@@ -278,7 +278,7 @@ def test_an_echo_is_no_engine():
         def write(self, data):
             self._arrivals.append((self._now, data))
 
-    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.48 s"):
+    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to HELLO for 0.48 s"):
         Link(Echo()).read(0, 4)
 
 
@@ -287,7 +287,7 @@ def test_retransmissions_slow_down():
     with pytest.raises(DeadlineError):
         Link(line, timeout_s=10).read(0, 4)
     # 0.1, 0.2, 0.4 and then 0.8 s apart.
-    assert 10 < line.written // len(Frame(1, 0, flags=1, wanted=4).encode()) < 17
+    assert 10 < line.written // len(Frame(6, 0, flags=1, payload=b"mark").encode()) < 17
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_retransmissions_slow_down():
         (
             Request(Operation.READ, 2, wanted=4),
             Status.BAD_ADDRESS,
-            "has nothing at this address, or not of this size",
+            "has nothing at this address, or not of this size; is the image for a larger one?",
         ),
         (
             Request(Operation.WRITE, BY_NAME["START"].offset, bytes(4)),
@@ -340,12 +340,52 @@ def test_answers_to_others_are_not_ours():
         def write(self, data):
             super().write(data)
             for raw in [unstuff(part) for part in data.split(b"\0") if part]:
-                for first, txid in ((raw[0] + 8, raw[1] ^ 64), (0x3B, raw[1])):
+                for first, txid in ((raw[0] + 0x80, raw[1] ^ 64), (0xC3, raw[1])):
                     body = bytes([first, txid, 0, 0, 0, 0, 0, 0, 4, 0]) + b"evil"
                     line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
                     self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))
 
     assert Link(Stranger()).read(0, 4) == b"TNPD"
+
+
+def answer(operation, txid, payload=b"", version=4, status=0):
+    body = bytes([0x80 | version << 4 | operation, txid, 0, status, *bytes(4), len(payload), 0])
+    body += payload
+    return b"\0" + stuff(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
+
+
+def test_what_was_said_to_a_program_before_this_one():
+    """Whatever an engine still had to say, under any txid: none of it is taken for an answer."""
+    for operation, payload in ((1, b"evil"), (5, b"evil"), (2, b""), (6, b"evil")):
+        line = ModelTransport()
+        old = b"".join(answer(operation, txid, payload) for txid in range(256))
+        line._arrivals.append((0.0, b"half a frame\1" + old))
+        link = Link(line)
+        assert link.read(0, 4) == b"TNPD"
+        link.write_many(writes(4))
+        assert line.engine.memory == words_of(writes(4))
+
+
+def test_an_engine_of_another_version_is_told_apart():
+    """One that answers in its own frames, as versions since 4 do, or as those before 4 did."""
+
+    class Older(ModelTransport):
+        """Version 3 marks a response in the operation."""
+
+        def write(self, data):
+            for raw in [unstuff(part) for part in data.split(b"\0") if part]:
+                body = bytes([0x38 | raw[0] & 15, raw[1], 0, 1, *bytes(6)])
+                line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
+                self._arrivals.append((self._now, b"\0" + line + b"\0"))
+
+    for line, version in ((ModelTransport(EngineModel(version=5)), 5), (Older(), 3)):
+        with pytest.raises(ProtocolError) as caught:
+            Link(line).read(0, 4)
+        assert str(caught.value) == (
+            f"the engine speaks protocol {version}, this host 4; use the host software and the "
+            "bitstream of one release"
+        )
+        assert line.now() < 0.1
 
 
 @pytest.mark.parametrize(

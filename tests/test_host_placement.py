@@ -139,7 +139,8 @@ def test_results_of_every_tile_have_a_place() -> None:
         place_layers(image, engine)
     assert str(caught.value) == (
         "the image is larger than the engine: layer m0 (65 × 100, K = 16) needs 18 result slots, "
-        "there are 17; use a larger engine, or fewer layers at a time"
+        "there are 17; an engine that holds it: "
+        "sim://array?stages=2&columns=4&index_depth=100&result_slots=18"
     )
     assert where(place_layers(image, replace(engine, result_slots=18))) == [(9, 2, 0, 0)]
 
@@ -212,10 +213,7 @@ def test_only_descriptors_are_held_of_an_image_that_is_all_streamed() -> None:
 def test_entries_of_a_streamed_layer_must_fit_too() -> None:
     image = network(10, 40)
     engine = replace(ENGINE, index_depth=20, entry_bits=4)
-    assert place_layers(image, engine)[0].streamed
-    for call in (
-        lambda: segments(image, engine),
-        lambda: LayerTiles(place_layers(image, engine)[0], engine),
-    ):
-        with pytest.raises(CapacityError, match="has entries of more than 4 bits, the engine's"):
-            call()
+    assert place_layers(image, replace(engine, entry_bits=16))[0].streamed
+    for call in (place_layers, segments):
+        with pytest.raises(CapacityError, match="has entries of 16 bits, the engine 4: compile"):
+            call(image, engine)

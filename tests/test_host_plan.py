@@ -1,6 +1,7 @@
 """`dpnet plan`: what it prints, and its errors in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +83,81 @@ def test_another_chip_is_given_by_its_sizes(dpnet):
     assert all(one["lut"] <= 0.85 * 9000 for one in document["proposals"])
 
 
+def convolutions():
+    rng = np.random.default_rng(0)
+    shapes = {"stem": (16, 3, 3, 3), "one": (16, 16, 1, 1), "fc": (10, 16)}
+    made = compile_fp32(
+        {
+            name: (quantize(rng.standard_normal(shape).reshape(shape[0], -1), 4), shape)
+            for name, shape in shapes.items()
+        }
+    )
+    write_image(made, Path("conv.dpnet"))
+
+
+def test_positions_of_an_images_convolutions(dpnet):
+    convolutions()
+    code, out, err = dpnet("conv.dpnet", "--positions", "1024", "--positions", "one=256", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert [layer["positions"] for layer in document["layers"]] == [1024, 256, 1]
+    once = json.loads(dpnet("conv.dpnet", "--positions", "1", "--json")[1])
+    best, least = document["proposals"][0]["cycles"], once["proposals"][0]["cycles"]
+    assert best > 1024 * 8 and best > 50 * least
+    code, out, err = dpnet("conv.dpnet", "--positions", "stem=1024", "--positions", "one=1")
+    assert "16 × 27 (K = 4) at 1,024 positions, 16 × 16 (K = 4), 10 × 16" in out
+    assert "cycles, one input, all positions" in out
+    same = json.loads(dpnet("--matrix", "16x27@1024", "--k", "4", "--json")[1])
+    assert same["layers"] == [{"rows": 16, "columns": 27, "k": 4, "positions": 1024}]
+
+
+def test_convolutions_without_their_positions(dpnet):
+    convolutions()
+    message = (
+        "layer {} is a convolution, {}, which is computed at every position of its output: give "
+        "height × width of that with --positions {}=N, or --positions N for all convolutions"
+    )
+    for given, name, shape in (
+        ([], "stem", "16 × 3 × 3 × 3"),
+        (["--positions", "stem=9"], "one", "16 × 16 × 1 × 1"),
+    ):
+        found = dpnet("conv.dpnet", *given)
+        assert found == (2, "", f"dpnet: {message.format(name, shape, name)}\n")
+    found = dpnet("conv.dpnet", "--positions", "head=9")
+    assert found == (2, "", "dpnet: the image has no layer 'head'; there are stem, one, fc\n")
+
+
+def test_the_most_negative_entry_needs_no_bit_more(dpnet):
+    made = image("int8")
+    layer = made.layers[0]
+    low = np.full_like(layer.entries, -(1 << 15))
+    layers = (replace(layer, entries=low), *made.layers[1:])
+    replace(made, layers=layers).save("low.dpnet")
+    document = json.loads(dpnet("low.dpnet", "--json")[1])
+    assert document["proposals"][0]["engine"]["entry_bits"] == 16
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (
+            ["--matrix", "2x2", "--positions", "4"],
+            "--positions are those of an image's layers; --matrix takes RxC@N",
+        ),
+        (
+            ["--matrix", "2x2@0"],
+            "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not '2x2@0'; see dpnet plan --help",
+        ),
+        (
+            ["x.dpnet", "--positions", "a=b"],
+            "--positions must be LAYER=N or N, N from 1 to 1048576, not 'a=b'; see dpnet plan "
+            "--help",
+        ),
+        (
+            ["--matrix", "4x4@9", "--matrix", "4x4", "--activation", "int8"],
+            "a chain of integer layers runs one vector at a time, so its layers have one position "
+            "each; plan one layer of a convolution alone, or with --activation fp32",
+        ),
         ([], "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help"),
         (
             ["net.dpnet", "--matrix", "2x2"],
@@ -93,12 +166,11 @@ def test_another_chip_is_given_by_its_sizes(dpnet):
         (["net.dpnet", "--k", 4], "--k and --activation are for --matrix; an image has its own"),
         (
             ["--matrix", "2x"],
-            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
-            "'2x'; see dpnet plan --help",
+            "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not '2x'; see dpnet plan --help",
         ),
         (
             ["--matrix", "2x4097"],
-            "argument --matrix: must be ROWSxCOLUMNS, at most 65536x4096, not "
+            "--matrix must be ROWSxCOLUMNS, at most 65536x4096, not "
             "'2x4097'; see dpnet plan --help",
         ),
         (

@@ -9,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dpnet.gateware.registers import identity
 from dpnet.host.driver import Driver
 from dpnet.host.errors import EngineError
 from dpnet.host.link import Link
 from dpnet.host.session import (
     BaselineSession,
     CapacityError,
+    Parameters,
     Session,
     connect,
     parameters,
@@ -22,11 +24,13 @@ from dpnet.host.session import (
     segments,
 )
 from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
+from dpnet.model.engine.baseline import BaselineParameters
 from dpnet.model.engine.layout import Region
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.golden.network import fp32_layer, integer_network
 from dpnet.model.image import Image, ImageError, ImageLayer
 from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.board.bytes_board import parse_url
 from dpnet.sim.peers.engine_model import EngineModel
 from dpnet.sim.peers.faulty import ModelTransport
 
@@ -125,9 +129,14 @@ def test_vectors_that_are_refused(driver: Driver) -> None:
     for bad in (np.nan, np.inf):
         with pytest.raises(ImageError) as caught:
             session.run_layer(0, np.array([1, 2, bad, 4], np.float32))
-        assert str(caught.value) == (
-            "the vector holds a NaN or an infinity; the engine takes finite numbers"
-        )
+        assert str(caught.value) == "the vector must be finite, it holds a NaN or an infinity"
+    for wrong, message in (
+        ([1e39, 0, 0, 0], "the vector must be finite fp32 numbers, not [1e+39]"),
+        ([1j, 0, 0, 0], "the vector must be real numbers, not complex128"),
+    ):
+        with pytest.raises(ImageError) as caught:
+            session.run_layer(0, np.array(wrong))
+        assert str(caught.value) == message
     for shape in ((3,), (5,), (1, 4), (4, 1), ()):
         with pytest.raises(ImageError) as caught:
             session.run_layer(0, np.ones(shape, np.float32))
@@ -143,8 +152,25 @@ def test_integers_that_are_refused(driver: Driver) -> None:
     session = Session(driver, network(5, (6, 5), (3,)))
     session.load()
     for value in (1 << 24, -(1 << 24) - 1):
-        with pytest.raises(ImageError, match=r"^activations must fit 25 bits$"):
+        with pytest.raises(
+            ImageError, match=rf"^the vector must be .* of 25 bits, not \[{value}.0"
+        ):
             session.run_network(np.array([0, 0, value, 0, 0, 0]))
+    # Floats that nobody quantized were cut off to 0 and 1 once: another class came out.
+    pixels = np.array([0.0, 0.25, 1.0, 0.5, 0.0, 1.0])
+    for call in (session.run_network, lambda x: session.run_layer(0, x)):
+        with pytest.raises(ImageError) as caught:
+            call(pixels)
+        assert str(caught.value) == (
+            "the vector must be integers, not [0.25]: quantize it first (Image.quantize_input)"
+        )
+    with pytest.raises(
+        ImageError, match=r"^the vector must be integers, not \[0.25\]: quantize it"
+    ):
+        session.run_batch(0, pixels[None])
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ImageError, match=r"^the vector must be finite, it holds a NaN or an "):
+            session.run_network(np.array([0, 0, wrong, 0, 0, 0]))
     with pytest.raises(ImageError, match=r"^layer fc0 takes a vector of shape \(6,\), not \(5,\)$"):
         session.run_network(np.zeros(5, np.int64))
 
@@ -153,14 +179,17 @@ def test_integers_that_are_refused(driver: Driver) -> None:
 
 
 def too_large(image: Image, engine: EngineParameters) -> str:
+    """The message, without the engine that it names, which holds the image."""
     with pytest.raises(CapacityError) as caught:
         place_layers(image, engine)
-    return str(caught.value)
+    message, _, url = str(caught.value).partition("; an engine that holds it: ")
+    larger, _ = parse_url(url)
+    assert isinstance(larger, EngineParameters) and larger.lanes == engine.lanes
+    assert len(place_layers(image, larger)) == len(image.layers)
+    return message
 
 
-LARGER = (
-    "the image is larger than the engine: layer {}; use a larger engine, or fewer layers at a time"
-)
+LARGER = "the image is larger than the engine: layer {}"
 
 
 def test_a_tile_larger_than_the_index_store() -> None:
@@ -229,25 +258,126 @@ def test_more_values_than_buckets() -> None:
 
 def test_engines_of_one_kind_of_numbers() -> None:
     assert too_large(matrices((2, 3)), replace(ENGINE, edges="integer")) == (
-        "layer m0 computes with fp32, the engine only with integers (edges integer); use an engine "
-        "with edges both, or another image"
+        "layer m0 computes with fp32, the engine only with integers (edges integer)"
     )
     assert too_large(network(), replace(ENGINE, edges="fp32")) == (
-        "layer fc0 computes with integers, the engine only with fp32 (edges fp32); use an engine "
-        "with edges both, or another image"
+        "layer fc0 computes with integers, the engine only with fp32 (edges fp32)"
     )
     assert len(place_layers(matrices((2, 3)), replace(ENGINE, edges="fp32"))) == 1
     assert len(place_layers(network(), replace(ENGINE, edges="integer"))) == 3
 
 
 def test_entries_that_are_too_wide() -> None:
-    with pytest.raises(CapacityError) as caught:
-        segments(network(), replace(ENGINE, entry_bits=12))
-    assert str(caught.value) == (
-        "layer fc0 has entries of more than 12 bits, the engine's; compile it with fewer entry bits"
+    assert too_large(network(), replace(ENGINE, entry_bits=12)) == (
+        "layer fc0 has entries of 16 bits, the engine 12: compile it with fewer entry bits"
     )
     # fp32 codebooks are rounded to what the engine has.
     segments(matrices((3, 20)), replace(ENGINE, entry_bits=12))
+
+
+def extreme(bits: int, k: int = 4) -> Image:
+    """Two layers whose entries are the ends of `bits` bits."""
+    rng = np.random.default_rng(bits)
+    low = -(1 << bits - 1)
+
+    def layer(name: str, rows: int, columns: int) -> ImageLayer:
+        return ImageLayer(
+            name=name,
+            shape=(rows, columns),
+            k=k,
+            indices=rng.integers(0, k, (rows, columns), dtype=np.uint8),
+            entries=rng.choice([low, -low - 1, low, 0], (rows, k)),
+            exponent=np.zeros(rows, np.int64),
+            bias=np.zeros(rows, np.int64),
+            multiplier=np.full(rows, 40_000),
+            shift=np.full(rows, bits + 18),
+            out_bits=8,
+        )
+
+    return Image(layers=(layer("one", 9, 6), layer("two", 5, 9)))
+
+
+def test_the_most_negative_entry_is_one_of_the_engines() -> None:
+    """Two's complement: -2^(bits - 1) fits, 2^(bits - 1) does not."""
+    image = extreme(12)
+    assert [layer.entry_bits for layer in image.layers] == [12, 12]
+    assert len(place_layers(image, replace(ENGINE, entry_bits=12))) == 2
+    assert too_large(image, replace(ENGINE, entry_bits=11)) == (
+        "layer one has entries of 12 bits, the engine 11: compile it with fewer entry bits"
+    )
+    only = replace(image.layers[0], entries=np.full((9, 4), -2048))
+    assert only.entry_bits == 12
+    assert replace(only, entries=np.full((9, 4), 2048)).entry_bits == 13
+    assert replace(only, entries=np.zeros((9, 4), np.int64)).entry_bits == 2
+
+
+def test_the_most_negative_entry_is_computed_with(driver: Driver) -> None:
+    image = extreme(25)
+    assert any((layer.entries == -(1 << 24)).any() for layer in image.layers)
+    session = Session(driver, image)
+    session.load()
+    for x in (np.full(6, -128), np.full(6, 127), np.array([-128, 127, 0, -1, 1, 5])):
+        outputs, _ = session.run_network(x)
+        wanted = integer_network(image, x)
+        assert [one.tolist() for one in outputs] == [one.tolist() for one in wanted]
+        assert outputs[0].any()
+
+
+def test_activations_that_are_too_wide() -> None:
+    image = network()
+    wide = replace(image, input_bits=9)
+    assert too_large(wide, replace(ENGINE, activation_bits=8)) == (
+        "layer fc0 takes activations of 9 bits, the engine has 8"
+    )
+    hidden = replace(image, layers=(replace(image.layers[0], out_bits=10), *image.layers[1:]))
+    assert too_large(hidden, replace(ENGINE, activation_bits=9)) == (
+        "layer fc1 takes activations of 10 bits, the engine has 9"
+    )
+    # The last results are no activations.
+    assert image.layers[-1].out_bits == 16
+    assert len(place_layers(image, replace(ENGINE, activation_bits=8))) == 3
+
+
+def test_no_engine_has_rows_of_5000_values() -> None:
+    with pytest.raises(CapacityError) as caught:
+        place_layers(matrices((2, 5000), k=2), ENGINE)
+    assert (
+        str(caught.value)
+        == LARGER.format("m0 (2 × 5000, K = 2) needs 5000 columns, there are 2048")
+        + "; no engine holds it: split the layer, or give it fewer columns"
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_engine_that_is_named_holds_the_image(seed: int) -> None:
+    """Random images and engines that are too small in any way, several at once."""
+    rng = np.random.default_rng(seed)
+    if seed % 2:
+        image = matrices(*(tuple(rng.integers(1, 60, 2).tolist()) for _ in range(3)), k=5)
+    else:
+        image = network(seed, tuple(rng.integers(1, 60, 4).tolist()))
+    engine = EngineParameters(
+        stages=int(rng.integers(1, 4)),
+        columns=int(rng.integers(1, 9)),
+        segments=int(rng.integers(1, 5)),
+        index_bits=int(rng.integers(1, 5)),
+        activation_bits=int(rng.integers(2, 26)),
+        entry_bits=int(rng.integers(2, 26)),
+        max_columns=int(rng.integers(1, 64)),
+        index_depth=int(rng.integers(1, 64)),
+        slots=int(rng.integers(1, 9)),
+        result_slots=int(rng.integers(1, 9)),
+        vector_words=int(rng.integers(1, 99)),
+        layers=int(rng.integers(1, 4)),
+        row_beats=int(rng.choice([1, 2, 8])),
+        edges=str(rng.choice(["both", "fp32", "integer"])),
+    )
+    try:
+        place_layers(image, engine)
+    except CapacityError as error:
+        larger, _ = parse_url(str(error).partition("; an engine that holds it: ")[2])
+        assert isinstance(larger, EngineParameters)
+        assert len(place_layers(image, larger)) == len(image.layers)
 
 
 def test_segments_hold_every_layer_in_its_place() -> None:
@@ -278,27 +408,27 @@ def test_segments_hold_every_layer_in_its_place() -> None:
 # The other engine
 
 
-def model_of(*identity: int) -> Driver:
-    return Driver(Link(ModelTransport(EngineModel(identity=identity))))
+def model_of(params: Parameters) -> Driver:
+    registers = identity(params, clock_hz=100_000_000)
+    return Driver(Link(ModelTransport(EngineModel(identity=registers))))
 
 
-BASELINE = (1, 1, 1, 1, 0, 32, 32, 32, 4096, 64, 64, 128, 100, 1, 0, 1, 1, 1, 0)
-ARRAY = (0, 2, 4, 2, 4, 25, 25, 61, 512, 64, 64, 4096, 2048, 16, 16, 16, 8, 0, 1)
+BASELINE = BaselineParameters(weights=4096, rows=64, columns=100, layers=1)
 
 
 def test_engines_are_told_apart() -> None:
     with pytest.raises(CapacityError) as caught:
-        Session(model_of(*BASELINE), matrices((2, 3)))
+        Session(model_of(BASELINE), matrices((2, 3)))
     assert str(caught.value) == (
         "the engine is the fp32 baseline, which runs no images; connect to an array"
     )
     with pytest.raises(CapacityError) as caught:
-        BaselineSession(model_of(*ARRAY), np.ones((2, 3), np.float32))
+        BaselineSession(model_of(ENGINE), np.ones((2, 3), np.float32))
     assert str(caught.value) == "the engine is an array, not the fp32 baseline; swap the ports"
 
 
 def test_matrices_that_the_baseline_refuses() -> None:
-    driver = model_of(*BASELINE)
+    driver = model_of(BASELINE)
     for shape in ((65, 2), (2, 101), (64, 65)):
         with pytest.raises(CapacityError) as caught:
             BaselineSession(driver, np.ones(shape, np.float32))
@@ -306,9 +436,13 @@ def test_matrices_that_the_baseline_refuses() -> None:
             f"the matrix is larger than the baseline engine: {shape[0]} × {shape[1]}, there is "
             "room for 4096 weights, 64 rows, 100 columns"
         )
-    with pytest.raises(ImageError, match=r"^the matrix holds a NaN or an infinity$"):
+    with pytest.raises(ImageError, match=r"^the matrix must be finite, it holds a NaN"):
         BaselineSession(driver, np.array([[1, np.nan]], np.float32))
     session = BaselineSession(driver, np.ones((3, 4), np.float32))
-    for bad in (np.array([1, 2, 3, np.inf], np.float32), np.ones(3, np.float32)):
-        with pytest.raises(ImageError, match=r"^the vector must be 4 finite numbers, not \("):
-            session.run(bad)
+    with pytest.raises(ImageError, match=r"^the vector must be 4 finite numbers, not \(3,\)$"):
+        session.run(np.ones(3, np.float32))
+    with pytest.raises(ImageError, match=r"^the vector must be finite, it holds a NaN or an inf"):
+        session.run(np.array([1, 2, 3, np.inf], np.float32))
+    for wide in (BaselineSession, lambda _, weights: session.run(weights[0])):
+        with pytest.raises(ImageError, match=r"must be finite fp32 numbers, not \[1e\+39\]$"):
+            wide(driver, np.array([[1, 2, 1e39, 3]]))

@@ -11,7 +11,7 @@ from dpnet.host.driver import Driver, RunReport
 from dpnet.host.errors import DeadlineError, EngineError, PortError
 from dpnet.host.link import Link
 from dpnet.host.placement import LayerTiles, place_layers, segments
-from dpnet.host.stream import run_streamed, settle
+from dpnet.host.stream import run_streamed
 from dpnet.model.compile import compile_fp32
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.quantizer.exact import quantize
@@ -132,31 +132,34 @@ def test_a_port_that_closes_leaves_an_engine_for_the_next_session(ring: int, aft
         run_streamed(Driver(Link(FaultyTransport(line, 1, close_after=after))), 0, tiles, 1.0)
     assert line.engine.busy and line.engine.tiles < TILES
     driver, began = Driver(Link(line)), line.now()
-    settle(driver)
+    driver.abort()
     assert not line.engine.busy and line.now() - began < 1.0
     line.wrong.clear()
     check(line, run_streamed(driver, 0, tiles, 1.0))
 
 
-def test_what_settles_touches_nothing_else() -> None:
+@pytest.mark.parametrize("later_s", [0.0, 0.7])
+def test_a_load_ends_the_run_that_is_on(later_s: float) -> None:
+    """One that computes, and one that waits for tiles which nobody sends."""
     line, tiles = line_of(2, tile_s=0.6)
     driver = Driver(Link(line))
-    settle(driver)  # not busy: nothing to do
+    assert driver.abort() is False
     number = driver.start(0, 0)
     for at, words in tiles.words(0):
-        driver.link.write_many(
-            [(at, words.tobytes())]
-            if len(words) < 64
-            else [(at + n, words.tobytes()[n : n + 256]) for n in range(0, 4 * len(words), 256)],
-            epoch=line.engine.epoch,
-            flags=2,
-        )
+        data = words.tobytes()
+        parts = [(at + n, data[n : n + 256]) for n in range(0, len(data), 256)]
+        driver.link.write_many(parts, epoch=line.engine.epoch, flags=2)
     driver.release(number, 1)
-    settle(driver)  # computes
-    assert line.engine.busy and line.engine.released == 1
-    line.sleep(0.6)
-    settle(driver)  # waits, and nothing comes
-    assert not line.engine.busy and line.engine.tiles == TILES
+    line.sleep(later_s)
+    driver = Driver(Link(line))
+    assert driver.load(tiles_of(2)[0]) is False
+    assert not line.engine.busy and line.engine.aborted
+    with pytest.raises(EngineError, match=r"^run 1 \(layer 0\) was ended by another program"):
+        driver.finish(number, "layer 0", 1.0)
+    line.wrong.clear()
+    line.tile_s = 0.01
+    check(line, run_streamed(driver, 0, tiles, 1.0))
+    assert not line.engine.aborted
 
 
 def test_a_tile_that_does_not_end() -> None:

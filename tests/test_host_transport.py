@@ -3,18 +3,21 @@
 import os
 import pty
 import socket
+import subprocess
+import sys
 import threading
 import time
 from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pytest
+from waiting_kit import PROMPT_S
 
 from dpnet.host.driver import Driver
 from dpnet.host.errors import DeadlineError, PortError
 from dpnet.host.link import Link
 from dpnet.host.link import transport as transports
-from dpnet.host.link.transport import SerialTransport, open_transport
+from dpnet.host.link.transport import TAKEN, SerialTransport, open_transport
 from dpnet.sim.peers.engine_model import EngineModel
 
 
@@ -79,13 +82,13 @@ def test_reads_take_what_has_come_and_end_in_time():
         far, _ = listener.accept()
         began = time.monotonic()
         assert port.read(100, 0.2) == b""
-        assert 0.19 < time.monotonic() - began < 1.5
+        assert 0.19 < time.monotonic() - began < PROMPT_S
         far.sendall(bytes(1000))
         time.sleep(0.1)
         began = time.monotonic()
-        assert port.read(600, 5.0) == bytes(600)
-        assert port.read(600, 5.0) == bytes(400)
-        assert time.monotonic() - began < 1.0
+        assert port.read(600, 10 * PROMPT_S) == bytes(600)
+        assert port.read(600, 10 * PROMPT_S) == bytes(400)
+        assert time.monotonic() - began < PROMPT_S
         port.close()
         far.close()
 
@@ -116,12 +119,56 @@ def test_a_terminal_device():
     os.close(far)
 
 
+def test_a_device_is_one_programs():
+    """Neither this program nor another opens it again, and the first one's bytes stay its own."""
+    near, far = pty.openpty()
+    name = os.ttyname(far)
+    port = open_transport(name)
+    message = f"{name} is in use: another program has it open; end it first"
+    with pytest.raises(PortError) as caught:
+        open_transport(name + "?baud=115200")
+    assert str(caught.value) == message
+    call = (
+        "from dpnet.host.link.transport import open_transport as o\n"
+        "from dpnet.host.errors import PortError\n"
+        f"try: o({name!r})\nexcept PortError as error: print(error)"
+    )
+    other = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    assert other.stdout == message + "\n"
+    os.write(near, b"mine")
+    assert port.read(4, 5.0) == b"mine"
+    port.close()
+    again = open_transport(name)
+    again.close()
+    os.close(near)
+    os.close(far)
+
+
+def test_a_board_that_another_client_has():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"socket://127.0.0.1:{listener.getsockname()[1]}"
+        for cut in range(len(TAKEN)):
+            port = open_transport(url)
+            connection, _ = listener.accept()
+            connection.sendall(TAKEN[:cut])
+            threading.Timer(0.02, connection.sendall, [TAKEN[cut:]]).start()
+            began = time.monotonic()
+            with pytest.raises(PortError) as caught:
+                Link(port).read(0, 4)
+            assert str(caught.value) == (
+                f"{url} is in use: another client has this board; end it first"
+            )
+            assert time.monotonic() - began < 2
+            port.close()
+            connection.close()
+
+
 def test_loop_has_no_engine():
     port = open_transport("loop://")
     began = time.monotonic()
-    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to READ for 0.3 s"):
+    with pytest.raises(DeadlineError, match=r"^no engine answers: no response to HELLO for 0.3 s"):
         Link(port, timeout_s=0.3).read(0, 4)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PROMPT_S
     port.close()
     with pytest.raises(PortError, match=r"^loop:// cannot be written: "):
         port.write(b"x")

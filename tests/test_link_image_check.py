@@ -9,15 +9,16 @@ from amaranth.sim import Simulator
 from dpnet.gateware.emit import emit
 from dpnet.gateware.link.checker import StoreChecker
 from dpnet.gateware.link.endpoint import Endpoint
-from dpnet.gateware.registers import IDENTITY
+from dpnet.gateware.registers import CONSTANTS
 from dpnet.sim.kit.bench import run_bench, seed
 from dpnet.sim.kit.streams import PAUSES
+from dpnet.sim.peers.requests import REGION_WORDS
 
-VALUES = {name: 0x01020304 * (position + 1) for position, name in enumerate(IDENTITY)}
+VALUES = {name: 0x01020304 * (position + 1) for position, name in enumerate(CONSTANTS)}
 
 
 def test_image_check_bench():
-    endpoint = Endpoint(identity=VALUES)
+    endpoint = Endpoint(identity=VALUES, words=REGION_WORDS)
     count = run_bench(emit(endpoint), "link.image_check", values={"identity": VALUES})
     assert count == 3 * len(PAUSES) + 2
 

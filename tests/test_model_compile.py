@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -214,6 +215,117 @@ def test_numbers_that_are_not_finite(bad: float) -> None:
     broken = DenseLayer("fc", quantized([[1.0]], [[0]]), np.array([bad]), relu=False)
     with pytest.raises(CompileError, match=r"^layer fc holds a NaN or an infinity$"):
         compile_integer([broken], np.ones((1, 1)))
+
+
+ONE = quantized([[1.0, -1.0]], [[0, 1, 0]])
+X3 = np.ones((2, 3))
+
+WRONG: list[tuple[list[DenseLayer], object, dict[str, int], str]] = [
+    ([], X3, {}, "there must be at least one layer to compile"),
+    ([DenseLayer("a", ONE)], X3[:0], {}, "the calibration must have at least one row, it has none"),
+    (
+        [DenseLayer("a", ONE)],
+        X3[0],
+        {},
+        r"the calibration must have the shape \(n, 3\), as the first layer takes 3 .*, not \(3,\)",
+    ),
+    ([DenseLayer("a", ONE)], np.ones((2, 4)), {}, r"the calibration must .*, not \(2, 4\)"),
+    ([DenseLayer("a", ONE)], X3 + 1j, {}, "the input must be real numbers, not complex128"),
+    ([DenseLayer("a", ONE)], [["x"] * 3], {}, "the input must be real numbers, not <U1"),
+    ([DenseLayer("a", ONE)], [[1, 2, 3], [1]], {}, "the input must be an array, not lists .*"),
+    ([DenseLayer("a", ONE)], np.full((1, 3), 1e-320), {}, "the input holds nothing above 9.99.*"),
+    (
+        [DenseLayer("a", ONE), DenseLayer("b", ONE)],
+        X3,
+        {},
+        "layer b takes 3 values, but a before it gives 1",
+    ),
+    (
+        [DenseLayer("a", ONE, np.zeros(2))],
+        X3,
+        {},
+        r"layer a: bias must have a value for each of its 1 rows, not the shape \(2,\)",
+    ),
+    ([DenseLayer("a", ONE, gain=np.ones((1, 1)))], X3, {}, "layer a: gain must have a value .*"),
+    ([DenseLayer("a", ONE, gain=-np.ones(1))], X3, {}, "layer a: gain must be 0 or more, not -1"),
+    ([DenseLayer("a", ONE, np.array(["x"]))], X3, {}, "layer a must be real numbers, not <U1"),
+    (
+        [DenseLayer("a", quantized([[1.0, 2.0]], [[0, 2, 0]]))],
+        X3,
+        {},
+        "layer a: an index does not name one of its 2 values",
+    ),
+    (
+        [DenseLayer("a", quantized(np.zeros((1, 17)), [[0, 2, 0]]))],
+        X3,
+        {},
+        "layer a has 17 values a row, the engine holds 16: quantize it with a smaller k",
+    ),
+    (
+        [DenseLayer("a", quantized([[1.0], [2.0]], [0, 0, 0]))],
+        X3,
+        {},
+        r"layer a: its weights must be quantized by rows, .* not indices \(3,\) with codebooks .*",
+    ),
+    ([DenseLayer("a", quantized([[np.nan]], [[0]]))], X3, {}, "layer a holds a NaN or an infinity"),
+    ([DenseLayer("a", ONE)], X3, {"entry_bits": 26}, "entry_bits must be a whole number from 2 .*"),
+    ([DenseLayer("a", ONE, np.array([1e300]))], X3 * 1e-9, {}, "layer a: .* more than 40 bits; .*"),
+]
+
+
+@pytest.mark.parametrize("layers, calibration, bits, message", WRONG)
+def test_what_cannot_be_compiled(
+    layers: list[DenseLayer], calibration: object, bits: dict[str, int], message: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CompileError, match=f"^{message}$"):
+            compile_integer(layers, calibration, **bits)  # type: ignore[arg-type]
+
+
+def test_no_bias_is_a_bias_of_zero() -> None:
+    layer = quantize(np.random.default_rng(0).standard_normal((4, 6)), 4)
+    x = np.random.default_rng(1).standard_normal((5, 6))
+    none = compile_integer([DenseLayer("fc", layer)], x)
+    zero = compile_integer([DenseLayer("fc", layer, np.zeros(4))], x)
+    for row in none.quantize_input(x):
+        one, other = integer_network(none, row), integer_network(zero, row)
+        assert one[0].tolist() == other[0].tolist()
+
+
+@pytest.mark.parametrize("size", [1e-60, 1e-25, 1e60, 1e200])
+def test_weights_beyond_fp32(size: float) -> None:
+    """Inputs that make up for it: the same integers as of ordinary weights."""
+    weights = np.random.default_rng(0).standard_normal((4, 6))
+    x = np.random.default_rng(1).standard_normal((5, 6))
+    power = 2.0 ** round(math.log2(size))
+    found = quantize(weights, 4)
+    large = quantized(found.codebook * power, found.indices)
+    usual = compile_integer([DenseLayer("fc", found)], x)
+    image = compile_integer([DenseLayer("fc", large)], x / power)
+    assert image.output_scale == usual.output_scale
+    for row, other in zip(image.quantize_input(x / power), usual.quantize_input(x), strict=True):
+        found_row = integer_network(image, row)[0].tolist()
+        assert found_row == integer_network(usual, other)[0].tolist() and any(found_row)
+
+
+FP32: list[tuple[dict[str, tuple[Quantized, tuple[int, ...]]], str]] = [
+    ({}, "there must be at least one matrix to compile"),
+    (
+        {"a": (quantized([[1e39]], [[0]]), (1, 1))},
+        "layer a: its codebook holds values that fp32 .*",
+    ),
+    ({"a": (ONE, (3, 1))}, r"layer a: shape \(3, 1\) is not that of indices of 1 × 3"),
+    ({"a": (quantized(np.zeros((1, 17)), [[0]]), (1, 1))}, "layer a has 17 values a row, .*"),
+]
+
+
+@pytest.mark.parametrize("matrices, message", FP32)
+def test_matrices_that_cannot_be_compiled(
+    matrices: dict[str, tuple[Quantized, tuple[int, ...]]], message: str
+) -> None:
+    with pytest.raises(CompileError, match=f"^{message}$"):
+        compile_fp32(matrices)
 
 
 # The golden network is plain integer arithmetic

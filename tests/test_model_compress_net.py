@@ -17,11 +17,11 @@ from torch.nn.utils import parametrizations, prune
 
 from dpnet.model.compile import compile_fp32
 from dpnet.model.compression.allocate import BudgetError
-from dpnet.model.compression.layers import weights_of
 from dpnet.model.compression.layout import ExpansionError
 from dpnet.model.compression.network import compress_
 from dpnet.model.compression.plan import CompressConfig
-from dpnet.model.compression.ratios import stored_bytes
+from dpnet.model.compression.ratios import fp32_bytes, stored_bytes
+from dpnet.model.compression.weights import weights_of
 from dpnet.model.networks.digits import DigitsMlp
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import NonFiniteError
@@ -121,14 +121,14 @@ def test_bytes_and_errors_of_each_layer() -> None:
         "7.weight": 8,
         "9.weight": 8,
         "10.weight": 4,
-        "11.weight": 0,
+        "11.weight": 8,
     }
     ten = plan["10.weight"]
     assert (ten.index_bytes, ten.codebook_bytes, ten.fp32_bytes) == (125, 160, 2000)
     assert ten.stored_bytes == 285 and ten.ratio == pytest.approx(2000 / 285)
-    left = plan["11.weight"]
-    assert left.stored_bytes == left.fp32_bytes == 84 and "no weight of a linear" in left.decision
-    for layer in plan.layers[:-1]:
+    embedding = plan["11.weight"]
+    assert (embedding.fp32_bytes, embedding.stored_bytes, embedding.codebooks) == (84, 8 + 32, 1)
+    for layer in plan.layers:
         old, new = before[layer.name].double(), net.state_dict()[layer.name].double()
         assert layer.relative_error == pytest.approx(float((old - new).norm() / old.norm()), 1e-5)
     document = json.loads(plan.to_json())
@@ -205,6 +205,29 @@ def test_pruned_weights_stay_zero() -> None:
     assert all(0 in row.unique() for row in net.weight)
 
 
+def test_a_pruning_mask_stays_and_what_it_masks_is_no_part_of_the_bytes() -> None:
+    torch.manual_seed(SEED)
+    net = nn.Sequential(nn.Linear(100, 8), nn.LSTM(30, 10))
+    prune.random_unstructured(net[0], "weight", 0.4)
+    prune.random_unstructured(net[1], "weight_ih_l0", 0.4)
+    mask = net[0].weight_mask.clone()
+    assert fp32_bytes(net) == 4 * (808 + 40 * 30 + 40 * 10 + 80)
+    plan = compress_(net, CompressConfig(k=3, zero=False, include="weight(_ih_l0)?$"))
+    for name, weight, n in (
+        ("0.weight", net[0].weight, 100),
+        ("1.weight_ih_l0", net[1].weight_ih_l0, 30),
+    ):
+        held = net.get_parameter(f"{name}_orig")
+        assert torch.equal(weight, held * net.get_buffer(f"{name}_mask"))
+        assert all(row.unique().numel() == 3 and 0 in row for row in weight)
+        rows = torch.from_numpy(plan.quantized[name].dequantized).float()
+        assert torch.equal(weight, rows) and plan[f"{name}_orig"].n == n
+    assert torch.equal(net[0].weight_mask, mask) and not net[0].weight[mask == 0].any()
+    assert plan.total == stored_bytes(net, plan.quantized)
+    prune.remove(net[0], "weight")
+    assert not net[0].weight[mask == 0].any() and net[0].weight[0].unique().numel() == 3
+
+
 def test_what_is_left_out_and_why() -> None:
     net = nn.Sequential(
         nn.Linear(64, 64),
@@ -214,13 +237,18 @@ def test_what_is_left_out_and_why() -> None:
         nn.MultiheadAttention(64, 2),
     )
     prune.l1_unstructured(net[3], "weight", 0.5)
+    net.register_parameter("table", nn.Parameter(torch.ones(9, 64)))
     plan = compress_(net, CompressConfig(include=r"^\d", exclude="^1$"), dry_run=True)
     reasons = {line.name: line.decision for line in plan.layers if not line.k}
-    assert [line.name for line in plan.layers if line.k] == ["0.weight", "4.out_proj.weight"]
+    assert [line.name for line in plan.layers if line.k] == [
+        "0.weight",
+        "3.weight",
+        "4.in_proj_weight",
+        "4.out_proj.weight",
+    ]
     assert reasons.pop("1.weight") == "left as it is: excluded by '^1$'"
     assert reasons.pop("2.weight").startswith("left as it is: computed from other tensors")
-    assert reasons.pop("3.weight").endswith("pruning mask): make it permanent")
-    assert "no weight of a linear" in reasons.pop("4.in_proj_weight")
+    assert reasons.pop("table") == "left as it is: no weight of a layer that is known"
     assert not reasons
     some = compress_(DigitsMlp(), CompressConfig(k={"fc2": 4}, include="fc[12]"))
     assert [(line.name, line.decision) for line in some.layers] == [
@@ -395,13 +423,21 @@ def test_the_executor_solves() -> None:
 
 
 def test_the_engine_takes_what_comes_out() -> None:
-    net = DigitsMlp()
-    plan = compress_(net)
-    image = compile_fp32(
-        {name: (q, tuple(net.get_parameter(name).shape)) for name, q in plan.quantized.items()},
-        {"source": "test"},
+    torch.manual_seed(SEED)
+    net = nn.Sequential(
+        nn.Conv2d(16, 16, 3, groups=16), nn.ConvTranspose2d(8, 6, 5, groups=2), nn.Linear(60, 9)
     )
-    assert len(image.layers) == 3
+    plan = compress_(net, CompressConfig(k={"*": 16, "2": 4}))
+    assert plan["0"].codebooks == 4 and plan["2"].k == 4
+    image = compile_fp32(plan.matrices, {"source": "test"})
+    assert [layer.shape for layer in image.layers] == [(16, 1, 3, 3), (6, 4, 5, 5), (9, 60)]
+    for layer, weight in zip(image.layers, weights_of(net)[0], strict=True):
+        book = layer.codebook
+        assert book is not None
+        dense = np.take_along_axis(book, np.asarray(layer.indices).astype(int), 1)
+        np.testing.assert_array_equal(dense, weight.to_rows(weight.values).numpy())
+        cost = plan.matrices[layer.name][0].cost.sum()
+        assert cost == pytest.approx(plan.quantized[layer.name].cost.sum())
 
 
 @pytest.mark.parametrize(

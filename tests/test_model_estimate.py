@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dpnet.boards.resources import TOP
-from dpnet.boards.xc7 import synthesize
+from dpnet.boards.series7.counting import TOP
+from dpnet.boards.series7.netlist import synthesize
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.configurations import ARRAYS, LEAN, PLANNED, SMALL

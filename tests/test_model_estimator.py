@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from waiting_kit import PATIENCE_S
 
 from dpnet.model.quantizer.estimator import OptimalKMeans1D
 from dpnet.model.quantizer.rows import Lattice
@@ -196,6 +197,6 @@ def test_what_it_refuses() -> None:
 def test_the_quantizer_alone_does_not_load_scikit_learn() -> None:
     code = "import sys, dpnet.model.quantizer.exact; print('sklearn' in sys.modules)"
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert found.stdout.strip() == "False"

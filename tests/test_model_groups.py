@@ -1,25 +1,12 @@
-"""Weights as rows: order, round trip, and which weights of a net count."""
+"""Weights as rows: order and round trip."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
-from dpnet.model.compression.groups import compressed_parameters, from_rows, to_rows
-
-
-class Mixed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 3, (3, 5))
-        self.norm = nn.BatchNorm2d(3)
-        self.back = nn.ConvTranspose2d(3, 2, 3)
-        self.line = nn.Conv1d(4, 4, 3, groups=2)
-        self.tied = nn.Linear(6, 6)
-        self.same = nn.Linear(6, 6)
-        self.same.weight = self.tied.weight
+from dpnet.model.compression.groups import RowForm, from_rows, to_rows, wide
 
 
 def test_fully_connected_weights_are_their_rows() -> None:
@@ -41,22 +28,26 @@ def test_round_trip(shape: tuple[int, ...]) -> None:
     assert torch.equal(from_rows(rows, weight.shape), weight)
 
 
-def test_only_fully_connected_and_convolution_weights_and_shared_ones_once() -> None:
-    net = Mixed()
-    found = compressed_parameters(net)
-    assert list(found) == ["conv.weight", "line.weight", "tied.weight"]
-    assert found["tied.weight"] is net.same.weight
-    assert list(compressed_parameters(nn.Linear(2, 2))) == ["weight"]
-
-
-def test_layers_can_be_left_out_by_either_name() -> None:
-    assert list(compressed_parameters(Mixed(), ["conv", "line.weight"])) == ["tied.weight"]
-    with pytest.raises(ValueError, match=r"^skip must name layers of the net, not \['norm'\]$"):
-        compressed_parameters(Mixed(), ["norm", "conv"])
-
-
 def test_shapes_that_are_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^weight must have at least 2 dimensions, not shape"):
         to_rows(torch.ones(3))
     with pytest.raises(ValueError, match=r"^rows must come from \(4, 3\), not have \(3, 4\)$"):
         from_rows(torch.ones(3, 4), torch.Size((4, 3)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_forms_with_the_outputs_on_axis_1(groups: int) -> None:
+    values = torch.randn(8, 3, 2, 5)
+    form = RowForm((8, 3, 2, 5), groups)
+    assert (form.rows, form.n) == (3 * groups, 80 // groups)
+    assert form.outputs_first == (3 * groups, 8 // groups, 2, 5)
+    rows = form.to_rows(values)
+    assert rows.shape == (form.rows, form.n) and torch.equal(form.from_rows(rows), values)
+    first = values[: 8 // groups, 0].reshape(-1)
+    assert torch.equal(rows[0], first)
+
+
+def test_the_type_that_is_solved_in() -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert wide(torch.ones(1, dtype=dtype)).dtype == torch.float32
+    assert wide(torch.ones(1, dtype=torch.float64)).dtype == torch.float64

@@ -17,7 +17,7 @@ from image_kit import (
 from safetensors import safe_open
 
 from dpnet.model.image import Image, ImageError, read_image, write_image
-from dpnet.model.image.file import pack_indices, unpack_indices
+from dpnet.model.image.packing import Packed, pack
 
 
 def test_integer_image_there_and_back(tmp_path: Path) -> None:
@@ -68,9 +68,11 @@ def test_indices_are_packed_lowest_bit_first(k: int, rows: int, columns: int, se
     indices = np.random.default_rng(seed).integers(0, k, (rows, columns), dtype=np.uint8)
     width = max(1, (k - 1).bit_length())
     number = sum(int(index) << width * n for n, index in enumerate(indices.reshape(-1)))
-    packed = pack_indices(indices, k)
-    assert packed.tobytes() == number.to_bytes(-(-rows * columns * width // 8), "little")
-    np.testing.assert_array_equal(unpack_indices(packed, rows, columns, k), indices)
+    data = number.to_bytes(-(-rows * columns * width // 8), "little")
+    assert pack(indices, k).data.tobytes() == data
+    packed = Packed(np.frombuffer(data, np.uint8), rows, columns, k)
+    assert packed.largest() == indices.max()
+    np.testing.assert_array_equal(packed.unpacked(), indices)
 
 
 def test_an_interrupted_write_leaves_the_old_file(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import os
+import pickle
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,12 +56,60 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"abc")
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "short")
-    assert str(caught.value) == f"{tmp_path / 'short'}: 3 bytes are no image"
+    assert str(caught.value) == f"{tmp_path / 'short'}: no dpnet image: it has 3 bytes"
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, write: bool) -> None:
+    """With somebody who writes to it, and with nobody, where a plain open waits for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = os.open(tmp_path / "pipe", os.O_RDWR) if write else None
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ImageError) as caught:
+            read_image(path)
+        reason = "it is no file but a pipe, a socket or a device"
+        assert str(caught.value) == f"{path}: cannot be read: {reason}"
+    if writer is not None:
+        os.close(writer)
+
+
+def zipped(name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"x")
+    return file.getvalue()
+
+
+FOREIGN = {
+    "a PyTorch file": zipped("net/data.pkl"),
+    r"a NumPy archive \(.npz\)": zipped("x.npy"),
+    "a zip archive": zipped("word/document.xml"),
+    r"a NumPy array \(.npy\)": b"\x93NUMPY\x01\x00" + bytes(100),
+    "a pickle, as PyTorch before 1.6 wrote them": pickle.dumps([1, 2, 3]),
+    "an ONNX file": b"\x08\x08\x12\x07pytorch\x1a\x032.9" + bytes(20),
+    "an HDF5 file, as Keras writes them": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "a GGUF file": b"GGUF\x03" + bytes(100),
+    "a TensorFlow Lite file": b"\x1c\0\0\0TFL3" + bytes(100),
+    "a gzip archive: unpack it first": gzip.compress(b"x" * 100),
+    "a tar archive: unpack it first": b"net.pt" + bytes(251) + b"ustar\x0000" + bytes(100),
+    "a Git LFS pointer: fetch the file itself with git lfs pull": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    ),
+    "a web page: the download went wrong": b"<!DOCTYPE html><html><body>404</body></html>",
+    "a text file": b"import torch\n" * 9,
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    "an FPGA bitstream": b"\x00\x09\x0f\xf0\x0f\xf0" + bytes(50),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_files_are_told_apart(kind: str) -> None:
+    refused(FOREIGN[kind], f"no dpnet image but {kind}")
 
 
 def test_headers_that_are_none(tmp_path: Path) -> None:
-    refused(b"", "0 bytes are no image")
-    misfit = "the header's size, {}, does not fit the file: damaged, or no safetensors file"
+    refused(b"", "no dpnet image: it has 0 bytes")
+    misfit = "no dpnet image, or a damaged one: the header's size, {}, does not fit the file"
     refused(bytes(8), misfit.format(0))
     refused((1 << 63).to_bytes(8, "little") + bytes(100), misfit.format(1 << 63))
     refused((101).to_bytes(8, "little") + bytes(100), misfit.format(101))
@@ -67,12 +120,12 @@ def test_headers_that_are_none(tmp_path: Path) -> None:
     refused(raw(b'{"a": NaN}'), "the header holds NaN")
     refused(raw([1]), "the header must be a JSON object")
     refused(raw(b'{"a": 1, "a": 2}'), "the header names something twice")
-    refused(b"PK\x03\x04" + bytes(200), r"the header's size, \d+, does not fit .*")
+    refused(raw(b'{"a": "\\ud800"}'), r"the header holds text that is no Unicode \(a lone surro.*")
 
 
 def test_a_plain_safetensors_file_is_no_image(tmp_path: Path) -> None:
     save_file({"fc.weight": np.ones((2, 3), np.float32)}, tmp_path / "plain")
-    message = r"a safetensors file, but no DP-Net image \(compress it first: dpnet compress FILE\)"
+    message = "no dpnet image but a safetensors file: compress it first, with dpnet compress FILE"
     refused((tmp_path / "plain").read_bytes(), message)
     refused(save({"a": np.ones(1)}, {"format": "pt"}), message)
     refused(save({"a": np.ones(1)}, {"dpnet": "{}", "other": ""}), message)
@@ -129,8 +182,13 @@ DESCRIPTIONS: list[tuple[Edit, str]] = [
     (lambda d: d.update(bit_order="big"), "bit_order must be 'little'"),
     (lambda d: d.update(input_bits=1), "input_bits must be from 2 to 25"),
     (lambda d: d.update(input_bits=26), "input_bits must be from 2 to 25"),
-    (lambda d: d.update(input_scale=0), "input_scale must be positive"),
-    (lambda d: d.update(input_scale=-1.0), "input_scale must be positive"),
+    (lambda d: d.update(input_scale=0), "input_scale must be a positive, finite number, not 0"),
+    (lambda d: d.update(input_scale=-1.0), "input_scale must be a positive, .*, not -1"),
+    (lambda d: d.update(input_scale=10**400), "input_scale .* number, not one beyond floats"),
+    (lambda d: d.update(output_scale=0), "output_scale must be a positive, .*, not 0"),
+    (lambda d: d.update(output_scale=-1), "output_scale must be a positive, .*, not -1"),
+    (lambda d: d.update(output_scale=True), "output_scale has the wrong type"),
+    (lambda d: d.update(format=True), "its format is True, this program reads 1: compress again"),
     (lambda d: d.update(layers=[]), "it has no layers, or too many"),
     (lambda d: d.update(layers=257 * d["layers"][:1]), "it has no layers, or too many"),
     (lambda d: d["layers"].append(7), "layer 2 has other keys"),
@@ -170,6 +228,8 @@ def test_descriptions_that_are_no_json(file: File) -> None:
         ("[]", "the description must be a JSON object"),
         ('{"format": 1, "format": 1}', "the description names something twice"),
         ('{"format": 1, "about": Infinity}', "the description holds Infinity"),
+        ('{"a": {"\\ud800": 1}}', r"the description holds text that is no Unicode \(a lone .*"),
+        ('{"a": ["\\udc00"]}', r"the description holds text that is no Unicode \(a lone .*"),
     ):
         refused(save(file.tensors, {"dpnet": text}), message)
 
@@ -242,6 +302,38 @@ def test_values_out_of_range_behind_right_checksums(
         assert parse_image(file.bytes()).layers[0].indices.max() == 3
 
 
+def test_a_scale_beyond_floats_is_no_infinity(file: File) -> None:
+    """JSON has 1e999, and Python reads it as an infinity, which no other check sees."""
+    for name in ("input_scale", "output_scale"):
+        file.description[name] = "SCALE"
+        text = json.dumps(file.description).replace('"SCALE"', "1e999")
+        file.description[name] = 1.0
+        data = save(file.tensors, {"dpnet": text})
+        refused(data, f"{name} must be a positive, finite number, not inf")
+
+
+def test_layers_that_do_not_chain_behind_right_checksums(file: File) -> None:
+    file.description["layers"][0].update(rows=6, shape=[6, 9])
+    for name in ("entries", "exponent", "bias", "multiplier", "shift"):
+        file.tensors[f"0.{name}"] = file.tensors[f"0.{name}"][:6]
+    file.tensors["0.indices"] = file.tensors["0.indices"][: -(-6 * 9 * 2 // 8)]
+    refused(file.bytes(), "layer last takes 7 values, but first before it gives 6")
+
+
+def test_layers_of_both_kinds_behind_right_checksums(file: File) -> None:
+    for name in ("entries", "exponent", "bias", "multiplier", "shift"):
+        del file.tensors[f"1.{name}"], file.description["layers"][1]["crc32"][f"1.{name}"]
+    file.tensors["1.codebook"] = np.zeros((3, 3), np.float32)
+    file.description["layers"][1]["crc32"]["1.codebook"] = 0
+    message = "layers must be all fp32 or all integer, not first the one and last the other"
+    refused(file.bytes(), message)
+
+
+def test_a_name_with_a_lone_surrogate(file: File) -> None:
+    file.description["layers"][0]["name"] = "\ud800"
+    refused(file.bytes(), r"the description holds text that is no Unicode \(a lone surrogate\)")
+
+
 def test_results_of_one_bit_are_refused(file: File) -> None:
     file.description["layers"][1]["out_bits"] = 1
     refused(file.bytes(), "layer 1: out_bits must be 2 to 25, not 1")
@@ -285,6 +377,27 @@ LAYERS: list[tuple[ImageLayer, dict[str, Any], str]] = [
     (INTEGERS, {"out_bits": 26}, "out_bits must be 2 to 25, not 26"),
     (FLOATS, {"bias": INTEGERS.bias}, "an fp32 layer has no integer parameters"),
     (FLOATS, {"codebook": np.zeros((4, 7), np.float32)}, r"codebook must be \(7, 4\)"),
+    (FLOATS, {"codebook": np.full((7, 4), 1e300)}, "codebook must be float32, not float64"),
+    (INTEGERS, {"entries": np.full((7, 4), 0.5)}, "entries must be integers, not float64"),
+    (INTEGERS, {"shift": [1] * 7}, r"shift must have shape \(7,\), not \[1, 1, .*\]"),
+    (INTEGERS, {"shape": (7, 3)}, r"shape \(7, 3\) is not that of indices of 7 × 9"),
+    (INTEGERS, {"shape": (7, 3, 3, 1, 1, 1)}, "shape must be one to five positive numbers, .*"),
+    (INTEGERS, {"shape": [7, 9]}, r"shape must be one to five positive numbers, not \[7, 9\]"),
+    (INTEGERS, {"name": "a\udfff"}, r"a layer's name must be Unicode, not 'a\\udfff' with a .*"),
+    (INTEGERS, {"name": 3}, "a layer's name must be text, not 3"),
+    (INTEGERS, {"k": True}, "k must be 1 to 16, not True"),
+    (INTEGERS, {"relu": 1}, "relu must be a bool, not 1"),
+    (
+        ImageLayer(
+            name="row",
+            shape=(1, 9),
+            k=1,
+            indices=np.zeros((1, 9), np.uint8),
+            codebook=np.zeros((1, 1), np.float32),
+        ),
+        {"indices": np.zeros((1, 65537), np.uint8), "shape": (1, 65537)},
+        "a layer has at most 65536 rows and 65536 columns, not 1 × 65537",
+    ),
 ]
 
 
@@ -292,6 +405,43 @@ LAYERS: list[tuple[ImageLayer, dict[str, Any], str]] = [
 def test_layers_that_are_none(base: ImageLayer, edit: dict[str, Any], message: str) -> None:
     with pytest.raises(ImageError, match=f"^{message}$"):
         replace(base, **edit)
+
+
+IMAGES: list[tuple[dict[str, Any], str]] = [
+    ({"layers": ()}, "layers must be 1 to 256, not 0"),
+    ({"layers": (INTEGERS,) * 257}, "layers must be 1 to 256, not 257"),
+    ({"layers": (INTEGERS, INTEGERS)}, "layer a takes 9 values, but a before it gives 7"),
+    (
+        {"layers": (FLOATS, INTEGERS)},
+        "layers must be all fp32 or all integer, not b the one and a .*",
+    ),
+    ({"output_scale": 0.0}, "output_scale must be a positive, finite number, not 0"),
+    ({"output_scale": -1.0}, "output_scale must be a positive, finite number, not -1"),
+    ({"output_scale": np.inf}, "output_scale must be a positive, finite number, not inf"),
+    ({"output_scale": np.nan}, "output_scale must be a positive, finite number, not nan"),
+    ({"input_scale": 0}, "input_scale must be a positive, finite number, not 0"),
+    ({"input_scale": "1"}, "input_scale must be a positive, finite number, not '1'"),
+    ({"input_bits": 1}, "input_bits must be 2 to 25, not 1"),
+    ({"input_bits": 8.0}, "input_bits must be 2 to 25, not 8.0"),
+    ({"about": {"x": np.float32(1)}}, "about must hold JSON's types only: .*float32 is not .*"),
+    ({"about": {"x": float("nan")}}, "about must hold JSON's types only: Out of range .*"),
+    ({"about": {"x": "\ud800"}}, r"about holds text that is no Unicode \(a lone surrogate\)"),
+]
+
+
+@pytest.mark.parametrize("edit, message", IMAGES)
+def test_images_that_are_none(edit: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=f"^{message}$"):
+        Image(**{"layers": (INTEGERS,), **edit})
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    image = Image(layers=(INTEGERS,), about={"notes": "x" * (1 << 20)})
+    with pytest.raises(
+        ImageError, match=r"^its description takes 1,0\d\d,\d\d\d bytes, an image has "
+    ):
+        image.save(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
 
 
 with tempfile.TemporaryDirectory() as folder:

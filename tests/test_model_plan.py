@@ -8,10 +8,13 @@ import pytest
 
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
+from dpnet.gateware.registers import MAX_VECTORS
+from dpnet.host.placement import place_layers
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, XC7Z045, Device
 from dpnet.model.engine.estimate import estimate
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.plan import ACTIVATIONS, Layer, index_blocks, plan
+from dpnet.model.image import Image, ImageLayer
 from dpnet.sim.board.bare_core import BareCore, build_core
 from dpnet.sim.measure.arrays import Single
 
@@ -90,6 +93,52 @@ def test_layers_of_integers_feed_each_other_and_matrices_do_not():
             engine.tiles(x.rows) * engine.beats(x.columns) for x in layers
         )
         assert engine.slots >= sum(engine.tiles(x.rows) * engine.stages for x in layers)
+
+
+def runs_of(engine, layer):
+    """Vectors of each run, from where the host places the layer and how many it sends at once."""
+    indices = np.zeros((layer.rows, layer.columns), np.uint8)
+    codebook = np.zeros((layer.rows, layer.k), np.float32)
+    made = ImageLayer(name="x", shape=indices.shape, indices=indices, k=layer.k, codebook=codebook)
+    d = place_layers(Image(layers=(made,)), engine)[0].descriptor
+    vectors = (engine.vector_rows - d.in_row) // d.vector_rows
+    slots = (engine.result_slots - d.result_slot) // (d.tiles * engine.stages)
+    most = min(MAX_VECTORS, vectors, slots)
+    return [most] * (layer.positions // most) + [layer.positions % most] * (
+        layer.positions % most > 0
+    )
+
+
+@pytest.mark.parametrize("positions", [1, 7, 8, 9, 1024, 1023])
+def test_positions_of_a_convolution_count(positions):
+    """The first layer of a ResNet: 1,024 products, not one."""
+    layers = [Layer(16, 27, 16, positions), Layer(16, 144, 16, positions), Layer(10, 64, 16)]
+    for one in plan(layers, XC7Z045, activation="fp32", count=3):
+        cycles = 0
+        for layer in layers:
+            for vectors in runs_of(one.engine, layer):
+                cycles += 1 + one.engine.layer_cycles(
+                    layer.rows, layer.columns, 16, fp32_in=True, fp32_out=True, vectors=vectors
+                )
+        assert one.cycles == one.latency == cycles
+        work = [one.engine.tiles(x.rows) * one.engine.beats(x.columns) for x in layers]
+        assert one.work == positions * (work[0] + work[1]) + work[2]
+        assert one.wait > 0 and one.cycles > positions * 10
+        assert max(runs_of(one.engine, layers[1])) >= min(8, positions)
+
+
+def test_positions_of_one_layer_that_is_repeated():
+    one, many = (
+        plan([Layer(16, 144, 8, n)], XC7Z045, activation="int8", repeated=True, count=1)[0]
+        for n in (1, 100)
+    )
+    assert many.cycles == 100 * one.cycles
+
+
+def test_a_chain_has_no_positions():
+    layers = [Layer(16, 27, 16, 4), Layer(10, 16, 16)]
+    with pytest.raises(ValueError, match=r"^a chain of integer layers runs one vector: each must "):
+        plan(layers, XC7Z045, activation="int8")
 
 
 def test_what_binds():

@@ -12,7 +12,11 @@ from torch import nn
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.lloyd import lloyd
 from dpnet.model.quantizer.quantized import CodebookSizeError, NonFiniteError
-from dpnet.model.training.regularizer import ClusterRegularizer, Reading, stability_limit
+from dpnet.model.training.regularizer import (
+    ClusterRegularizer,
+    Reading,
+    stability_limit,
+)
 
 
 def make_net(dtype: torch.dtype = torch.float64) -> nn.Sequential:

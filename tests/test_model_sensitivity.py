@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from dpnet.model.compression.network import compress_
 from dpnet.model.compression.plan import CompressConfig
@@ -217,3 +218,34 @@ def test_a_trained_net_loses_less_when_weighted_by_energy_or_by_fisher() -> None
         losses[name] = functional.cross_entropy(net(x), y).item()
     assert losses["energy"] < 0.95 * losses["even"], losses
     assert losses["fisher"] < 0.98 * losses["even"], losses
+
+
+def test_weights_without_an_input_of_their_own_are_in_fisher_alone() -> None:
+    torch.manual_seed(SEED)
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(9, 6, sparse=True)
+            self.lstm = nn.LSTM(6, 5, batch_first=True)
+            self.head = nn.Linear(5, 3)
+            prune.random_unstructured(self.head, "weight", 0.4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.lstm(self.embed(x))[0][:, -1])
+
+    net = Words()
+    x, y = torch.randint(9, (4, 7)), torch.randint(3, (4,))
+    found = fisher(net, [(x, y)], functional.cross_entropy)
+    names = ["embed.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "head.weight"]
+    assert list(found) == names
+    wanted = torch.zeros(9, 6)
+    for i in range(4):
+        net.zero_grad()
+        functional.cross_entropy(net(x[i : i + 1]), y[i : i + 1]).backward()
+        wanted += net.embed.weight.grad.to_dense() ** 2 / 4
+    torch.testing.assert_close(found["embed.weight"], wanted)
+    assert not found["head.weight"][net.head.weight_mask == 0].any()
+    assert list(activation_energy(net, [x])) == ["head.weight"]
+    plan = compress_(net, CompressConfig(k=2, sensitivity=found, on_expand="skip"))
+    assert plan["head.weight"].k in (0, 2) and not net.head.weight[net.head.weight_mask == 0].any()

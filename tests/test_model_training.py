@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from dpnet.model.networks.digits import DigitsMlp, TableSixNet, digits, table_six_case
 from dpnet.model.pictures import Pictures
@@ -29,6 +31,7 @@ from dpnet.model.training.recipe import (
     pretrain,
     train,
 )
+from dpnet.model.training.tracked import TrainingWarning
 
 SHORT = TrainSettings(
     k=4, epochs_float=2, epochs_cluster=3, epochs_tune=2, period=2, batch=100, seed=5
@@ -365,3 +368,60 @@ def test_another_quantizer_is_another_run(few: Pictures, tmp_path: Path) -> None
         train(small(), few, SHORT, checkpoint=tmp_path / "run", solver=coarse)
     result = train(small(), few, replace(SHORT, epochs_tune=0), solver=coarse)
     assert all(len(np.unique(row)) == 1 for row in result.net.first.weight.detach().numpy())
+
+
+class Prunable(nn.Module):
+    """Two layers and no batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 12)
+        self.last = nn.Linear(12, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(functional.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_training_does_not_undo_a_pruning(few: Pictures, masked: bool) -> None:
+    net = build_net(Prunable, 5)
+    prune.l1_unstructured(net.first, "weight", 0.6)
+    zeros = net.first.weight_mask == 0
+    if not masked:
+        prune.remove(net.first, "weight")
+    told: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = train(net, few, SHORT, on_progress=lambda *args: told.append(args[2]))
+    texts = [str(w.message) for w in caught if issubclass(w.category, TrainingWarning)]
+    if masked:
+        assert not texts
+    else:
+        assert texts == [
+            "weights that are exactly 0 are taken for pruned and held at 0: "
+            f"{int(zeros.sum()):,} of first.weight; keep_zeros=True says that this is meant, "
+            "keep_zeros=False lets them train"
+        ]
+        assert told[0].endswith(f", {int(zeros.sum()):,} pruned weights held at 0")
+    assert not net.first.weight[zeros].any() and net.first.weight[~zeros].any()
+    rows = result.quantized["first.weight"].dequantized
+    assert not rows[zeros.numpy()].any()
+    np.testing.assert_array_equal(net.first.weight.detach().numpy(), rows.astype("f"))
+    assert max(len(np.unique(row)) for row in rows) <= SHORT.k
+    if not masked:
+        lets = train(build_net(Prunable, 5), few, replace(SHORT, keep_zeros=False))
+        assert lets.net.first.weight[zeros].any()
+
+
+def test_frozen_layers_are_quantized_and_that_is_told(few: Pictures) -> None:
+    net, told = small(), []
+    net.first.weight.requires_grad_(False)
+    before = net.first.weight.clone()
+    result = train(net, few, SHORT, on_progress=lambda *args: told.append(args[2]))
+    assert told[0].endswith(", frozen but quantized in the end: first.weight")
+    expected = quantize(before.numpy(), SHORT.k).dequantized.astype("f")
+    np.testing.assert_array_equal(result.net.first.weight.numpy(), expected)
+    net = small()
+    net.first.weight.requires_grad_(False)
+    train(net, few, replace(SHORT, skip=("first",)))
+    assert torch.equal(net.first.weight, before)

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import serial
+from waiting_kit import PATIENCE_S, PROMPT_S
 
 from dpnet.host.errors import PortError
 from dpnet.host.session import Session, connect
@@ -91,11 +92,11 @@ def port():
 
 def test_plain_pyserial_reads_the_magic_register(port):
     # A READ of four bytes at 0, built by hand: header, CRC-32, COBS between zeros.
-    header = bytes([0x31, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
+    header = bytes([0x41, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
     raw = header + zlib.crc32(header).to_bytes(4, "little")
     blocks = raw.split(b"\0")
     line = b"\0" + b"".join(bytes([len(block) + 1]) + block for block in blocks) + b"\0"
-    with serial.serial_for_url(f"socket://127.0.0.1:{port}", timeout=5) as device:
+    with serial.serial_for_url(f"socket://127.0.0.1:{port}", timeout=PROMPT_S) as device:
         device.write(line)
         assert device.read(1) == b"\0"
         answer = device.read_until(b"\0")[:-1]
@@ -105,7 +106,7 @@ def test_plain_pyserial_reads_the_magic_register(port):
         decoded += answer[at + 1 : at + code] + (b"\0" if code < 255 else b"")
         at += code
     decoded = decoded[:-1]
-    assert decoded[:2] == bytes([0x39, 7])
+    assert decoded[:2] == bytes([0xC1, 7])
     assert decoded[10:14] == (0x44504E54).to_bytes(4, "little")
     assert zlib.crc32(decoded[:-4]) == int.from_bytes(decoded[-4:], "little")
 
@@ -131,7 +132,7 @@ def test_a_taken_port_is_one_line_and_exit_code_3():
         [sys.executable, "-m", "dpnet.sim.serve", SMALL, "--port", number],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     taken.close()

@@ -6,13 +6,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
 import pytest
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.sim import Simulator
+from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.sim.formal import __main__ as formal
 from dpnet.sim.formal import sby as tools
@@ -22,6 +22,8 @@ from dpnet.sim.formal.planting import ROOT
 from dpnet.sim.formal.proof import Bug
 from dpnet.sim.formal.sby import FormalError, Sby
 from dpnet.sim.formal.table import BUGS, PROOFS
+
+SOLVING_S = int(PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
@@ -80,27 +82,27 @@ def test_what_is_false_unreachable_or_not_inductive_does_not_pass():
     def below(limit):
         return counting(lambda value: {f"below_{limit}": value < limit}).rtlil()
 
-    assert sby.prove(below(10), 1, 60).status == "pass"
-    broken = sby.search(below(9), 12, 60)
+    assert sby.prove(below(10), 1, SOLVING_S).status == "pass"
+    broken = sby.search(below(9), 12, SOLVING_S)
     assert (broken.status, broken.failed) == ("fail", ("below_9",))
     # 0 to 9 never reach 200, but a counter that starts at 199 does.
-    unknown = sby.prove(below(200), 1, 60)
+    unknown = sby.prove(below(200), 1, SOLVING_S)
     assert (unknown.status, unknown.failed) == ("unknown", ("below_200",))
     covers = counting(lambda value: {"seven": value != 7, "ten": value != 10}, only=COVERS).rtlil()
-    assert sby.cover(covers, 12, 60).steps == {"not_seven": 7}
+    assert sby.cover(covers, 12, SOLVING_S).steps == {"not_seven": 7}
 
 
 def test_results_are_kept_by_content():
     text = counting(lambda value: {"small": value < 10}).rtlil()
-    first, second = Sby().prove(text, 1, 60), Sby().prove(text, 1, 60)
+    first, second = Sby().prove(text, 1, SOLVING_S), Sby().prove(text, 1, SOLVING_S)
     assert (first.kept, second.kept) == (False, True)
-    assert not Sby().prove(text, 2, 60).kept
+    assert not Sby().prove(text, 2, SOLVING_S).kept
 
 
 def test_what_is_broken_before_the_first_cycle_is_not_looked_for():
     text = counting(lambda value: {"not_seven": value != 7}).rtlil()
-    assert Sby().search(text, 12, 60).status == "fail"
-    assert Sby().search(text, 12, 60, 8).status == "pass"
+    assert Sby().search(text, 12, SOLVING_S).status == "fail"
+    assert Sby().search(text, 12, SOLVING_S, 8).status == "pass"
 
 
 def solvers(folder):
@@ -127,12 +129,9 @@ def test_an_interruption_leaves_results_and_no_solver(number, build_folder, caps
     ) as run:
         while not (run.stdout.readline()).startswith("  bug cut-block-goes-on: caught"):
             assert run.poll() is None
-        deadline = time.monotonic() + 60
-        while "z3" not in solvers(build_folder):
-            assert run.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: "z3" in solvers(build_folder), run)
         run.send_signal(number)
-        _, errors = run.communicate(timeout=30)
+        _, errors = run.communicate(timeout=PATIENCE_S)
     assert (run.returncode, errors) == (
         130,
         "formal: interrupted; the same command goes on where it was\n",

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.host.commands import InputError
 from dpnet.sim.measure.table_six import file_cases
@@ -29,16 +29,17 @@ def start(*options, build):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--stages", "0"], "stages must be an integer from 1 to 1024, not 0"),
+        (["--stages", "0"], "--stages must be a whole number from 1 to 1024, not '0'"),
         (["--stages", "512"], "an array of 16,384 lanes is too large to simulate here"),
-        (["--columns", "x"], "argument --columns: invalid int value: 'x'"),
+        (["--columns", "x"], "--columns must be a whole number from 1 to 1024, not 'x'"),
+        (["--colums", "4"], "there is no option --colums; did you mean --columns?"),
         (["--weights", "missing.safetensors"], "missing.safetensors cannot be read"),
         (["--weights", "README.md"], "README.md must be a .safetensors file or a state dict"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, options, message):
     process = start(*options, build=tmp_path)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert errors.strip().count("\n") == 0
     assert message in errors
@@ -47,14 +48,11 @@ def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, options, message):
 
 def test_an_interrupted_run_says_so_keeps_its_checkpoint_and_writes_no_report(tmp_path):
     process = start(build=tmp_path)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("sim/*.checkpoint")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
+    wait_until(lambda: list(tmp_path.glob("sim/*.checkpoint")), process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert errors.strip() == "sim: interrupted; the same command goes on where it was"
+    assert errors.splitlines()[-1] == "sim: interrupted; the same command goes on where it was"
     assert list(tmp_path.glob("sim/*.checkpoint"))
     assert not (tmp_path / "sim" / "report.json").exists()
     assert not (tmp_path / "sim" / "report.png").exists()
@@ -97,7 +95,7 @@ def test_a_report_is_what_the_readme_says(tmp_path):
     save_file({"a": rng.standard_normal((20, 30)).astype(np.float32)}, tmp_path / "net.safetensors")
     sizes = ["--stages", "2", "--columns", "4", "--segments", "2"]
     process = start(*sizes, "--weights", str(tmp_path / "net.safetensors"), build=tmp_path)
-    output, errors = process.communicate(timeout=900)
+    output, errors = process.communicate(timeout=4 * PATIENCE_S)
     assert process.returncode == 0, errors
     report = json.loads((tmp_path / "sim" / "report.json").read_text())
     assert [row["bits"] for row in report["networks"]] == [4, 3, 2]

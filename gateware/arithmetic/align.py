@@ -20,10 +20,13 @@ class AlignUnit(wiring.Component):
 
     Parameters: `params`, an `Align`.
 
-    Members: `i` {word: 32, exponent: 8, fp32: 1}, `o` {x: signed(bits), invalid: 1}.  Where `fp32`,
-    `word` is an fp32 number that is aligned under the biased `exponent`; invalid are NaN,
-    infinities, and numbers whose own exponent is larger.  Else `word` is a signed integer that is
-    passed on; invalid if it does not fit `bits` bits.  Invalid words become `x` = 0.
+    Members:
+
+    * `i`, `In(stream.Signature(PAYLOAD))`: `word`; with `fp32` it is an fp32 number, aligned under
+      the biased `exponent`, else a signed integer that is passed on.
+    * `o`, `Out(stream.Signature(StructLayout({"x": signed(bits), "invalid": 1})))`: the integer
+      `x`; `invalid` for a NaN, an infinity, a number whose own exponent is larger, an integer that
+      does not fit `bits` bits, which all become `x` = 0.
     """
 
     latency = 5

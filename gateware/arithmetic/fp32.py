@@ -33,7 +33,10 @@ class Fp32MultiplyUnit(wiring.Component):
 
     Takes one beat per cycle; latency `latency` = 13 cycles.
 
-    Members: `i` {a: 32, b: 32}, `o` {word: 32}: IEEE bits; a NaN result is 0x7FC00000.
+    Members:
+
+    * `i`, `In(stream.Signature(OPERANDS))`: IEEE bits of `a` and `b`.
+    * `o`, `Out(stream.Signature(RESULT))`: IEEE bits of the product; a NaN is 0x7FC00000.
     """
 
     params = Fp32Multiply()
@@ -56,7 +59,10 @@ class Fp32AddUnit(wiring.Component):
 
     Takes one beat per cycle; latency `latency` = 6 cycles.
 
-    Members: `i` {a: 32, b: 32}, `o` {word: 32}: IEEE bits; a NaN result is 0x7FC00000.
+    Members:
+
+    * `i`, `In(stream.Signature(OPERANDS))`: IEEE bits of `a` and `b`.
+    * `o`, `Out(stream.Signature(RESULT))`: IEEE bits of the sum; a NaN is 0x7FC00000.
     """
 
     params = Fp32Add()

@@ -30,7 +30,11 @@ class MultiplyAdd(wiring.Component):
     6 * n + `latency`, `latency` = 19: a row of C weights takes 6 * C cycles in steady state, and
     R rows take `cycles(R, C)` = 6 * (R * C - 1) + 19 + 1 cycles, first and last one included.
 
-    Members: `i` {w: 32, x: 32, last: 1}, `o` {word: 32}: IEEE bits.
+    Members:
+
+    * `i`, `In(stream.Signature(PAYLOAD))`: IEEE bits of a weight `w` and an input `x`; `last` of a
+      row.
+    * `o`, `Out(stream.Signature(RESULT))`: IEEE bits of a row's sum.
     """
 
     params = SequentialFp32()

@@ -24,8 +24,13 @@ class NormalizeUnit(wiring.Component):
 
     Parameters: `params`, a `Normalize`.
 
-    Members: `i` {value: signed(width), scale: signed(12)}, `o` {word: 32, overflow: 1}: the IEEE
-    bits, and whether they became an infinity.
+    Members:
+
+    * `i`,
+      `In(stream.Signature(StructLayout({"value": signed(width), "scale": signed(SCALE_BITS)})))`:
+      an integer and a power of two.
+    * `o`, `Out(stream.Signature(StructLayout({"word": 32, "overflow": 1})))`: IEEE bits, and
+      whether they became an infinity.
     """
 
     def __init__(self, *, params):

@@ -22,8 +22,11 @@ class RequantizeUnit(wiring.Component):
 
     Parameters: `params`, a `Requantize`.
 
-    Members: `i` {acc: signed(acc_bits), bias: signed(bias_bits), multiplier: multiplier_bits,
-    shift: 6, relu: 1, out_bits: 5}, `o` {value: signed(25)}.  `out_bits` must be in 2..25.
+    Members:
+
+    * `i`, `In(stream.Signature(…))`: `acc` of `acc_bits` and `bias` of `bias_bits`, signed;
+      `multiplier` of `multiplier_bits`; `shift`, 6 bits; `relu`; `out_bits`, 5 bits, from 2 to 25.
+    * `o`, `Out(stream.Signature(StructLayout({"value": signed(OUT_BITS_LIMIT)})))`: the integer.
     """
 
     latency = 10

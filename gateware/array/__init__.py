@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.array.adder_tree import AdderTree
-from dpnet.gateware.array.column import Column, accumulator_widths
+from dpnet.gateware.array.column import Column
 from dpnet.gateware.array.stage import BeatLayout, Stage
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
@@ -13,6 +13,7 @@ from dpnet.gateware.parts.lockstep import Lockstep, carried
 from dpnet.gateware.parts.ram import Ram
 from dpnet.gateware.parts.select import select
 from dpnet.model.engine.parameters import SEGMENT_LATENCY, ceil_log2
+from dpnet.model.engine.widths import accumulator_widths
 
 PRODUCTS = 16
 """Products whose results may be on their way at once; a result carries its product's number."""
@@ -28,8 +29,17 @@ class Strobe(wiring.Signature):
 
 
 class ResultLayout(data.StructLayout):
-    """One row's result as a bank sends it on: `high` · 2^17 + `low`, and its checks (see
-    `Column`)."""
+    """One row's result as a bank sends it on, and its checks (see `Column`).
+
+    The result is `high` · 2^17 + `low`, or `high` where a bucket needs no second multiplier.
+
+    Fields:
+
+    * `low`, `signed(accumulator_widths(engine)[0])`: Σ entry · the low limbs of the gains.
+    * `high`, `signed(accumulator_widths(engine)[1])`: Σ entry · the high limbs.
+    * `mismatch`, `1`: the row's gains do not add up to the sum of the inputs.
+    * `residue`, `2`: the result modulo 3, found apart from the multipliers; with `residues` only.
+    """
 
     def __init__(self, engine):
         low, high = accumulator_widths(engine)
@@ -44,8 +54,13 @@ class ResultLayout(data.StructLayout):
 
 
 class PlaceLayout(data.StructLayout):
-    """Which row all banks are sending: its slot and column in the bank, and the product that it
-    belongs to, counted modulo `PRODUCTS`.
+    """Which row all banks are sending.
+
+    Fields:
+
+    * `slot`, `ceil_log2(slots) or 1`: the group of `columns` rows, in the codebook store.
+    * `column`, `ceil_log2(bank_columns) or 1`: the column within each bank.
+    * `product`, `ceil_log2(PRODUCTS)`: the product that the row belongs to, modulo `PRODUCTS`.
     """
 
     def __init__(self, engine):
@@ -64,28 +79,46 @@ CONTROL = data.StructLayout({"drain": 1, "first": 1, "last": 1, "start": 1})
 class Array(wiring.Component):
     """G stages × M columns × S segments of lanes, their columns and the Σ-check.
 
-    `beat` is taken in every cycle with `valid`; idle cycles may come anywhere.  A tile is C/S beats
-    with `x`, then K cycles of drain (`drain`, index rows from `drain_row` on); the vector reaches
-    stage g after g · `slot_cycles` cycles.  Tiles may follow each other every
+    A beat is taken in every cycle with `beat.valid`; idle cycles may come anywhere.  A tile is C/S
+    beats with `x`, then K cycles of drain (`drain`, index rows from `drain_row` on); the vector
+    reaches stage g after g · `slot_cycles` cycles.  Tiles may follow each other every
     `EngineParameters.tile_cycles` cycles, not sooner: the stages then never drain at the same time
     and share the columns' multipliers.
 
-    In a cycle with `result.valid`, `result.payload` names a row of every bank, `rows[b]` is it:
-    first column first, `latency` cycles from the beat of a tile's last drain cycle to the first row
-    of stage 0, `slot_cycles` more for each later stage.  There is no back-pressure: each row has
-    its place in the result buffer.  Slots count the groups of M rows of a product from
-    `slot_base`, which must be steady while it computes; products count on.
+    A row of stage 0 leaves `latency` cycles after the beat of a tile's last drain cycle, first
+    column first, one column a cycle in every bank; the rows of each later stage leave `slot_cycles`
+    after those of the stage before.  There is no back-pressure: each row has its place in the
+    result buffer.
 
-    `book_*` are the link's port to the codebooks: `book_address` = slot * buckets + k, of the
-    columns that `book_write` names; 3 cycles after `book_read` `book_word` shows the entry of the
-    one column that is not in `book_hide`; `index_*` to the index stores, where `index_word` shows
-    the word that `index_pick` names 3 cycles later.  Nothing may
-    be read while the array works.  `corrupt` strobes when an index word or an entry of odd parity
-    was used.
+    The link reads the stores 3 cycles after it asked, and nothing while the array works.  With
+    `lockstep`, beats carry their parity, which tells (by `corrupt`) what changes on their way; what
+    counts slots, entries, products and columns is there twice, a cycle apart; and what only waits
+    carries a parity.
 
-    With `lockstep`, beats carry their parity, which tells (by `corrupt`) what changes on their way;
-    what counts slots, entries, products and columns is there twice, a cycle apart; and what only
-    waits carries a parity.  `differs` is high while any of these does not agree.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `beat`, `In(Strobe(BeatLayout(engine)))`: what all stages do in a cycle.
+    * `slot_base`, `In(ceil_log2(slots) or 1)`: slot of a product's first row; steady while it
+      computes.
+    * `result`, `Out(Strobe(PlaceLayout(engine)))`: names the row that every bank is sending.
+    * `rows`, `Out(ResultLayout(engine)).array(banks)`: that row of each bank.
+    * `corrupt`, `Out(1)`: strobes when an index word or an entry of odd parity was used.
+    * `differs`, `Out(1)`: high while what is there twice does not agree; with `lockstep` only.
+    * `w_data`, `In(32)`: the word that the link writes to either store.
+    * `index_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the index
+      stores.
+    * `index_write`, `In(segments * index_words).array(stages)`: the 32-bit words that `w_data` goes
+      to.
+    * `index_read`, `In(1)`: the link reads; takes the index stores' read ports from the lanes.
+    * `index_pick`, `In(segments * index_words).array(stages)`: the one word to be shown.
+    * `index_word`, `Out(32)`: that word, 3 cycles later.
+    * `book_address`, `In(max(1, ceil_log2(slots * buckets)))`: slot · buckets + k.
+    * `book_write`, `In(columns)`: the columns whose entry `w_data` becomes.
+    * `book_read`, `In(1)`: the link reads; takes the codebooks' read port from the drains.
+    * `book_hide`, `In(columns)`: all columns but the one to be shown.
+    * `book_word`, `Out(entry_bits)`: the entry of that column, 3 cycles later.
     """
 
     def __init__(self, *, engine):
@@ -120,22 +153,25 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat, word = Signal(BeatLayout(self.engine)), 0
-        self._lockstep = Lockstep(m) if self.engine.lockstep else None
+        lockstep = Lockstep(m) if self.engine.lockstep else None
         with m.If(self.beat.valid):
             m.d.comb += beat.eq(self.beat.payload)
-        stages, control, stage_number = self._stages(m, beat)
-        columns, last, where = self._columns(m, stages, control, stage_number, self._owed(m, beat))
-        self._serialize(m, columns, last, where)
+        stages, control, stage_number = self._stages(m, lockstep, beat)
+        owed = self._owed(m, beat)
+        columns, books, last, where = self._columns(
+            m, lockstep, stages, control, stage_number, owed
+        )
+        self._serialize(m, lockstep, columns, last, where)
         for stage in stages:
             word = word | stage.r_word
         m.d.comb += self.index_word.eq(word)
-        corrupt = Cat(self._books.corrupt, *[s.corrupt for s in stages])
+        corrupt = Cat(books.corrupt, *[s.corrupt for s in stages])
         m.d.sync += self.corrupt.eq(corrupt.any())
-        if self.engine.lockstep:
-            m.d.comb += self.differs.eq(self._lockstep.differs())
+        if lockstep:
+            m.d.comb += self.differs.eq(lockstep.differs())
         return m
 
-    def _stages(self, m, beat):
+    def _stages(self, m, lockstep, beat):
         """The vector enters stage 0 and reaches the next one `slot_cycles` later.  Returns the
         stages, and whose drain it is when their buckets show."""
         engine = self.engine
@@ -157,9 +193,9 @@ class Array(wiring.Component):
             # Only stage 0 knows where a product starts; the others follow it.
             marks.append(Cat(beat.drain, beat.first, beat.last, beat.start & (g == 0)))
             stages.append(stage)
-        return stages, *self._drains(m, marks)
+        return stages, *self._drains(m, lockstep, marks)
 
-    def _drains(self, m, marks):
+    def _drains(self, m, lockstep, marks):
         """The control of the stage that drains, and its number, when its buckets show."""
         stages, cycles = self.engine.stages, self._stage.latency - 1
         control, number = Signal(CONTROL), Signal(range(stages))
@@ -170,7 +206,7 @@ class Array(wiring.Component):
             with m.If(mark[0]):
                 m.d.sync += number.eq(g)
         m.d.sync += control.eq(flags)
-        if not self.engine.lockstep:
+        if not lockstep:
             return self._delayed(m, [control, number], cycles)
         odd, odd_number = Signal(), Signal()
         numbers = sum((g.bit_count() & 1) << g for g in range(stages))
@@ -179,9 +215,9 @@ class Array(wiring.Component):
         with m.If(drains.any()):
             m.d.sync += odd_number.eq((drains & numbers).any())
         [*_, (control, number, odd, odd_number)] = self._carried(
-            m, [control, number, odd, odd_number], cycles
+            m, lockstep, [control, number, odd, odd_number], cycles
         )
-        self._lockstep.watch("drains", Cat(control, number, odd, odd_number).xor())
+        lockstep.watch("drains", Cat(control, number, odd, odd_number).xor())
         return control, number
 
     def _skewed(self, m, beat):
@@ -201,15 +237,15 @@ class Array(wiring.Component):
             values = following
         return values
 
-    def _carried(self, m, values, cycles):
+    def _carried(self, m, lockstep, values, cycles):
         """`_delayed` after 0, 1, … `cycles` cycles; with `lockstep` checked at the end."""
-        if not self.engine.lockstep:
+        if not lockstep:
             taps = [values]
             for _ in range(cycles):
                 taps.append(self._delayed(m, taps[-1], 1))
             return taps
         taps, changed = carried(m, values, cycles)
-        self._lockstep.watch("changed", changed)
+        lockstep.watch("changed", changed)
         return taps
 
     def _owed(self, m, beat):
@@ -229,12 +265,45 @@ class Array(wiring.Component):
             m.d.sync += owed.eq(total)
         return owed
 
-    def _columns(self, m, stages, control, number, owed):
-        """Place the columns; return them with (results show, place) of the last phase."""
+    def _columns(self, m, lockstep, stages, control, number, owed):
+        """Place the columns; return them, their codebooks, and (results show, place) of the last
+        phase."""
         engine = self.engine
         now_slot, now_k, now_product = self._count(m, control)
         [entry, used] = self._delayed(m, [Cat(now_k, now_slot), control.drain], 1)
-        self._books = books = place(
+        books = self._codebooks(m, entry, used)
+        old = place(
+            m,
+            Ram(width=engine.columns * engine.sum_bits, depth=engine.stages * engine.buckets),
+            "old",
+        )
+        bucket = Signal(old.r_address.shape())
+        m.d.comb += [bucket.eq(Cat(now_k, number)), old.r_address.eq(bucket)]
+        m.d.sync += [old.w_address.eq(bucket), old.w_enable.eq(control.drain)]
+        marks = self._marks(m, lockstep, control)
+        if lockstep:
+            self._follow_counters(m, lockstep, control, number, entry, old, now_product)
+        columns = []
+        for n in range(engine.columns):
+            column = place(m, self._column, f"column_{n}")
+            m.d.comb += [
+                *(column.bucket[g].eq(stage.bucket[n]) for g, stage in enumerate(stages)),
+                column.before.eq(old.r_data.word_select(n, engine.sum_bits)),
+                column.entry.eq(books.late.word_select(n, engine.entry_bits).as_signed()),
+                *(getattr(column, name).eq(mark) for name, mark in marks.items()),
+                column.owed.eq(owed),
+            ]
+            columns.append(column)
+        m.d.comb += old.w_data.eq(Cat(column.drained for column in columns))
+        show, slot, product = self._carried(
+            m, lockstep, [control.last & control.drain, now_slot, now_product], engine.column_cycles
+        )[-1]
+        return columns, books, show, (slot, product)
+
+    def _codebooks(self, m, entry, used):
+        """The store of the codebooks: `entry` if it is `used`, or what the link asks for."""
+        engine = self.engine
+        books = place(
             m,
             CheckedRam(
                 width=engine.columns * engine.entry_bits,
@@ -253,33 +322,7 @@ class Array(wiring.Component):
             books.r_hide.eq(Mux(self.book_read, self.book_hide, 0)),
             self.book_word.eq(books.r_word),
         ]
-        old = place(
-            m,
-            Ram(width=engine.columns * engine.sum_bits, depth=engine.stages * engine.buckets),
-            "old",
-        )
-        bucket = Signal(old.r_address.shape())
-        m.d.comb += [bucket.eq(Cat(now_k, number)), old.r_address.eq(bucket)]
-        m.d.sync += [old.w_address.eq(bucket), old.w_enable.eq(control.drain)]
-        marks = self._marks(m, control)
-        if engine.lockstep:
-            self._follow_counters(m, control, number, entry, old, now_product)
-        columns = []
-        for n in range(engine.columns):
-            column = place(m, self._column, f"column_{n}")
-            m.d.comb += [
-                *(column.bucket[g].eq(stage.bucket[n]) for g, stage in enumerate(stages)),
-                column.before.eq(old.r_data.word_select(n, engine.sum_bits)),
-                column.entry.eq(books.late.word_select(n, engine.entry_bits).as_signed()),
-                *(getattr(column, name).eq(mark) for name, mark in marks.items()),
-                column.owed.eq(owed),
-            ]
-            columns.append(column)
-        m.d.comb += old.w_data.eq(Cat(column.drained for column in columns))
-        show, slot, product = self._carried(
-            m, [control.last & control.drain, now_slot, now_product], engine.column_cycles
-        )[-1]
-        return columns, show, (slot, product)
+        return books
 
     def _count(self, m, control):
         """(slot, k, product) of the bucket that shows."""
@@ -296,24 +339,24 @@ class Array(wiring.Component):
             m.d.sync += [slot.eq(now_slot), k.eq(now_k + 1), product.eq(now_product)]
         return now_slot, now_k, now_product
 
-    def _follow_counters(self, m, control, number, entry, old, product):
+    def _follow_counters(self, m, lockstep, control, number, entry, old, product):
         """The counters once more, a cycle later, when what they address stands in registers."""
-        late = self._lockstep.late
+        late = lockstep.late
         control, number, product = late(control), late(number), late(product)
         now_slot, now_k, now_product = self._count(m, data.View(CONTROL, control))
         drain = control[0]
-        self._lockstep.compare(
+        lockstep.compare(
             "counters",
             Cat(now_k, now_slot, now_product, now_k, number, drain),
             Cat(entry, product, old.w_address, old.w_enable),
         )
 
-    def _marks(self, m, control):
+    def _marks(self, m, lockstep, control):
         """When the columns' rows begin and end, in phase 3 and where else they need it."""
         values, later = [control.first, control.last & control.drain], self.engine.column_cycles - 5
-        if not self.engine.lockstep:
+        if not lockstep:
             return dict(zip(("first", "last"), self._delayed(m, values, 3), strict=True))
-        taps = self._carried(m, values, 3 + later + 1)
+        taps = self._carried(m, lockstep, values, 3 + later + 1)
         return {
             "first": taps[3][0],
             "last": taps[3][1],
@@ -321,7 +364,7 @@ class Array(wiring.Component):
             "held": taps[3 + later + 1][1],
         }
 
-    def _serialize(self, m, columns, last, where):
+    def _serialize(self, m, lockstep, columns, last, where):
         """Columns hold a slot's results for `slot_cycles`; send them on, one a cycle and bank."""
         engine, result = self.engine, self.result.payload
         position, valid, slot, product = self._send(m, last, where)
@@ -331,10 +374,10 @@ class Array(wiring.Component):
             result.product.eq(product),
             result.column.eq(position),
         ]
-        if engine.lockstep:
-            late = self._lockstep.late
+        if lockstep:
+            late = lockstep.late
             position_behind, *behind = self._send(m, late(last), [late(value) for value in where])
-            self._lockstep.compare(
+            lockstep.compare(
                 "sending",
                 Cat(position_behind, *behind),
                 Cat(result.column, self.result.valid, result.slot, result.product),

@@ -10,7 +10,10 @@ from dpnet.model.engine.parameters import ceil_log2
 class AdderTree(wiring.Component):
     """`o` = Σ `i`, `latency` = ceil(log2(inputs)) cycles later, one sum per cycle.
 
-    `bits` is the width of an input; `o` has `bits` + `latency` bits.
+    Members:
+
+    * `i`, `In(signed(bits)).array(inputs)`: the numbers to be added.
+    * `o`, `Out(signed(bits + latency))`: their sum.
     """
 
     def __init__(self, *, inputs, bits):

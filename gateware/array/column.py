@@ -5,51 +5,45 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.array.residue import digits, fold, fold_to, product
-
-LIMB = 17
-"""Bits that an 18-bit signed input of a multiplier takes of an unsigned number."""
-
-
-def limb_widths(engine):
-    """(bits of the low limb or 0, bits of the high limb) of a bucket: what a DSP slice's 25 × 18
-    multiplier takes at once."""
-    bits, entry = engine.sum_bits, engine.entry_bits
-    if (bits <= 25 and entry <= 18) or (bits <= 18 and entry <= 25):
-        return 0, bits
-    return LIMB, bits - LIMB
-
-
-def accumulator_widths(engine):
-    """Bits of the accumulators of the two limbs' products, over all buckets; 1 where there is no
-    low limb."""
-    low, high = limb_widths(engine)
-    return (
-        engine.entry_bits + low + 1 + engine.index_bits if low else 1,
-        engine.entry_bits + high + engine.index_bits,
-    )
+from dpnet.model.engine.widths import LIMB, accumulator_widths, limb_widths
 
 
 class Column(wiring.Component):
     """Σ over the buckets of entry · bucket, for one drained row after another.
 
-    `bucket[g]` is what stage g drains; all but the draining stage are 0.  Phases, counted from the
-    cycle in which a bucket shows:
+    Phases, counted from the cycle in which a bucket shows:
 
-    * 1: `before` must be the value that the bucket had when it was drained before, and `drained` is
-      the one that it has now, to be kept for the next time;
+    * 1: the bucket's value of the drain before is compared with the one that it has now;
     * 2: what the bucket has gained is taken;
-    * 3: gain and `entry`, the bucket's, enter the multiplier; `first` and `last` belong here, and
-      with `first` `owed`, minus the sum of the tile's inputs, to which the gains are added;
-    * `EngineParameters.column_cycles`: after the `last` bucket `low`, `high` and `mismatch` show
-      the row, until the next `last`.
+    * 3: gain and entry enter the multiplier;
+    * `EngineParameters.column_cycles`: after the last bucket the row shows, until the next last
+      one.
 
     The row is `high` · 2^17 + `low` where a bucket is too wide for one multiplier (its low 17 bits
-    and the others have one each), else `high`.  `mismatch`: what the buckets gained does not add up
-    to what was owed.  `residue`, where the engine has `residues`, is the row modulo 3, found from
-    gains and entries alone: what the multipliers and all that comes after them must agree with.
+    and the others have one each), else `high`.
 
-    With `lockstep`, `afresh` must be `first` `column_cycles` - 5 cycles later, and `held` be `last`
-    another cycle later: all columns then have them from the same checked registers.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `bucket`, `In(signed(sum_bits)).array(stages)`: what stage g drains; all but the draining
+      stage are 0.
+    * `before`, `In(sum_bits)`: in phase 1, the bucket's value when it was drained before.
+    * `drained`, `Out(sum_bits)`: in phase 1, the one that it has now, to be kept for the next time.
+    * `entry`, `In(signed(entry_bits))`: in phase 3, the bucket's entry.
+    * `first`, `In(1)`: in phase 3, the row's first bucket.
+    * `last`, `In(1)`: in phase 3, the row's last bucket.
+    * `owed`, `In(signed(sum_bits))`: with `first`, minus the sum of the tile's inputs, to which the
+      gains are added.
+    * `low`, `Out(signed(accumulator_widths(engine)[0]))`: the row's low limbs; 0 where there are
+      none.
+    * `high`, `Out(signed(accumulator_widths(engine)[1]))`: the row, or its high limbs.
+    * `mismatch`, `Out(1)`: what the buckets gained does not add up to what was owed.
+    * `residue`, `Out(2)`: the row modulo 3, found from gains and entries alone: what the
+      multipliers and all that comes after them must agree with; with `residues`.
+    * `afresh`, `In(1)`: `first`, `column_cycles` - 5 cycles later: all columns then have it from
+      the same checked register; with `lockstep`.
+    * `held`, `In(1)`: `last`, `column_cycles` - 4 cycles later; with `lockstep`.
     """
 
     def __init__(self, *, engine):
@@ -76,19 +70,19 @@ class Column(wiring.Component):
         m = Module()
         engine = self.engine
         gain = self._gain(m)
-        afresh, self._held = self._marks(m)
-        self._check(m, gain)
+        afresh, held = self._marks(m)
+        self._check(m, gain, held)
         if engine.residues:
-            self._residue(m, gain, afresh)
+            self._residue(m, gain, afresh, held)
         low = limb_widths(engine)[0]
         entry = self.entry
         high_sum = self._accumulate(m, gain[low:].as_signed(), entry, afresh, "high")
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.high.eq(high_sum)
         if low:
             limb = Cat(gain[:low], Const(0, 1)).as_signed()
             low_sum = self._accumulate(m, limb, entry, afresh, "low")
-            with m.If(self._held):
+            with m.If(held):
                 m.d.sync += self.low.eq(low_sum)
         return m
 
@@ -139,7 +133,7 @@ class Column(wiring.Component):
         m.d.sync += total.eq(Mux(afresh, 0, total) + product)
         return total
 
-    def _residue(self, m, gain, afresh):
+    def _residue(self, m, gain, afresh, held):
         """Σ gain · entry modulo 3, in step with the accumulators."""
         factors = []
         for name, value in (("gain", gain), ("entry", self.entry)):
@@ -154,10 +148,10 @@ class Column(wiring.Component):
             fold(m, [product(*factors), Mux(afresh, 0, total)], "residue_sum")[0]
         )
         m.d.sync += total.eq(following)
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.residue.eq(total)
 
-    def _check(self, m, gain):
+    def _check(self, m, gain, held):
         """Every input enters exactly one bucket: Σ gains = Σ inputs, row by row."""
         bits = self.engine.sum_bits
         left = Signal(bits, reset_less=True)
@@ -169,5 +163,5 @@ class Column(wiring.Component):
         for n in range(self.engine.column_cycles - 5):
             wrong.append(Signal(name=f"wrong_{n}"))
             m.d.sync += wrong[-1].eq(wrong[-2])
-        with m.If(self._held):
+        with m.If(held):
             m.d.sync += self.mismatch.eq(wrong[-1])

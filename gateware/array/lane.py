@@ -12,14 +12,21 @@ class Lane(wiring.Component):
     """Adds `x` to bucket `index`, one weight per cycle, whatever the indices are.
 
     Buckets are never emptied: they count on modulo 2^`bits`, and the column takes the difference
-    between two drains.  A cycle with `add` = 0 drains: the bucket at `index` stays as it is, and
-    `o` shows its sum with `chain`, what the lane before this one in the row drained, in the next
-    cycle; after all other cycles `o` is 0.  `chain` must be 0 while the lane adds, and `x` while it
-    drains.  An idle cycle adds `x` = 0.
+    between two drains.  A cycle with `add` = 0 drains: the bucket at `index` stays as it is and
+    shows in the next cycle.  An idle cycle adds `x` = 0.
 
-    Parameters: `buckets` (a power of two), `activation_bits` (signed `x`), `bits` (signed bucket,
-    `chain` and `o`), `adder`: "lut", or "dsp" for the multiplier and adder of a DSP slice; such a
-    lane has no `chain` and is the first one of its row.
+    Parameters: `buckets` (a power of two), `activation_bits`, `bits` of a bucket, `adder`: "lut",
+    or "dsp" for the multiplier and adder of a DSP slice; such a lane has no `chain` and is the
+    first one of its row.
+
+    Members:
+
+    * `index`, `In(range(buckets))`: the bucket.
+    * `x`, `In(signed(activation_bits))`: what is added; must be 0 in a drain.
+    * `add`, `In(1)`: add; 0 drains.
+    * `chain`, `In(signed(bits))`: what the lane before this one in the row drained; must be 0 while
+      the lane adds.  Not with the adder "dsp".
+    * `o`, `Out(signed(bits))`: in the cycle after a drain the bucket plus `chain`, else 0.
     """
 
     def __init__(self, *, buckets, activation_bits, bits, adder="lut"):
@@ -96,11 +103,17 @@ def top_bits(buckets, bits):
 
 
 class TopBits(wiring.Component):
-    """`depth` (at most 32) words of `width` bits, all 0 at first, with one address: `o` shows the
-    word at `address`, and the clock edge writes `i` there if `enable`.
+    """`depth` (at most 32) words of `width` bits, all 0 at first, with one address.
 
     Verilog, because Yosys knows no memory of a single port in LUTs: with `XC7` defined it is the
     chip's own primitive.
+
+    Members:
+
+    * `address`, `In(max(1, ceil_log2(depth)))`: the word, to be read and written.
+    * `enable`, `In(1)`: the clock edge writes `i`.
+    * `i`, `In(width)`: what is written.
+    * `o`, `Out(width)`: the word at `address`, in the same cycle.
     """
 
     def __init__(self, *, width, depth):

@@ -9,57 +9,68 @@ from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.lockstep import carried
 from dpnet.model.engine.parameters import SEGMENT_LATENCY, ceil_log2
-
-
-def weight_words(engine):
-    """Words of a segment's index store that hold weights; the drain words come after them."""
-    return -(-engine.index_depth // engine.fold)
-
-
-def drain_row(engine):
-    """Row address of the first drain word."""
-    return weight_words(engine) * engine.fold
-
-
-def row_address_bits(engine):
-    return ceil_log2(drain_row(engine) + engine.buckets)
+from dpnet.model.engine.widths import row_address_bits, store_words
 
 
 class Segment(wiring.Component):
     """`columns` lanes that add the same `x`, each to the bucket that its index names.
 
-    A beat given in cycle t (`x`, index row `address`, `drain`) reaches the lanes in t + 2, and
-    `o[m]` shows a drained bucket of column m, added to `chain[m]`, in t + 3 =
-    t + `SEGMENT_LATENCY`; else 0.  `next_*` is the beat's control in t + 1, for the segment behind,
-    whose lanes get `o` in step: so a row's segments add up on their way, without an adder tree.
+    A beat given in cycle t reaches the lanes in t + 2, and what they drain shows in t + 3 = t +
+    `SEGMENT_LATENCY`.  `next_*` is the beat's control in t + 1, for the segment behind, whose lanes
+    get `o` in step: so a row's segments add up on their way, without an adder tree.
 
-    If `engine.packs`, the beat also says how the indices lie in the row: `mode` is their bits - 1,
-    and `position` counts the beats of a group modulo 4 (modulo 2 with 2 bits).  Each lane has a
+    The index itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, … in every
+    lane, so that a drain needs no multiplexer.
+
+    If the engine `packs`, the beat also says how the indices lie in the row.  Each lane has a
     nibble of the row; bits of the index above those are 0:
 
     * 4 bits: the nibble.  Drains are of this mode.
-    * 2 bits: bits 0 and 1, then 2 and 3 of one row;
-    * 1 bit: bit 0, 1, 2, then 3 of one row;
+    * 2 bits: bits 0 and 1, then 2 and 3 of one row.
+    * 1 bit: bit 0, 1, 2, then 3 of one row.
     * 3 bits: bits 0 to 2 of three rows; then, with the third of them still named by `address`, the
       bits 3 of the first, second and third row, which are its bits 0, 1 and 2.  Beats that are not
       of this mode, and those without `use`, may come in between.
 
-    The index itself addresses the bucket; the rows from `drain_row` on are 0, 1, 2, … in every
-    lane, so that a drain needs no multiplexer.  `use` goes with an `address` that counts: `corrupt`
-    strobes 4 cycles later if the parity of a word of that row is wrong.  With `lockstep`, `parity`
-    goes with the beat to the segment behind, and `corrupt` strobes too for what changes on its way
-    to the lanes here.
+    Parameters: `engine`, an `EngineParameters`; `first`, whether it is a row's first segment, which
+    has no `chain`.
 
-    `w_*` and `r_*` are the link's: `w_address` below `weight_words`; `r_enable` takes the read port
-    from the lanes, and 3 cycles later `r_word` shows the word that `r_pick` names, 0 if none.
+    Members:
+
+    * `x`, `In(signed(activation_bits))`: what is added; 0 in drains and idle cycles.
+    * `address`, `In(row_address_bits(engine))`: index row.
+    * `drain`, `In(1)`: the lanes show the buckets that the row names.
+    * `use`, `In(1)`: `address` counts.
+    * `chain`, `In(signed(sum_bits)).array(columns)`: `o` of the segment in front; not if `first`.
+    * `o`, `Out(signed(sum_bits)).array(columns)`: column m's drained bucket added to `chain[m]`,
+      else 0.
+    * `next_address`, `Out(row_address_bits(engine))`: `address`, a cycle later.
+    * `next_drain`, `Out(1)`: `drain`, a cycle later.
+    * `next_use`, `Out(1)`: `use`, a cycle later.
+    * `mode`, `In(2)`: bits of an index - 1; if the engine `packs`.
+    * `position`, `In(2)`: beats of a group, modulo 4 (modulo 2 with 2 bits); if the engine `packs`.
+    * `next_mode`, `Out(2)`: `mode`, a cycle later; if the engine `packs`.
+    * `next_position`, `Out(2)`: `position`, a cycle later; if the engine `packs`.
+    * `parity`, `In(1)`: of the beat's control; with `lockstep`.
+    * `next_parity`, `Out(1)`: `parity`, a cycle later; with `lockstep`.
+    * `corrupt`, `Out(1)`: strobes 4 cycles after a `use` if the parity of a word of that row is
+      wrong; with `lockstep` too for what changes on its way to the lanes here.
+    * `w_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the store,
+      below `weight_words`.
+    * `w_data`, `In(32)`: what is written.
+    * `w_enable`, `In(index_words)`: the 32-bit words of it that `w_data` goes to.
+    * `r_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the store to be
+      read.
+    * `r_enable`, `In(1)`: the link reads; takes the read port from the lanes.
+    * `r_pick`, `In(index_words)`: the one 32-bit word to be shown.
+    * `r_word`, `Out(32)`: that word, 3 cycles later; 0 if none.
     """
 
     def __init__(self, *, engine, first=True):
         self.engine = engine
         self.first = first
-        words = weight_words(engine)
         self._width = 32 * engine.index_words
-        self._depth = words + -(-engine.buckets // engine.fold)
+        self._depth = store_words(engine)
         address = max(1, ceil_log2(self._depth))
         row, lane = row_address_bits(engine), signed(engine.sum_bits)
         super().__init__(

@@ -4,20 +4,29 @@ from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dpnet.gateware.array.segment import Segment, row_address_bits
+from dpnet.gateware.array.segment import Segment
 from dpnet.gateware.emit import place
 from dpnet.model.engine.parameters import SEGMENT_LATENCY
+from dpnet.model.engine.widths import row_address_bits
 
 
 class BeatLayout(data.StructLayout):
     """What every lane of a stage needs in a cycle.
 
-    `x`: one activation per segment, 0 in idle and draining cycles; `address`: index row, which
-    counts if `use`; `drain`, with `first` and `last` in the first and last cycle of a drain;
-    `start`: the first cycle of the first drain of a product.  Where indices may be packed (`packs`
-    of the engine) `mode` is the bits of an index - 1 (3 in drains), and `position` the beat's
-    number in its tile, modulo the beats that share rows of the index store (4, but 2 for 2-bit
-    indices).  With `lockstep`, `parity` is that of all the others but `x`, which Σ checks.
+    Fields:
+
+    * `x`, `data.ArrayLayout(signed(activation_bits), segments)`: an activation per segment; 0 in
+      idle and draining cycles.
+    * `address`, `row_address_bits(engine)`: index row.
+    * `use`, `1`: `address` counts.
+    * `drain`, `1`: the lanes show a bucket instead of adding.
+    * `first`, `1`: first cycle of a drain.
+    * `last`, `1`: last cycle of a drain.
+    * `start`, `1`: first cycle of the first drain of a product.
+    * `mode`, `2`: bits of an index - 1, 3 in drains; if the engine `packs`.
+    * `position`, `2`: the beat's number in its tile, modulo the beats that share rows of the index
+      store (4, but 2 for 2-bit indices); if the engine `packs`.
+    * `parity`, `1`: that of all the others but `x`, which Σ checks; with `lockstep`.
     """
 
     def __init__(self, engine):
@@ -40,12 +49,26 @@ class Stage(wiring.Component):
     """`segments` segments of `columns` lanes, which add up drained buckets on their way.
 
     Segment s works s cycles later than segment 0, so a beat's `x[s]` must come s cycles after its
-    control.  `bucket[m]` shows the sum of column m's drained buckets `latency` cycles after the
-    beat's control.  `corrupt` strobes when an index word of odd parity was used, and with
-    `lockstep` for a beat that is not of its `parity` any more, in whichever segment it changed.
+    control.  Drained buckets show `latency` cycles after the beat's control.
 
-    `w_*` and `r_*` are the link's to the index stores, with a bit of `w_enable` and `r_pick` for
-    each word of each segment.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `beat`, `In(BeatLayout(engine))`: what the lanes do in a cycle.
+    * `bucket`, `Out(signed(sum_bits)).array(columns)`: column m's drained buckets, added up over
+      the segments; 0 when nothing drains.
+    * `corrupt`, `Out(1)`: strobes when an index word of odd parity was used, and with `lockstep`
+      for a beat that is not of its `parity` any more, in whichever segment it changed.
+    * `w_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the index
+      stores to be written.
+    * `w_data`, `In(32)`: what is written.
+    * `w_enable`, `In(segments * index_words)`: a bit for each 32-bit word of each segment.
+    * `r_address`, `In(max(1, row_address_bits(engine) - ceil_log2(fold)))`: word of the index
+      stores to be read.
+    * `r_enable`, `In(1)`: the link reads; takes the read port from the lanes.
+    * `r_pick`, `In(segments * index_words)`: the one 32-bit word to be shown, as in `w_enable`.
+    * `r_word`, `Out(32)`: that word, 3 cycles later; 0 if none.
     """
 
     def __init__(self, *, engine):

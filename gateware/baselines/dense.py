@@ -18,11 +18,25 @@ from dpnet.model.engine.parameters import ceil_log2
 class DenseSequencer(wiring.Component):
     """Commands of a run: vector after vector, tile after tile, beat after beat, no idle cycle.
 
-    `start` (while not `busy`) takes `tiles`, `beats` (both of a vector) and `vectors`, each at
-    least 1.  From the next cycle on `weight_address` and `vector_address` name the words of a beat,
-    `first` and `last` those that begin and end a tile; a tile takes `params.tile_cycles`.  `done`
-    must strobe for each tile; with the last one `busy` falls, and `cycles` then holds the cycles
-    from `start` to it, both included.
+    Addresses name the words of the first beat in the cycle after `start`; a tile takes
+    `params.tile_cycles`.
+
+    Parameters: `params`, a `DenseParameters`.
+
+    Members:
+
+    * `start`, `In(1)`: begins a run, while not `busy`.
+    * `tiles`, `In(16)`: tiles of a vector, at least 1, with `start`.
+    * `beats`, `In(16)`: beats of a vector, at least 1, with `start`.
+    * `vectors`, `In(16)`: vectors, at least 1, with `start`.
+    * `weight_address`, `Out(max(1, ceil_log2(weight_depth)))`: word of the weights.
+    * `vector_address`, `Out(max(1, ceil_log2(vector_depth)))`: word of the vectors.
+    * `first`, `Out(1)`: the beat begins a tile.
+    * `last`, `Out(1)`: the beat ends a tile.
+    * `done`, `In(1)`: must strobe for each tile, when its results are stored.
+    * `busy`, `Out(1)`: falls with the last `done`.
+    * `cycles`, `Out(48)`: when not `busy`, the cycles from `start` to the last `done`, both
+      included.
     """
 
     def __init__(self, *, params):
@@ -100,12 +114,22 @@ class DenseSequencer(wiring.Component):
 class DenseCore(wiring.Component):
     """y = requantize(W x) for int8 matrices and vectors: `params.macs` multiply-adds per cycle.
 
-    Equal to `params.golden` bit for bit.  Weights, vectors and row parameters are written through
-    `bus` while not `busy`, results read, at the addresses of `DenseParameters`; what was written
-    cannot be read back.  `start` takes the tiles and beats of a vector and the number of vectors
-    in the store; a run takes `params.cycles` cycles, `params.interval_cycles` per vector.
+    Equal to `params.golden` bit for bit.  A run takes `params.cycles` cycles,
+    `params.interval_cycles` per vector.  The DSP slices only multiply: the sums over the segments
+    are adders in LUTs.
 
-    The DSP slices only multiply: the sums over the segments are adders in LUTs.
+    Parameters: `params`, a `DenseParameters`.
+
+    Members:
+
+    * `bus`, `In(BusSignature())`: writes weights, vectors and row parameters while not `busy`,
+      reads results, at the addresses of `DenseParameters`; what was written cannot be read back.
+    * `start`, `In(1)`: begins a run, while not `busy`.
+    * `tiles`, `In(16)`: tiles of a vector, with `start`.
+    * `beats`, `In(16)`: beats of a vector, with `start`.
+    * `vectors`, `In(16)`: vectors in the store, with `start`.
+    * `busy`, `Out(1)`: a run is on.
+    * `cycles`, `Out(48)`: when not `busy`, the cycles of the last run.
     """
 
     def __init__(self, *, params):

@@ -10,10 +10,16 @@ FIELD = 16
 
 
 class DenseMac(wiring.Component):
-    """`o[n]` = `w[n]` * `x`, exact, `latency` = 3 cycles later, a pair of products per cycle.
+    """Two exact products per cycle in one DSP slice, `latency` = 3 cycles later.
 
     One DSP48E1 and no LUT but an inverter: its pre-adder makes w[1] * 2^16 + w[0], its post-adder
     adds 2^15, which makes the lower product positive, so that it never borrows from the upper one.
+
+    Members:
+
+    * `w`, `In(signed(8)).array(2)`: two weights.
+    * `x`, `In(signed(8))`: an activation.
+    * `o`, `Out(signed(FIELD)).array(2)`: `w[n]` * `x`.
     """
 
     latency = 3

@@ -19,7 +19,18 @@ class DensePair(wiring.Component):
     `latency` = 6 + ceil(log2 S): `o` has the sums up to and including them.
 
     A word of weights has, for each segment from the lowest bits on, the weights of rows 0 and 1.
-    It is written in 32-bit words: `w_enable` (one bit each), `w_address`, `w_data`.
+
+    Parameters: `segments`, `acc_bits`, `depth` of the weight store.
+
+    Members:
+
+    * `address`, `In(max(1, ceil_log2(depth)))`: word of weights.
+    * `x`, `In(signed(8)).array(segments)`: activations, in phase 1.
+    * `first`, `In(1)`: a sum starts, in phase `latency` - 1.
+    * `o`, `Out(signed(acc_bits)).array(2)`: the sums of both rows, in phase `latency`.
+    * `w_address`, `In(max(1, ceil_log2(depth)))`: word of weights to be written.
+    * `w_data`, `In(32)`: what is written.
+    * `w_enable`, `In(words)`: the 32-bit words of it that `w_data` goes to.
     """
 
     def __init__(self, *, segments, acc_bits, depth):

@@ -1,23 +1,39 @@
 """The way out of the dense engine: a tile's sums one after the other, requantized, stored."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.ram import Ram
+from dpnet.gateware.parts.records import record_layout
 from dpnet.model.engine.dense import ROW_WORDS
 from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.records import DENSE_ROW
 from dpnet.model.golden.dense import OUT_BITS
 
 
 class DenseRequantizer(wiring.Component):
     """One of the engine's requantizers, with the parameters of its rows and its results.
 
-    The sum in `acc` is requantized with the row parameters that the last cycle's `row_address`
-    names, and stored at `result_address` where `store` says so, `latency` = 10 cycles later.
-    `value` is the result at the last cycle's `r_address`.
+    A sum in t is stored as a result in t + `latency`, `latency` = 10; `row_address` must name its
+    row parameters in t - 1.
+
+    Parameters: `requantize`, a `Requantize`; `row_depth`, `result_depth`, words of the stores.
+
+    Members:
+
+    * `acc`, `In(signed(acc_bits))`: a sum, in t.
+    * `row_address`, `In(max(1, ceil_log2(row_depth)))`: its row parameters, in t - 1.
+    * `result_address`, `In(max(1, ceil_log2(result_depth)))`: place of the result, in t +
+      `latency`.
+    * `store`, `In(1)`: it is stored, in t + `latency`.
+    * `r_address`, `In(max(1, ceil_log2(result_depth)))`: result to be read.
+    * `value`, `Out(signed(OUT_BITS))`: the result of the last cycle's `r_address`.
+    * `w_address`, `In(max(1, ceil_log2(row_depth)))`: row parameters to be written.
+    * `w_data`, `In(32)`: what is written.
+    * `w_enable`, `In(ROW_WORDS)`: words of them that `w_data` goes to.
     """
 
     latency = RequantizeUnit.latency
@@ -46,15 +62,15 @@ class DenseRequantizer(wiring.Component):
         rows = place(m, Ram(width=32 * ROW_WORDS, depth=self.row_depth, granularity=32), "rows")
         results = place(m, Ram(width=OUT_BITS, depth=self.result_depth), "results")
         unit = place(m, RequantizeUnit(params=self.requantize), "unit")
-        i, settings = unit.i.p, rows.r_data[32:]
+        i, row = unit.i.p, data.View(record_layout(DENSE_ROW), rows.r_data)
         m.d.comb += [
             rows.r_address.eq(self.row_address),
             rows.w_address.eq(self.w_address),
             rows.w_data.eq(Cat(self.w_data, self.w_data)),
             rows.w_enable.eq(self.w_enable),
             i.acc.eq(self.acc),
-            i.bias.eq(rows.r_data[: self.requantize.bias_bits]),
-            Cat(i.multiplier, i.shift, i.relu).eq(settings),
+            i.bias.eq(row.bias[: self.requantize.bias_bits]),
+            Cat(i.multiplier, i.shift, i.relu).eq(Cat(row.multiplier, row.shift, row.relu)),
             i.out_bits.eq(OUT_BITS),
             unit.i.valid.eq(1),
             unit.o.ready.eq(1),
@@ -71,12 +87,23 @@ class DenseResults(wiring.Component):
     """Takes all sums of a tile at `load` and stores their results in the order of the tiles.
 
     Row r of the tile leaves in step r // U through requantizer r mod U; the first step is in the
-    cycle after `load`, so `load` may come every `params.tile_steps` cycles.  `start` begins with
-    the first result and the first row; the rows begin again after `tiles` tiles.  `done` strobes
-    with the last write of a tile.
+    cycle after `load`, so `load` may come every `params.tile_steps` cycles.
 
-    Row parameters are written through `w_*` (step, word of requantizer u at bit 2 u + word);
-    `value[u]` is requantizer u's result of the last cycle's `r_address`.
+    Parameters: `params`, a `DenseParameters`.
+
+    Members:
+
+    * `acc`, `In(signed(acc_bits)).array(tile_rows)`: the sums of a tile, with `load`.
+    * `load`, `In(1)`: takes them.
+    * `start`, `In(1)`: begins with the first result and the first row.
+    * `tiles`, `In(16)`: tiles after which the rows begin again.
+    * `done`, `Out(1)`: strobes with the last write of a tile.
+    * `r_address`, `In(max(1, ceil_log2(result_depth)))`: step of the results to be read.
+    * `value`, `Out(signed(OUT_BITS)).array(requantizers)`: requantizer u's result of the last
+      cycle's `r_address`.
+    * `w_address`, `In(max(1, ceil_log2(row_depth)))`: step of the row parameters to be written.
+    * `w_data`, `In(32)`: what is written.
+    * `w_enable`, `In(ROW_WORDS * requantizers)`: word of requantizer u at bit 2 u + word.
     """
 
     def __init__(self, *, params):

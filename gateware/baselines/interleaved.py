@@ -29,7 +29,11 @@ class PairSum(wiring.Component):
     started from +0 is -0.  Takes a word per cycle; a sum leaves `latency` = 6 cycles after its
     second word was taken.
 
-    Members: `i`, `o` {word: 32, last: 1}: IEEE bits, and whether the row ends here.
+    Members:
+
+    * `i`, `In(stream.Signature(ITEM))`: IEEE bits of a `word`, and whether the row ends here
+      (`last`).
+    * `o`, `Out(stream.Signature(ITEM))`: those of a sum.
     """
 
     latency = Fp32AddUnit.latency
@@ -60,7 +64,11 @@ class Accumulate(wiring.Component):
     row stalls only if it and the row before have partial sums left when it ends, which rows of
     equal length never do.
 
-    Members: `i` {w: 32, x: 32, last: 1}, `o` {word: 32, last: 1}.
+    Members:
+
+    * `i`, `In(stream.Signature(PAYLOAD))`: IEEE bits of a weight `w` and an input `x`; `last` of a
+      row.
+    * `o`, `Out(stream.Signature(ITEM))`: IEEE bits of a partial sum; `last` of a row.
     """
 
     latency = Fp32MultiplyUnit.latency + Fp32AddUnit.latency + 1
@@ -137,7 +145,11 @@ class InterleavedMultiplyAdd(wiring.Component):
     If neither stream pauses, R rows of C pairs take `cycles(R, C)` = R * C + min(C, 8) + 37 cycles
     from the first pair to the last sum, both included.
 
-    Members: `i` {w: 32, x: 32, last: 1}, `o` {word: 32}: IEEE bits.
+    Members:
+
+    * `i`, `In(stream.Signature(PAYLOAD))`: IEEE bits of a weight `w` and an input `x`; `last` of a
+      row.
+    * `o`, `Out(stream.Signature(RESULT))`: IEEE bits of a row's sum.
     """
 
     params = InterleavedFp32()

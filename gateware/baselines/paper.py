@@ -6,11 +6,11 @@ from amaranth.lib.wiring import Out
 
 from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
 from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
-from dpnet.gateware.core.sequencer import DESCRIPTOR
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.bus import CoreSignature
 from dpnet.gateware.parts.bus_decoder import BusDecoder
 from dpnet.gateware.parts.ram import Ram
+from dpnet.gateware.parts.records import DESCRIPTOR
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import LAYER_WORDS, Region
 from dpnet.model.engine.parameters import ceil_log2
@@ -27,6 +27,12 @@ class BaselineCore(wiring.Component):
 
     The weights of the paper's matrices (32.8 Mb and 21.2 Mb) do not fit the XC7Z045's block RAM:
     the store stands for an external memory that answers in one cycle.
+
+    Parameters: `params`, a `BaselineParameters`.
+
+    Members:
+
+    * `link`, `Out(CoreSignature().flip())`: bus, start and end of runs, errors.
     """
 
     def __init__(self, *, params):
@@ -50,7 +56,9 @@ class BaselineCore(wiring.Component):
         address, following = Signal(range(params.weights + 1)), Signal(range(params.weights + 1))
         row, column, stored = Signal(16), Signal(16), Signal(16)
         column_following = Signal(16)
-        final, running, taken = column == layer.beats - 1, Signal(), Signal()
+        running, taken, aborted = Signal(), Signal(), Signal()
+        # A run that is told to end has its row summed up as it is: nothing is left in the unit.
+        final = (column == layer.beats - 1) | aborted
         m.d.comb += [
             unit.i.p.w.eq(weights.r_data),
             unit.i.p.x.eq(vector.r_data),
@@ -69,9 +77,12 @@ class BaselineCore(wiring.Component):
         ]
         with m.If(unit.o.valid):
             m.d.sync += stored.eq(stored + 1)
+        with m.If(link.abort):
+            m.d.sync += aborted.eq(1)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += running.eq(0)
+                m.d.sync += aborted.eq(0)
                 with m.If(link.start):
                     m.d.sync += [number.eq(link.first), end.eq(link.last)]
                     m.next = "FETCH"
@@ -90,12 +101,12 @@ class BaselineCore(wiring.Component):
                 m.d.sync += [address.eq(following), column.eq(column_following)]
                 with m.If(taken & final):
                     m.d.sync += row.eq(row + 1)
-                    with m.If(row == layer.rows - 1):
+                    with m.If((row == layer.rows - 1) | aborted):
                         m.next = "WAIT"
-            with m.State("WAIT"), m.If(unit.o.valid & (stored == layer.rows - 1)):
+            with m.State("WAIT"), m.If(unit.o.valid & (stored == row - 1)):
                 m.d.sync += number.eq(number + 1)
                 m.next = "FETCH"
-                with m.If(number == end):
+                with m.If((number == end) | aborted):
                     m.next = "IDLE"
         with m.If(link.start & ~running):
             m.d.sync += link.cycles.eq(1)

@@ -6,7 +6,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from dpnet.gateware.array import PRODUCTS, Array
-from dpnet.gateware.array.segment import weight_words
 from dpnet.gateware.core.copier import Copier
 from dpnet.gateware.core.exponents import BeatExponents
 from dpnet.gateware.core.feeder import Feeder, Scanner
@@ -19,14 +18,21 @@ from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.lockstep import Lockstep
 from dpnet.model.engine.layout import LAYER_WORDS, ROW_WORDS, Fields, Region
 from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.widths import weight_words
 from dpnet.model.golden.align import Align
 
 
 class ArrayCore(wiring.Component):
-    """An array with its stores, as the link uses it (`CoreSignature`).
+    """An array with its stores, as the link uses it.
 
     The address map is `dpnet.model.engine.layout`'s.  A run of layers `first` to `last` takes the
     sum of their `EngineParameters.layer_cycles` + 1 cycles.
+
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `link`, `Out(CoreSignature().flip())`: bus, start and end of runs, errors.
     """
 
     def __init__(self, *, engine):
@@ -62,34 +68,36 @@ class ArrayCore(wiring.Component):
         bus = BusDecoder(m, link.bus, checked=engine.lockstep)
         corrupt = Cat(array.corrupt, vectors.corrupt, layers.corrupt)
         exponent = exponent_behind = 1
-        self._lockstep = Lockstep(m) if engine.lockstep else None
-        written = self._vector_store(m, bus, vectors, sequencer, copier)
+        lockstep = Lockstep(m) if engine.lockstep else None
+        written = self._vector_store(m, lockstep, bus, vectors, sequencer, copier)
         if engine.fp32:
-            exponent, wrong, exponent_behind = self._exponents(m, sequencer, written)
+            exponent, wrong, exponent_behind = self._exponents(m, lockstep, sequencer, written)
             corrupt = Cat(corrupt, wrong)
         else:
             m.d.comb += sequencer.settled.eq(1)
-        self._differs, disturbed = Const(0, 1), Const(0, 0)
-        if engine.lockstep:  # driven when all of it is there
-            self._differs, disturbed = Signal(), Signal()
-        self._control(m, sequencer, feeder, posts, Cat(corrupt, disturbed))
-        launch = self._data(m, sequencer, exponent, feeder, array, posts)
+        differs, disturbed = Const(0, 1), Const(0, 0)
+        if lockstep:  # driven when all of it is there
+            differs, disturbed = Signal(), Signal()
+        self._control(m, sequencer, feeder, posts, Cat(corrupt, disturbed), differs)
+        launch = self._data(m, lockstep, sequencer, exponent, feeder, array, posts)
         self._array_stores(m, bus, array)
         bank = self._row_stores(m, bus, posts, sequencer, copier)
         self._layer_store(m, bus, layers, sequencer)
-        if engine.lockstep:
-            self._follow_control(m, sequencer, feeder, copier, launch, exponent_behind, bank)
+        if lockstep:
+            self._follow_control(
+                m, lockstep, sequencer, feeder, copier, launch, exponent_behind, bank
+            )
             m.d.comb += [
-                self._differs.eq(self._lockstep.differs() | array.differs),
+                differs.eq(lockstep.differs() | array.differs),
                 disturbed.eq(bus.suspect()),
             ]
         m.d.comb += [feeder.row.eq(vectors.r_data), feeder.late.eq(vectors.late)]
         bus.finish(m)
         return m
 
-    def _follow_control(self, m, sequencer, feeder, copier, launch, exponent, bank):
+    def _follow_control(self, m, behind, sequencer, feeder, copier, launch, exponent, bank):
         """Sequencer, feeder and copier once more, with the registers between them."""
-        engine, behind = self.engine, self._lockstep
+        engine = self.engine
         second = behind.follow(Copier(engine=engine), copier, "copier")
         bank_behind = Signal.like(bank)
         m.d.sync += bank_behind.eq(second.r_bank)
@@ -102,7 +110,7 @@ class ArrayCore(wiring.Component):
         )
         behind.follow(Feeder(engine=engine), feeder, "feeder", given={"exponent": aligned})
 
-    def _control(self, m, sequencer, feeder, posts, corrupt):
+    def _control(self, m, sequencer, feeder, posts, corrupt, different):
         link, layer = self.link, sequencer.layer
         sigma = Cat(post.sigma for post in posts).any()
         differs = ends = Const(0, 1)
@@ -111,12 +119,13 @@ class ArrayCore(wiring.Component):
             # ending.
             ends = Signal(Lockstep.latency + 1)
             m.d.sync += ends.eq(Cat(sequencer.busy, ends))
-            differs = self._differs & (sequencer.busy | ends.any())
+            differs = different & (sequencer.busy | ends.any())
         m.d.comb += [
             sequencer.start.eq(link.start),
             sequencer.first.eq(link.first),
             sequencer.last.eq(link.last),
             sequencer.last_vector.eq(link.last_vector),
+            sequencer.abort.eq(link.abort),
             sequencer.released.eq(link.released),
             link.tiles_done.eq(sequencer.tiles_done),
             link.stalled.eq(sequencer.stalled),
@@ -137,10 +146,10 @@ class ArrayCore(wiring.Component):
             )
         )
 
-    def _data(self, m, sequencer, exponent, feeder, array, posts):
+    def _data(self, m, lockstep, sequencer, exponent, feeder, array, posts):
         """Returns the strobe of a product's launch."""
         layer = sequencer.layer
-        scale, offset, launched = self._products(m, sequencer, exponent, feeder, array)
+        scale, offset, launched = self._products(m, lockstep, sequencer, exponent, feeder, array)
         m.d.comb += [
             feeder.command.eq(sequencer.command),
             feeder.fp32.eq(layer.fp32_in),
@@ -164,7 +173,7 @@ class ArrayCore(wiring.Component):
             left -= self.engine.bank_columns
         return launched
 
-    def _products(self, m, sequencer, found, feeder, array):
+    def _products(self, m, lockstep, sequencer, found, feeder, array):
         """What each product has of its own until its last result: the power of two of an fp32
         product, and the way from its slots to its results.  Returns those of `array.result`, and
         the strobe of a launch."""
@@ -178,13 +187,13 @@ class ArrayCore(wiring.Component):
         scale = Mux(sequencer.layer.fp32_in, exponent + unit, 0)
         with m.If(launched):
             m.d.sync += [scales[product].eq(scale), offsets[product].eq(sequencer.slot_offset)]
-        if self.engine.lockstep:
+        if lockstep:
             parities = Choice(Signal(name=f"parity_{n}") for n in range(PRODUCTS))
             kept = Signal.like(scales[0])
             m.d.comb += kept.eq(scale)
             with m.If(launched):
                 m.d.sync += parities[product].eq(Cat(kept, sequencer.slot_offset).xor())
-            self._lockstep.watch(
+            lockstep.watch(
                 "product",
                 array.result.valid & Cat(scales[number], offsets[number], parities[number]).xor(),
             )
@@ -294,7 +303,7 @@ class ArrayCore(wiring.Component):
         m.d.comb += layers.r_hide.eq(Mux(bus.reading, ~asked, 0))
         bus.answer_with(layers.r_word)
 
-    def _vector_store(self, m, bus, vectors, sequencer, copier):
+    def _vector_store(self, m, lockstep, bus, vectors, sequencer, copier):
         """Returns what is being written: (whether, beat, segment, word)."""
         engine, fields = self.engine, Fields(self.engine)
         store = bus.store(
@@ -312,10 +321,10 @@ class ArrayCore(wiring.Component):
             address.eq(coming),
             use.eq(sequencer.command.beat),
         ]
-        if engine.lockstep:
+        if lockstep:
             odd = Signal()
             m.d.sync += odd.eq(coming[: len(address)].xor())
-            self._lockstep.watch("address", address.xor() ^ odd)
+            lockstep.watch("address", address.xor() ^ odd)
         hidden = []
         for s in range(engine.segments):
             m.d.comb += vectors.w_enable[s].eq(writing & (segment == s))
@@ -331,7 +340,7 @@ class ArrayCore(wiring.Component):
         bus.answer_with(vectors.r_word)
         return writing, beat, segment, data
 
-    def _exponents(self, m, sequencer, written):
+    def _exponents(self, m, lockstep, sequencer, written):
         """The scan of fp32 vectors: (shared exponent, whether a stored one was corrupt, the second
         scan's exponent)."""
         writing, beat, segment, data = written
@@ -351,8 +360,8 @@ class ArrayCore(wiring.Component):
             sequencer.nonfinite.eq(scanner.nonfinite),
         ]
         behind = scanner
-        if self.engine.lockstep:
-            follow = self._lockstep.follow
+        if lockstep:
+            follow = lockstep.follow
             second = follow(
                 BeatExponents(engine=self.engine), beats, "exponents", trusted=("row", "corrupt")
             )

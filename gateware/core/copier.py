@@ -8,14 +8,29 @@ from dpnet.model.engine.parameters import ceil_log2
 
 
 class Copier(wiring.Component):
-    """Moves `rows` results, first slot `slot`, to the beats from `beat` on, one word per cycle.
+    """Moves `rows` results to the vector store, one word per cycle.
 
     The last beat is filled up with zeros, so that padding columns add nothing.  From `start` to the
-    cycle of `done`, that of the last write, it takes a cycle for each word and 2 more.
+    cycle of `done` it takes a cycle for each word and 2 more.
 
-    `r_slot`, `r_bank`, `r_column` name a result (`r_use`: one that counts), `r_word` is it in the
-    next cycle; `w_*` writes
-    word `w_segment` of beat `w_beat` of the vector store.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `start`, `In(1)`: begins; `rows`, `slot` and `beat` belong to its cycle.
+    * `rows`, `In(16)`: results to be moved.
+    * `slot`, `In(ceil_log2(result_slots) or 1)`: slot of the first result.
+    * `beat`, `In(ceil_log2(vector_rows * row_beats) or 1)`: beat that the first result goes to.
+    * `done`, `Out(1)`: strobes with the last write.
+    * `r_slot`, `Out(ceil_log2(result_slots) or 1)`: slot of the result that is read.
+    * `r_bank`, `Out(ceil_log2(banks) or 1)`: its bank.
+    * `r_column`, `Out(ceil_log2(bank_columns) or 1)`: its column in the bank.
+    * `r_use`, `Out(1)`: it counts.
+    * `r_word`, `In(32)`: the result that the last cycle's `r_*` named.
+    * `w_beat`, `Out(ceil_log2(vector_rows * row_beats) or 1)`: beat of the vector store.
+    * `w_segment`, `Out(ceil_log2(segments) or 1)`: word in the beat.
+    * `w_word`, `Out(32)`: what is written.
+    * `w_enable`, `Out(1)`: write.
     """
 
     def __init__(self, *, engine):

@@ -15,15 +15,26 @@ GRANULE = 9
 class BeatExponents(wiring.Component):
     """Follows every write to the vector store, and shows the beats' largest exponents by rows.
 
-    `w_*` is the store's write port, with the exponent of the word.  A beat's words are read again
-    after each of them was written, whatever the order, and the largest exponent goes to the beat's
-    place in its row.  `settled` says that a row asked for two cycles later has all exponents that
-    were written so far; it falls with a write and rises again
-    `EngineParameters.settle_cycles` + 1 cycles after the last one.
+    A beat's words are read again after each of them was written, whatever the order, and the
+    largest exponent goes to the beat's place in its row.  `settled` falls with a write and rises
+    again `EngineParameters.settle_cycles` + 1 cycles after the last one.  An exponent that changed
+    before it was compared spoils the parity of its beat.
 
-    `row` shows `row_beats` exponents of the last cycle's `r_row`; those named by `take`, in step
-    with `row`, count: `corrupt` strobes 3 cycles later for one of odd parity.  An exponent that
-    changed before it was compared spoils the parity of its beat.
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `w_beat`, `In(ceil_log2(vector_rows * row_beats) or 1)`: beat of the vector store that is
+      written.
+    * `w_segment`, `In(ceil_log2(segments) or 1)`: word in that beat.
+    * `w_exponent`, `In(8)`: biased exponent of what is written.
+    * `w_enable`, `In(1)`: a word is written.
+    * `settled`, `Out(1)`: a row asked for two cycles later has all exponents that were written so
+      far.
+    * `r_row`, `In(ceil_log2(vector_rows) or 1)`: row to be shown.
+    * `row`, `Out(8 * row_beats)`: the exponents of the last cycle's `r_row`.
+    * `take`, `In(row_beats)`: those of `row` that count, in step with it.
+    * `corrupt`, `Out(1)`: strobes 3 cycles after `take` for one of odd parity.
     """
 
     def __init__(self, *, engine):

@@ -6,16 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.align import AlignUnit
 from dpnet.gateware.array import Strobe
-from dpnet.gateware.array.segment import row_address_bits
 from dpnet.gateware.array.stage import BeatLayout
 from dpnet.gateware.emit import place
+from dpnet.model.engine.widths import row_address_bits
 from dpnet.model.golden.align import Align
 
 
 class CommandLayout(data.StructLayout):
-    """What the sequencer wants in a cycle: the beat being read, or a drain.
+    """What the sequencer wants in a cycle: the beat being read (`beat`), or a drain.
 
-    The fields are those of `dpnet.gateware.array.stage.BeatLayout` but its `x`, `use` and `parity`.
+    The other fields are those of `dpnet.gateware.array.stage.BeatLayout` but its `x`, `use` and
+    `parity`.
     """
 
     def __init__(self, engine):
@@ -29,11 +30,20 @@ class Feeder(wiring.Component):
     """Beats of the array, `EngineParameters.feeder_cycles` cycles after their commands, one per
     cycle.
 
-    Two cycles after a beat's command `row` is the vector store's word, and `late` is it a cycle
-    later.  `fp32` must be steady; `exponent` (see `AlignUnit`) belongs to the third cycle after the
-    command.  An engine without fp32 takes integers only, from `row`; all others take `late`.
-    `invalid` strobes for a beat with a word that cannot be aligned; without fp32 `late` tells it, a
-    cycle after the beat.
+    An engine without fp32 takes integers only, from `row`; all others take `late`.
+
+    Parameters: `engine`, an `EngineParameters`.
+
+    Members:
+
+    * `command`, `In(CommandLayout(engine))`: what the sequencer wants in a cycle.
+    * `row`, `In(32 * segments)`: the vector store's word, two cycles after a beat's command.
+    * `late`, `In(32 * segments)`: `row`, a cycle later.
+    * `fp32`, `In(1)`: words are fp32 numbers, else integers; steady while beats are on their way.
+    * `exponent`, `In(8)`: shared exponent (see `AlignUnit`), in the third cycle after the command.
+    * `beat`, `Out(Strobe(BeatLayout(engine)))`: what the array does.
+    * `invalid`, `Out(1)`: strobes with a beat of which a word cannot be aligned; without fp32 a
+      cycle after it.
     """
 
     def __init__(self, *, engine):
@@ -100,9 +110,15 @@ class Feeder(wiring.Component):
 class Scanner(wiring.Component):
     """The shared exponent of an fp32 vector: the largest one, at least 1.
 
-    `take` names the exponents of `row` (one cycle after a row was asked for, and after `clear`)
-    that belong to the vector.  `exponent` and `nonfinite` include them 2 + ceil(log2(exponents))
-    cycles later.
+    `exponent` and `nonfinite` include what `take` names 2 + ceil(log2(exponents)) cycles later.
+
+    Members:
+
+    * `row`, `In(8 * exponents)`: biased exponents, one cycle after a row was asked for.
+    * `take`, `In(exponents)`: those of `row` that belong to the vector.
+    * `clear`, `In(1)`: begins a vector; comes before the first `take`.
+    * `exponent`, `Out(8, init=1)`: the largest one since `clear`.
+    * `nonfinite`, `Out(1)`: one of them was that of a NaN or infinity.
     """
 
     def __init__(self, *, exponents):

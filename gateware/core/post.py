@@ -1,19 +1,21 @@
 """After a bank of columns: row parameters, then normalize or requantize, then the result buffer."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.arithmetic.normalize import NormalizeUnit
 from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.array import PlaceLayout, ResultLayout
-from dpnet.gateware.array.column import limb_widths
 from dpnet.gateware.array.residue import digits, fold, fold_to
 from dpnet.gateware.emit import place
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.lockstep import Lockstep, carried
+from dpnet.gateware.parts.records import record_layout
 from dpnet.model.engine.layout import ROW_WORDS
 from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.records import ROW
+from dpnet.model.engine.widths import limb_widths
 from dpnet.model.golden.normalize import Normalize
 from dpnet.model.golden.requantize import Requantize
 
@@ -23,22 +25,45 @@ REQUANTIZE = Requantize()
 class Post(wiring.Component):
     """Turns each result of a bank into one 32-bit word of the result buffer.
 
-    With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the row's exponent)), else the row's
-    requantization with `relu` and `out_bits`, sign-extended; an engine has one of the two units, or
-    both (`EngineParameters.edges`).  The word lands at the result's slot + `slot_offset`; `done`
-    strobes for every result written.  Takes one result per cycle; `scale` and `slot_offset` belong
-    to the cycle of `valid`, the other settings must be steady while it works.
+    Takes one result per cycle.  With `fp32_out` the word is fp32(accumulator · 2^(`scale` + the
+    row's exponent)), else the row's requantization with `relu` and `out_bits`, sign-extended; an
+    engine has one of the two units, or both (`EngineParameters.edges`).  The word lands at the
+    result's slot + `slot_offset`.  Reads of the link show 3 cycles after their address.  `valid`,
+    `place`, `row`, `scale` and `slot_offset` belong to one cycle; the other settings must be steady
+    while it works.
 
-    Errors strobe: `range`, an accumulator beyond the requantizer's width; `overflow`, an fp32
-    infinity; `sigma`, a result whose buckets did not add up, or that is not what its `residue`
-    says, or two units in `lockstep` that disagree; `corrupt`, row parameters of odd parity, or a
-    result of odd parity that was read with `result_use`, or (in `lockstep`) a result's place or
-    scale that changed on its way.
+    Parameters: `engine`, an `EngineParameters`.
 
-    `row_*` are the link's port to the row parameters (`row_address` = slot, column; `row_write` and
-    `row_hide` name words), `result_address` reads the buffer: 3 cycles later `row_word` shows the
-    word that is not hidden, and `result_late` the result, 0 with `result_hide`; `result_word` is
-    the result in the next cycle.
+    Members:
+
+    * `valid`, `In(1)`: there is a result.
+    * `place`, `In(PlaceLayout(engine))`: its slot and column, and its product.
+    * `row`, `In(ResultLayout(engine))`: the result and its checks.
+    * `fp32_out`, `In(1)`: normalize it, else requantize it.
+    * `relu`, `In(1)`: requantize: negative results become 0.
+    * `out_bits`, `In(5)`: requantize: width that results saturate at.
+    * `scale`, `In(signed(12))`: normalize: power of two of the product's inputs.
+    * `slot_offset`, `In(ceil_log2(result_slots) or 1)`: from the product's slots to its results'.
+    * `done`, `Out(1)`: strobes for every result written.
+    * `range`, `Out(1)`: strobes for an accumulator beyond the requantizer's width.
+    * `overflow`, `Out(1)`: strobes for an fp32 infinity.
+    * `sigma`, `Out(1)`: strobes for a result whose buckets did not add up, or that is not what its
+      `residue` says, or two units in `lockstep` that disagree.
+    * `corrupt`, `Out(1)`: strobes for row parameters of odd parity, a result of odd parity that was
+      read with `result_use`, or (in `lockstep`) a result's place or scale that changed on its way.
+    * `row_address`, `In(ceil_log2(slots) + ceil_log2(bank_columns) or 1)`: row parameters: slot,
+      column.
+    * `row_data`, `In(32)`: what is written there.
+    * `row_write`, `In(ROW_WORDS)`: the words of a row that `row_data` goes to.
+    * `row_read`, `In(1)`: the link reads; takes the read port from the results.
+    * `row_hide`, `In(ROW_WORDS)`: all words of a row but the one to be shown.
+    * `row_word`, `Out(32)`: that word.
+    * `result_address`, `In(ceil_log2(result_slots) + ceil_log2(bank_columns) or 1)`: result to be
+      read.
+    * `result_use`, `In(1)`: its parity counts.
+    * `result_hide`, `In(1)`: `result_late` shows 0 instead.
+    * `result_word`, `Out(32)`: the result, a cycle after its address.
+    * `result_late`, `Out(32)`: the result, 3 cycles after its address.
     """
 
     def __init__(self, *, engine):
@@ -79,6 +104,55 @@ class Post(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         engine = self.engine
+        rows, buffer, where, offset = self._stores(m)
+        # Two cycles, because the row parameters come with a register behind their store.
+        added = Signal(signed(engine.accumulator_bits), reset_less=True)
+        accumulator = Signal.like(added, reset_less=True)
+        valid, scale = Signal(2), Signal(2 * len(self.scale))
+        m.d.sync += [
+            valid.eq(Cat(self.valid, valid)),
+            added.eq((self.row.high << limb_widths(engine)[0]) + self.row.low),
+            accumulator.eq(added),
+            scale.eq(Cat(self.scale, scale)),
+        ]
+        differs = self._differs(m, accumulator, valid[1])
+        valid, scale = valid[1], scale[len(self.scale) :].as_signed()
+        words, row = [], data.View(record_layout(ROW), rows.late)
+        lockstep = Lockstep(m) if engine.lockstep else None
+        if engine.fp32:
+            words.append(self._normalize(m, lockstep, valid, accumulator, scale, row))
+        if engine.integer:
+            words.append(self._requantize(m, lockstep, valid, accumulator, row))
+        if engine.lockstep:
+            differs |= lockstep.differs()
+        m.d.sync += self.sigma.eq(self.valid & self.row.mismatch | differs)
+        longest = max(latency for latency, *_ in words)
+        targets, moved = self._delayed(m, (where + offset)[: self._results], 2 + longest)
+        if engine.lockstep:
+            odd, changed = Signal(2, init=0b11), Signal()
+            m.d.sync += [
+                odd.eq(Cat(~Cat(self.valid, self.scale).xor(), odd)),
+                changed.eq(~Cat(valid, scale, odd[1]).xor() | moved),
+            ]
+            m.d.comb += self.corrupt.eq(rows.corrupt | buffer.corrupt | changed)
+        taps = [targets[2 + latency] for latency, *_ in words]
+        _, written, word = words[0]
+        target = taps[0]
+        if len(words) > 1:
+            target = Mux(self.fp32_out, *taps)
+            written = Mux(self.fp32_out, words[0][1], words[1][1])
+            word = Mux(self.fp32_out, words[0][2], words[1][2])
+        m.d.comb += [
+            buffer.w_address.eq(target),
+            buffer.w_data.eq(word),
+            buffer.w_enable.eq(written),
+            self.done.eq(written),
+        ]
+        return m
+
+    def _stores(self, m):
+        """(row parameters, result buffer, place of the row in both, way to the result's)"""
+        engine = self.engine
         column_bits = ceil_log2(engine.bank_columns)
         rows = place(
             m,
@@ -112,50 +186,7 @@ class Post(wiring.Component):
             self.result_late.eq(buffer.r_word),
             self.corrupt.eq(rows.corrupt | buffer.corrupt),
         ]
-        # Two cycles, because the row parameters come with a register behind their store.
-        added = Signal(signed(engine.accumulator_bits), reset_less=True)
-        accumulator = Signal.like(added, reset_less=True)
-        valid, scale = Signal(2), Signal(2 * len(self.scale))
-        m.d.sync += [
-            valid.eq(Cat(self.valid, valid)),
-            added.eq((self.row.high << limb_widths(engine)[0]) + self.row.low),
-            accumulator.eq(added),
-            scale.eq(Cat(self.scale, scale)),
-        ]
-        differs = self._differs(m, accumulator, valid[1])
-        valid, scale = valid[1], scale[len(self.scale) :].as_signed()
-        words = []
-        self._lockstep = Lockstep(m) if engine.lockstep else None
-        if engine.fp32:
-            words.append(self._normalize(m, valid, accumulator, scale, rows.late))
-        if engine.integer:
-            words.append(self._requantize(m, valid, accumulator, rows.late))
-        if engine.lockstep:
-            differs |= self._lockstep.differs()
-        m.d.sync += self.sigma.eq(self.valid & self.row.mismatch | differs)
-        longest = max(latency for latency, *_ in words)
-        targets, moved = self._delayed(m, (where + offset)[: self._results], 2 + longest)
-        if engine.lockstep:
-            odd, changed = Signal(2, init=0b11), Signal()
-            m.d.sync += [
-                odd.eq(Cat(~Cat(self.valid, self.scale).xor(), odd)),
-                changed.eq(~Cat(valid, scale, odd[1]).xor() | moved),
-            ]
-            m.d.comb += self.corrupt.eq(rows.corrupt | buffer.corrupt | changed)
-        taps = [targets[2 + latency] for latency, *_ in words]
-        _, written, word = words[0]
-        target = taps[0]
-        if len(words) > 1:
-            target = Mux(self.fp32_out, *taps)
-            written = Mux(self.fp32_out, words[0][1], words[1][1])
-            word = Mux(self.fp32_out, words[0][2], words[1][2])
-        m.d.comb += [
-            buffer.w_address.eq(target),
-            buffer.w_data.eq(word),
-            buffer.w_enable.eq(written),
-            self.done.eq(written),
-        ]
-        return m
+        return rows, buffer, where, offset
 
     def _differs(self, m, accumulator, valid):
         """Whether the sum of the limbs is not the row's residue modulo 3: 2 cycles later."""
@@ -172,34 +203,34 @@ class Post(wiring.Component):
         [residue] = fold(m, parts, "residue")
         return now & (residue != kept[4:6])
 
-    def _normalize(self, m, valid, accumulator, scale, row):
+    def _normalize(self, m, lockstep, valid, accumulator, scale, row):
         """(latency, whether a word is there, the word)"""
         params = Normalize(width=self.engine.accumulator_bits)
         m.submodules.normalize = unit = NormalizeUnit(params=params)
-        if self.engine.lockstep:
-            self._lockstep.follow(NormalizeUnit(params=params), unit, "normalize")
+        if lockstep:
+            lockstep.follow(NormalizeUnit(params=params), unit, "normalize")
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.value.eq(accumulator),
-            unit.i.p.scale.eq(scale + row[96:108].as_signed()),
+            unit.i.p.scale.eq(scale + row.exponent.as_signed()),
             unit.o.ready.eq(1),
             self.overflow.eq(self.fp32_out & unit.o.valid & unit.o.p.overflow),
         ]
         return unit.latency, unit.o.valid, unit.o.p.word
 
-    def _requantize(self, m, valid, accumulator, row):
+    def _requantize(self, m, lockstep, valid, accumulator, row):
         """(latency, whether a word is there, the word)"""
         m.submodules.requantize = unit = RequantizeUnit(params=REQUANTIZE)
-        if self.engine.lockstep:
-            self._lockstep.follow(RequantizeUnit(params=REQUANTIZE), unit, "requantize")
+        if lockstep:
+            lockstep.follow(RequantizeUnit(params=REQUANTIZE), unit, "requantize")
         bits = REQUANTIZE.acc_bits
         above = accumulator[bits - 1 :]
         m.d.comb += [
             unit.i.valid.eq(valid),
             unit.i.p.acc.eq(accumulator),
-            unit.i.p.bias.eq(row[: REQUANTIZE.bias_bits]),
-            unit.i.p.multiplier.eq(row[64 : 64 + REQUANTIZE.multiplier_bits]),
-            unit.i.p.shift.eq(row[80:86]),
+            unit.i.p.bias.eq(row.bias),
+            unit.i.p.multiplier.eq(row.multiplier),
+            unit.i.p.shift.eq(row.shift),
             unit.i.p.relu.eq(self.relu),
             unit.i.p.out_bits.eq(self.out_bits),
             unit.o.ready.eq(1),

@@ -1,42 +1,19 @@
 """The sequencer: layers one after the other, vectors back to back, every cycle counted."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.array import PRODUCTS
-from dpnet.gateware.array.segment import drain_row
 from dpnet.gateware.core.feeder import CommandLayout
+from dpnet.gateware.core.layer_times import LayerTimes
+from dpnet.gateware.core.position import Ahead, Position, Strobes
+from dpnet.gateware.core.scan_rows import ScanRows
+from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
+from dpnet.gateware.parts.records import DESCRIPTOR
 from dpnet.model.engine.layout import LAYER_WORDS
-from dpnet.model.engine.parameters import LEAST_INTERVAL, ceil_log2
-
-DESCRIPTOR = data.StructLayout(
-    {
-        "beats": 16,
-        "tiles": 16,
-        "rows": 16,
-        "last_k": 8,
-        "fp32_in": 1,
-        "fp32_out": 1,
-        "relu": 1,
-        "forward": 1,
-        "streams": 1,
-        "unused": 3,
-        "index_row": 32,
-        "slot": 16,
-        "result_slot": 16,
-        "in_row": 16,
-        "out_row": 16,
-        "out_bits": 8,
-        "index_mode": 2,
-        "unused_5": 6,
-        "vector_rows": 16,
-        "stream": 16,
-        "unused_6": 16,
-        "rest": 32 * (LAYER_WORDS - 7),
-    }
-)
-"""The words of `dpnet.model.engine.layout.Descriptor`, as one vector."""
+from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.widths import drain_row
 
 
 class Sequencer(wiring.Component):
@@ -66,6 +43,9 @@ class Sequencer(wiring.Component):
 
     `cycles` counts from `start` to the last result or copy, both included.
 
+    `abort` for one cycle ends a run: a copy goes on to its end; then nothing is commanded until all
+    that is on its way has left the array, and every bucket is drained as after a reset.
+
     What ends a tile, a round or a wait is compared a cycle ahead, so that the state depends on
     registers of one bit.
     """
@@ -78,6 +58,7 @@ class Sequencer(wiring.Component):
                 "first": In(8),
                 "last": In(8),
                 "last_vector": In(8),
+                "abort": In(1),
                 "busy": Out(1),
                 "cycles": Out(48),
                 "released": In(16),
@@ -107,188 +88,234 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        engine = self.engine
-        self._number, self._following, final = Signal(8), Signal(8), Signal(8)
-        self._left_beats, self._left_tiles, self._left_gap = Signal(16), Signal(16), Signal(16)
-        self._count, self._vectors = Signal(range(engine.flush_cycles + 1)), Signal(9)
-        self._last_beat, self._drained, self._due = Signal(), Signal(), Signal()
-        self._base, self._index_row = Signal.like(self.beat), Signal.like(self.command.address)
-        self._abandoned, self._fresh, dirty, running = Signal(), Signal(), Signal(init=1), Signal()
-        self._last_vector = last_vector = Signal(8)
-        count, layer, command = self._count, self.layer, self.command
-        self._fp32 = layer.fp32_in if engine.fp32 else Const(0, 1)
+        engine, command, layer = self.engine, self.command, self.layer
+        at = Position.registers(
+            engine,
+            beat=self.beat.shape(),
+            index_row=command.address.shape(),
+            slot=self.slot_offset.shape(),
+        )
+        does = Strobes(**{name: Signal(name=name) for name in Strobes.__dataclass_fields__})
+        dirty = Signal(init=1)
+        aborted = Signal()
+        running = Signal()
+        clear = Signal()
+        m.submodules.times = times = LayerTimes(engine=engine)
         m.d.comb += [
+            times.layer.eq(layer),
+            clear.eq(self.start & ~self.busy),
             self.busy.eq(1),
             running.eq(1),
-            self.layer_address.eq(self._number),
-            command.address.eq(self._index_row),
+            self.layer_address.eq(at.number),
+            command.address.eq(at.index_row),
         ]
-        self._prepare_beside(m)
-        self._scan(m)
-        finished = self._finished(m)
+        finished = self._count_tiles(m, does, clear)
+        ahead = self._look_ahead(m, at, does, times, clear)
         with m.If(self.sigma):
             m.d.sync += dirty.eq(1)
+        with m.If(self.abort & running):
+            m.d.sync += aborted.eq(1)
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
-                m.d.sync += count.eq(0)
-                m.d.comb += [self.busy.eq(dirty), running.eq(0), self.layer_address.eq(self.first)]
-                with m.If(dirty):
-                    m.next = "FLUSH"
-                with m.Elif(self.start):
-                    m.d.comb += self.layer_use.eq(1)
-                    m.d.sync += [
-                        self._number.eq(self.first),
-                        self._following.eq(self.first + 1),
-                        final.eq(self.last),
-                        self._abandoned.eq(0),
-                        self._started.eq(0),
-                        self.tiles_done.eq(0),
-                        self.stalled.eq(0),
-                        last_vector.eq(Mux(self.first == self.last, self.last_vector, 0)),
-                    ]
-                    m.next = "DECODE"
+                m.d.comb += [self.busy.eq(dirty), running.eq(0)]
+                m.d.sync += aborted.eq(0)
+                self._idle(m, at, dirty, clear)
             with m.State("FLUSH"):
-                m.d.comb += [
-                    running.eq(0),
-                    command.drain.eq(count < engine.buckets),
-                    command.first.eq(count == 0),
-                    command.address.eq(drain_row(engine) + count),
-                ]
-                m.d.sync += count.eq(count + 1)
-                with m.If(count == engine.flush_cycles):
-                    m.d.sync += dirty.eq(0)
-                    m.next = "IDLE"
+                m.d.comb += [running.eq(0), does.forget.eq(1)]
+                self._flush(m, at, dirty)
             with m.State("DECODE"):
-                m.d.sync += layer.eq(self.layer_data)
-                with m.If(self.settled):
-                    m.next = "PREPARE"
-                if engine.lockstep:  # read again and again until then, and checked every time
-                    with m.Else():
-                        m.d.comb += self.layer_use.eq(1)
+                self._decode(m)
+                self._end_if(m, at, aborted)
             with m.State("PREPARE"):
-                m.d.sync += self._vectors.eq(last_vector + 1)
-                self._prepare(m)
+                self._prepare(m, at, does, ahead)
+                self._end_if(m, at, aborted)
             with m.State("READY"):
-                over = self._left_gap[1:] == 0
-                m.d.sync += self._left_gap.eq(Mux(over, 0, self._left_gap - 1))
-                self._aim(m, self._due)
-                with m.If(over):
-                    self._next_tile(m, self._due)
+                self._ready(m, at, does, ahead)
+                self._end_if(m, at, aborted)
             with m.State("BEATS"):
-                self._feed(m)
+                self._feed(m, at, times)
+                self._end_if(m, at, aborted)
             with m.State("DRAIN"):
-                m.d.comb += [
-                    command.drain.eq(1),
-                    command.address.eq(drain_row(engine) + count),
-                    Cat(command.first, command.last).eq(Cat(count == 0, self._drained)),
-                    command.start.eq((count == 0) & self._first_tile),
-                ]
-                m.d.sync += [count.eq(count + 1), self._drained.eq(count == self._before_last)]
-                self._aim(m, self._last_tile)
-                with m.If(self._drained):
-                    m.d.sync += count.eq(0)
-                    self._tile_done(m)
+                self._drain(m, at, does, ahead, times)
+                self._end_if(m, at, aborted)
             with m.State("WAIT"):
-                m.d.comb += self.layer_address.eq(self._following)
-                with m.If(finished):
-                    m.d.comb += self.copy.eq(layer.forward & ~self._abandoned)
-                    with m.If(self._abandoned):
-                        m.next = "IDLE"
-                    with m.Elif(layer.forward):
-                        m.next = "COPY"
-                    with m.Else():
-                        self._next_layer(m, final)
+                self._wait(m, at, finished & ~aborted)
+                self._end_if(m, at, aborted)
             with m.State("COPY"):
-                m.d.comb += self.layer_address.eq(self._following)
+                m.d.comb += self.layer_address.eq(at.following)
                 with m.If(self.copied):
-                    self._next_layer(m, final)
+                    self._next_layer(m, at)
+                    self._end_if(m, at, aborted)
+            with m.State("ABORT"):
+                m.d.comb += [running.eq(0), does.forget.eq(1)]
+                self._abort(m, at, dirty)
         if engine.packs:
             m.d.comb += command.mode.eq(Mux(command.beat, layer.index_mode, 3))
-        with m.If(self.start & ~self.busy):
+        with m.If(clear):
             m.d.sync += self.cycles.eq(1)
         with m.Elif(running):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         return m
 
-    def _prepare_beside(self, m):
+    def _count_tiles(self, m, does, clear):
+        """Whether the last row's result of every tile that was begun is there.  Nothing begins
+        while the end is waited for: a cycle's delay does not count."""
+        m.submodules.open_tiles = tiles = OpenTiles(engine=self.engine)
+        m.d.comb += [
+            tiles.begin.eq(does.begin),
+            tiles.done.eq(self.result_done),
+            tiles.streams.eq(self.layer.streams),
+            tiles.clear.eq(clear),
+            tiles.forget.eq(does.forget),
+            self.tiles_done.eq(tiles.streamed),
+        ]
+        return tiles.finished
+
+    def _look_ahead(self, m, at, does, times, clear):
         """What follows from the descriptor and the counters, a cycle after them or two: it is
         needed at the end of a tile, which takes two cycles at least."""
         engine, layer = self.engine, self.layer
-        k = layer.last_k + 1
-        least = (engine.stages - 1) * engine.slot_cycles
-        hidden, taken, gap, stalling = Signal(16), Signal(17), Signal(16), Signal()
-        self._step = Signal.like(self.slot_offset)
-        self._started, self._released, self._no_gap = Signal(16), Signal(), Signal()
-        self._gap, self._stream_left, self._before_last = gap, Signal(16), Signal(8)
-        self._one_beat, self._one_bucket, self._streams = Signal(), Signal(), layer.streams
-        self._stalls = Signal()
-        self._last_tile, self._last_round, self._first_tile = Signal(), Signal(), Signal()
-        self._next_base = Signal.like(self._base)
-        self._offset, self._next_offset = (Signal.like(self.slot_offset) for _ in range(2))
-        self._pitch = Signal(16)
+        m.submodules.pace = pace = Pace()
+        m.submodules.releases = releases = Releases()
+        m.d.comb += [
+            pace.launch.eq(does.launch),
+            self.launched.eq(pace.launched),
+            self.product.eq(pace.product),
+            releases.streams.eq(layer.streams),
+            releases.tiles.eq(layer.stream),
+            releases.load.eq(does.scan),
+            releases.clear.eq(clear),
+            releases.released.eq(self.released),
+            releases.begin.eq(does.begin),
+            releases.stall.eq(does.stall),
+            self.stalled.eq(releases.stalled),
+        ]
+        ahead = Ahead(
+            last_tile=Signal(name="last_tile"),
+            last_round=Signal(name="last_round"),
+            next_base=Signal.like(at.base, name="next_base"),
+            next_offset=Signal.like(at.offset, name="next_offset"),
+            wait=pace.wait,
+            scanned=self._scan(m, at, does, times) if engine.fp32 else Const(1, 1),
+            free=releases.free,
+            fp32=layer.fp32_in if engine.fp32 else Const(0, 1),
+        )
         m.d.sync += [
-            hidden.eq(least + Mux(k > engine.bank_columns, k, engine.bank_columns)),
-            taken.eq(layer.beats + k),
-            gap.eq(Mux(taken < hidden, hidden - taken, 0)),
-            self._no_gap.eq(taken >= hidden),
-            self._step.eq(layer.tiles * engine.stages),
-            self._released.eq(~layer.streams | (self.released != self._started)),
-            stalling.eq(self._stalls),
-            self.stalled.eq(self.stalled + stalling),
-            self._one_beat.eq(layer.beats == 1),
-            self._one_bucket.eq(layer.last_k == 0),
-            self._before_last.eq(layer.last_k - 1),
-            self._last_tile.eq(self._left_tiles == 1),
-            self._last_round.eq(Mux(self._streams, self._stream_left == 0, self._vectors == 0)),
-            self._pitch.eq(Mux(self._streams, 0, layer.vector_rows)),
-            self._next_base.eq(self._base + (self._pitch << ceil_log2(engine.row_beats))),
-            self._next_offset.eq(self._offset + self._step),
+            ahead.last_tile.eq(at.left_tiles == 1),
+            ahead.last_round.eq(Mux(layer.streams, releases.left == 0, at.vectors == 0)),
+            ahead.next_base.eq(at.base + (times.pitch << ceil_log2(engine.row_beats))),
+            ahead.next_offset.eq(at.offset + times.step),
         ]
         # As `_aim`: nobody looks before `launched`, and in the cycle after it.
         with m.If(self.launched):
-            m.d.sync += [self._base.eq(self.beat), self._offset.eq(self.slot_offset)]
+            m.d.sync += [at.base.eq(self.beat), at.offset.eq(self.slot_offset)]
         with m.Else():
-            m.d.sync += self.slot_offset.eq(Mux(self._fresh, self._offset, self._next_offset))
+            m.d.sync += self.slot_offset.eq(Mux(at.fresh, at.offset, ahead.next_offset))
+        return ahead
 
-    def _prepare(self, m):
+    def _scan(self, m, at, does, times):
+        """Whether the vector of the next product is scanned."""
+        layer = self.layer
+        m.submodules.scan_rows = scan = ScanRows(engine=self.engine)
+        m.d.comb += [
+            scan.beats.eq(layer.beats),
+            scan.in_row.eq(layer.in_row),
+            scan.pitch.eq(times.pitch),
+            scan.fp32.eq(layer.fp32_in),
+            scan.first.eq(does.scan & layer.fp32_in),
+            scan.launch.eq(does.launch),
+            scan.launched.eq(self.launched),
+            scan.forget.eq(does.forget),
+            scan.again.eq(layer.streams | (at.vectors > 1)),
+            self.scan_clear.eq(scan.clear),
+            self.scan_row.eq(scan.row),
+            self.scan_take.eq(scan.take),
+        ]
+        return scan.scanned
+
+    def _idle(self, m, at, dirty, clear):
+        m.d.sync += at.count.eq(0)
+        m.d.comb += self.layer_address.eq(self.first)
+        with m.If(dirty):
+            m.next = "FLUSH"
+        with m.Elif(clear):
+            m.d.comb += self.layer_use.eq(1)
+            m.d.sync += [
+                at.number.eq(self.first),
+                at.following.eq(self.first + 1),
+                at.final.eq(self.last),
+                at.abandoned.eq(0),
+                at.further_vectors.eq(Mux(self.first == self.last, self.last_vector, 0)),
+            ]
+            m.next = "DECODE"
+
+    def _flush(self, m, at, dirty):
+        engine, command = self.engine, self.command
+        m.d.comb += [
+            command.drain.eq(at.count < engine.buckets),
+            command.first.eq(at.count == 0),
+            command.address.eq(drain_row(engine) + at.count),
+        ]
+        m.d.sync += at.count.eq(at.count + 1)
+        with m.If(at.count == engine.flush_cycles):
+            m.d.sync += dirty.eq(0)
+            m.next = "IDLE"
+
+    def _decode(self, m):
+        m.d.sync += self.layer.eq(self.layer_data)
+        with m.If(self.settled):
+            m.next = "PREPARE"
+        if self.engine.lockstep:  # read again and again until then, and checked every time
+            with m.Else():
+                m.d.comb += self.layer_use.eq(1)
+
+    def _prepare(self, m, at, does, ahead):
         """Integers start at once; fp32 vectors wait for their scan, streamed tiles for a release,
         which shows a cycle later."""
-        engine, layer = self.engine, self.layer
-        base = layer.in_row << ceil_log2(engine.row_beats)
+        layer = self.layer
+        base = layer.in_row << ceil_log2(self.engine.row_beats)
         offset = layer.result_slot - layer.slot
         m.d.sync += [
-            self._base.eq(base),
+            at.base.eq(base),
             self.beat.eq(base),
-            self._index_row.eq(layer.index_row),
-            self._left_beats.eq(layer.beats),
-            self._last_beat.eq(layer.beats == 1),
-            self._left_tiles.eq(layer.tiles),
-            self._left_gap.eq(0),
-            self._count.eq(0),
-            self._fresh.eq(1),
-            self._due.eq(1),
-            self._first_tile.eq(1),
-            self._stream_left.eq(layer.stream),
+            at.index_row.eq(layer.index_row),
+            at.left_beats.eq(layer.beats),
+            at.last_beat.eq(layer.beats == 1),
+            at.left_tiles.eq(layer.tiles),
+            at.left_gap.eq(0),
+            at.count.eq(0),
+            at.fresh.eq(1),
+            at.due.eq(1),
+            at.first_tile.eq(1),
+            at.vectors.eq(at.further_vectors + 1),
             self.slot_offset.eq(offset),
-            self._offset.eq(offset),
+            at.offset.eq(offset),
         ]
-        m.d.comb += self._scan_first.eq(self._fp32)
+        m.d.comb += does.scan.eq(1)
         m.next = "READY"
-        with m.If(~self._fp32 & ~layer.streams):
-            m.d.comb += self._launches.eq(1)
-            m.d.sync += [self._fresh.eq(0), self._due.eq(0), self._vectors.eq(self._last_vector)]
-            m.d.comb += self._tile_begins.eq(1)
+        with m.If(~ahead.fp32 & ~layer.streams):
+            m.d.comb += [does.launch.eq(1), does.begin.eq(1)]
+            m.d.sync += [at.fresh.eq(0), at.due.eq(0), at.vectors.eq(at.further_vectors)]
             m.next = "BEATS"
-        with m.Elif(~self._fp32):
-            m.d.comb += self._stalls.eq(1)
+        with m.Elif(~ahead.fp32):
+            m.d.comb += does.stall.eq(1)
 
-    def _feed(self, m):
+    def _ready(self, m, at, does, ahead):
+        """The gap, then the next tile."""
+        over = at.left_gap[1:] == 0
+        m.d.sync += at.left_gap.eq(Mux(over, 0, at.left_gap - 1))
+        self._aim(m, at, ahead, at.due)
+        with m.If(over):
+            self._next_tile(m, at, does, ahead, at.due)
+
+    def _feed(self, m, at, times):
         """A beat a cycle; packed indices keep a row of the index store for several."""
-        layer, command, last = self.layer, self.command, self._last_beat
+        layer, command, last = self.layer, self.command, at.last_beat
         m.d.comb += command.beat.eq(1)
         advance = Const(1, 1)
         if self.engine.packs:
-            position, mode, advance = Signal(2), layer.index_mode, Signal()
+            position = Signal(2)
+            mode, advance = layer.index_mode, Signal()
             m.d.comb += [
                 advance.eq(
                     last
@@ -301,157 +328,111 @@ class Sequencer(wiring.Component):
             ]
             m.d.sync += position.eq(Mux(last, 0, position + 1))
         m.d.sync += [
-            self._index_row.eq(self._index_row + advance),
+            at.index_row.eq(at.index_row + advance),
             self.beat.eq(self.beat + 1),
-            self._left_beats.eq(self._left_beats - 1),
-            self._last_beat.eq(self._left_beats == 2),
-            self._drained.eq(self._one_bucket),
+            at.left_beats.eq(at.left_beats - 1),
+            at.last_beat.eq(at.left_beats == 2),
+            at.drained.eq(times.one_bucket),
         ]
         with m.If(last):
             m.d.sync += [
-                self._left_beats.eq(layer.beats),
-                self._last_beat.eq(self._one_beat),
-                self._count.eq(0),
+                at.left_beats.eq(layer.beats),
+                at.last_beat.eq(times.one_beat),
+                at.count.eq(0),
             ]
             m.next = "DRAIN"
 
-    def _tile_done(self, m):
-        left = Mux(self._last_tile, self.layer.tiles, self._left_tiles - 1)
+    def _drain(self, m, at, does, ahead, times):
+        """A bucket a cycle; with the last one the tile is done."""
+        command, count = self.command, at.count
+        m.d.comb += [
+            command.drain.eq(1),
+            command.address.eq(drain_row(self.engine) + count),
+            Cat(command.first, command.last).eq(Cat(count == 0, at.drained)),
+            command.start.eq((count == 0) & at.first_tile),
+        ]
+        m.d.sync += [count.eq(count + 1), at.drained.eq(count == times.before_last)]
+        self._aim(m, at, ahead, ahead.last_tile)
+        with m.If(at.drained):
+            m.d.sync += at.count.eq(0)
+            self._tile_done(m, at, does, ahead, times)
+
+    def _tile_done(self, m, at, does, ahead, times):
+        left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles - 1)
         m.d.sync += [
-            self._left_tiles.eq(left),
-            self._first_tile.eq(self._last_tile),
-            self._due.eq(self._last_tile),
-            self._left_gap.eq(self._gap),
+            at.left_tiles.eq(left),
+            at.first_tile.eq(ahead.last_tile),
+            at.due.eq(ahead.last_tile),
+            at.left_gap.eq(times.gap),
         ]
         # A streamed layer may end within a round.
-        with m.If(self._last_round & (self._last_tile | self._streams)):
+        with m.If(ahead.last_round & (ahead.last_tile | self.layer.streams)):
             m.next = "WAIT"
-        with m.Elif(~self._no_gap):
+        with m.Elif(~times.without_gap):
             m.next = "READY"
         with m.Else():
-            self._next_tile(m, self._last_tile)
+            self._next_tile(m, at, does, ahead, ahead.last_tile)
 
-    def _aim(self, m, due):
+    def _aim(self, m, at, ahead, due):
         """Where the next tile begins: at its product's first one (`due`) the vector and the indices
         from their start.  Nobody looks before it begins, so this need not wait for that."""
-        m.d.sync += self.beat.eq(Mux(due & ~self._fresh, self._next_base, self._base))
+        m.d.sync += self.beat.eq(Mux(due & ~at.fresh, ahead.next_base, at.base))
         with m.If(due):
-            m.d.sync += self._index_row.eq(self.layer.index_row)
+            m.d.sync += at.index_row.eq(self.layer.index_row)
 
-    def _next_tile(self, m, due):
+    def _next_tile(self, m, at, does, ahead, due):
         """The next tile as soon as it may start; the first one of a product (`due`) after the scan
         of its vector."""
         m.next = "READY"
-        with m.If(due & (self._fp32 & ~self._scanned | self._paced)):
+        with m.If(due & (ahead.fp32 & ~ahead.scanned | ahead.wait)):
             pass
-        with m.Elif(~self._released):
-            m.d.comb += self._stalls.eq(1)
-        with m.Elif(due & self._fp32 & self.nonfinite):
+        with m.Elif(~ahead.free):
+            m.d.comb += does.stall.eq(1)
+        with m.Elif(due & ahead.fp32 & self.nonfinite):
             m.d.comb += self.refused.eq(1)
-            m.d.sync += self._abandoned.eq(1)
+            m.d.sync += at.abandoned.eq(1)
             m.next = "WAIT"
-            with m.If(self._fresh):
+            with m.If(at.fresh):
                 m.next = "IDLE"
         with m.Else():
+            m.d.comb += does.begin.eq(1)
+            m.next = "BEATS"
             with m.If(due):
-                self._launch(m)
-            self._begin(m)
+                m.d.comb += does.launch.eq(1)
+                m.d.sync += [
+                    at.fresh.eq(0),
+                    at.due.eq(0),
+                    at.vectors.eq(at.vectors - 1),
+                ]
 
-    def _launch(self, m):
-        m.d.comb += self._launches.eq(1)
-        m.d.sync += [
-            self._fresh.eq(0),
-            self._due.eq(0),
-            self._vectors.eq(self._vectors - 1),
-        ]
+    def _wait(self, m, at, finished):
+        """For the last result, which then is copied where the layer says so."""
+        m.d.comb += self.layer_address.eq(at.following)
+        with m.If(finished):
+            m.d.comb += self.copy.eq(self.layer.forward & ~at.abandoned)
+            with m.If(at.abandoned):
+                m.next = "IDLE"
+            with m.Elif(self.layer.forward):
+                m.next = "COPY"
+            with m.Else():
+                self._next_layer(m, at)
 
-    def _begin(self, m):
-        m.d.comb += self._tile_begins.eq(1)
-        with m.If(self._streams):
-            m.d.sync += [
-                self._started.eq(self._started + 1),
-                self._stream_left.eq(self._stream_left - 1),
-            ]
-        m.next = "BEATS"
+    def _abort(self, m, at, dirty):
+        """Nothing is commanded until all that is on its way has left the array."""
+        m.d.sync += [at.count.eq(at.count + 1), dirty.eq(1)]
+        with m.If(at.count == self.engine.flush_cycles):
+            m.d.sync += at.count.eq(0)
+            m.next = "FLUSH"
 
-    def _scan(self, m):
-        """A row of exponents a cycle: the first vector's when its layer is prepared, the next one's
-        when a product is launched."""
-        engine, layer, rows = self.engine, self.layer, self.engine.row_beats
-        self._scan_first, self._scanned, self._tile_begins = Signal(), Signal(), Signal()
-        self._launches = Signal()
-        self._paced, pace = Signal(), Signal(range(LEAST_INTERVAL))
-        m.d.sync += [
-            pace.eq(Mux(pace == 0, 0, pace - 1)),
-            self._paced.eq(pace[1:] != 0),
-            self.launched.eq(self._launches),
-        ]
-        with m.If(self._launches):
-            m.d.sync += [
-                self.product.eq(self.product + 1),
-                pace.eq(LEAST_INTERVAL - 1),
-                self._paced.eq(1),
-            ]
-        if not engine.fp32:
-            m.d.comb += self._scanned.eq(1)
-            return
-        left, settle = Signal(16), Signal(range(engine.scan_latency + 1))
-        base, following, more = Signal.like(self.scan_row), Signal.like(self.scan_row), Signal()
-        whole = left[ceil_log2(rows) :].any()
-        taken = (1 << left[: ceil_log2(rows)]) - 1 if rows > 1 else Const(0, 1)
-        m.d.sync += [
-            self.scan_take.eq(Mux(whole, Const(-1, rows), taken)),
-            self._scanned.eq((left == 0) & (settle[1:] == 0)),
-            following.eq(base + self._pitch),
-            more.eq(self._streams | (self._vectors > 1)),
-        ]
-        with m.If(left != 0):
-            m.d.sync += [
-                left.eq(Mux(whole, left - rows, 0)),
-                self.scan_row.eq(self.scan_row + 1),
-                settle.eq(engine.scan_latency),
-            ]
-        with m.Elif(settle != 0):
-            m.d.sync += settle.eq(settle - 1)
-        with m.If(self._scan_first):
-            m.d.sync += [
-                left.eq(layer.beats),
-                self.scan_row.eq(layer.in_row),
-                base.eq(layer.in_row),
-                self._scanned.eq(0),
-            ]
-        with m.Elif(self.launched & self._fp32 & more):
-            m.d.sync += [
-                left.eq(layer.beats),
-                self.scan_row.eq(following),
-                base.eq(following),
-                self._scanned.eq(0),
-            ]
-        with m.Elif(self._launches & more):
-            m.d.sync += self._scanned.eq(0)
-        m.d.comb += self.scan_clear.eq(self._scan_first | self.launched)
+    def _end_if(self, m, at, aborted):
+        """Whatever else this state leads to."""
+        with m.If(aborted):
+            m.d.sync += at.count.eq(0)
+            m.next = "ABORT"
 
-    def _finished(self, m):
-        """Whether the last row's result of every tile that was begun is there."""
-        last = self.engine.stages * self.engine.bank_columns - 1
-        results, whole = Signal(range(last + 1)), Signal()
-        open_tiles, one, none = Signal(8), Signal(), Signal()
-        m.d.comb += whole.eq(self.result_done & (results == last))
-        with m.If(self.result_done):
-            m.d.sync += results.eq(Mux(whole, 0, results + 1))
-        # Nothing begins while the end is waited for: a cycle's delay does not count.
-        m.d.sync += [
-            open_tiles.eq(open_tiles + self._tile_begins - whole),
-            one.eq(open_tiles == 1),
-            none.eq(open_tiles == 0),
-        ]
-        with m.If(whole & self._streams):
-            m.d.sync += self.tiles_done.eq(self.tiles_done + 1)
-        return one & whole | none
-
-    def _next_layer(self, m, final):
-        m.d.sync += [self._number.eq(self._following), self._following.eq(self._following + 1)]
-        with m.If(self._number == final):
+    def _next_layer(self, m, at):
+        m.d.sync += [at.number.eq(at.following), at.following.eq(at.following + 1)]
+        with m.If(at.number == at.final):
             m.next = "IDLE"
         with m.Else():
             m.d.comb += self.layer_use.eq(1)

@@ -17,13 +17,40 @@ OKAY, SLVERR = 0, 2
 class AxiLiteDoor(wiring.Component):
     """AXI4-Lite subordinate of 32 bits to a pair of byte streams.
 
-    0x00 MAGIC (read).  0x04 STATUS (read): bits 15:0 bytes that wait in RX, 31:16 free bytes of TX.
-    0x08 TX (write): each strobed byte is one byte of the stream, lowest first; the response waits
-    until all have found room, so look at STATUS first.  0x0C RX (read): bit 31 says that there was
-    a byte, bits 7:0 are it; it is gone then.  Everything else, and the wrong direction, is SLVERR
-    and has no effect.  One transaction in each direction at a time.
+    | offset | register | access | what it is |
+    | --- | --- | --- | --- |
+    | 0x00 | MAGIC | read | the letters DPNT |
+    | 0x04 | STATUS | read | bits 15:0 bytes that wait in RX, 31:16 free bytes of TX |
+    | 0x08 | TX | write | each strobed byte is one byte of the stream, lowest first |
+    | 0x0C | RX | read | bit 31: there was a byte, bits 7:0: it; it is gone then |
 
-    Members: the AXI signals `s_axi_*`; `i`, bytes for RX; `o`, bytes from TX.
+    The response to a write of TX waits until all bytes have found room, so look at STATUS first.
+    Everything else, and the wrong direction, is SLVERR and has no effect.  One transaction in each
+    direction at a time; AWPROT and ARPROT are not looked at.
+
+    Members:
+
+    * `s_axi_awaddr`, `In(ADDRESS_BITS)`: write address.
+    * `s_axi_awprot`, `In(3)`: protection of the write.
+    * `s_axi_awvalid`, `In(1)`: there is a write address.
+    * `s_axi_awready`, `Out(1)`: it is taken.
+    * `s_axi_wdata`, `In(32)`: data of the write.
+    * `s_axi_wstrb`, `In(4)`: bytes of it that count.
+    * `s_axi_wvalid`, `In(1)`: there are data.
+    * `s_axi_wready`, `Out(1)`: they are taken, before or after their address.
+    * `s_axi_bresp`, `Out(2)`: OKAY or SLVERR.
+    * `s_axi_bvalid`, `Out(1)`: the write is answered.
+    * `s_axi_bready`, `In(1)`: the answer is taken.
+    * `s_axi_araddr`, `In(ADDRESS_BITS)`: read address.
+    * `s_axi_arprot`, `In(3)`: protection of the read.
+    * `s_axi_arvalid`, `In(1)`: there is a read address.
+    * `s_axi_arready`, `Out(1)`: it is taken.
+    * `s_axi_rdata`, `Out(32)`: the register; 0 with SLVERR.
+    * `s_axi_rresp`, `Out(2)`: OKAY or SLVERR.
+    * `s_axi_rvalid`, `Out(1)`: the read is answered.
+    * `s_axi_rready`, `In(1)`: the answer is taken.
+    * `i`, `In(stream.Signature(8))`: bytes for RX.
+    * `o`, `Out(stream.Signature(8))`: bytes from TX.
     """
 
     def __init__(self):

@@ -47,11 +47,20 @@ def axi3_members(prefix="s_axi_"):
 class Burst(wiring.Component):
     """The beats of one burst on a bus of 32 bits (AMBA AXI3 specification, section 4).
 
-    `load` takes `i` in, and the first beat shows in the next cycle; `step` moves on to the next
-    one.  `address` is the beat's, `lanes` the bytes that it may touch, `last` says that it is the
-    last one.  `bad` for all beats of a burst that there is not on this bus: more than four bytes a
-    beat, the reserved kind, a WRAP of other than 2, 4, 8 or 16 beats or from an address that is no
-    multiple of a beat's bytes.
+    The first beat shows in the cycle after `load`, each other one in the cycle after `step`.
+
+    Members:
+
+    * `i`, `In(ADDRESS)`: what an address channel carries.
+    * `load`, `In(1)`: takes `i` in.
+    * `step`, `In(1)`: moves on to the next beat.
+    * `id`, `Out(ID_BITS)`: of the burst.
+    * `address`, `Out(32)`: of the beat.
+    * `lanes`, `Out(4)`: the bytes that the beat may touch.
+    * `last`, `Out(1)`: it is the burst's last one.
+    * `bad`, `Out(1)`: for all beats of a burst that there is not on this bus: more than four bytes
+      a beat, the reserved kind, a WRAP of other than 2, 4, 8 or 16 beats or from an address that is
+      no multiple of a beat's bytes.
     """
 
     i: In(ADDRESS)
@@ -120,7 +129,41 @@ class Axi3Door(wiring.Component):
     the stream has no room, so look at STATUS first.
 
     Parameters: `base`, a multiple of 4096.
-    Members: the AXI signals `s_axi_*`; `i`, bytes for RX; `o`, bytes from TX.
+
+    Members:
+
+    * `s_axi_awid`, `In(ID_BITS)`: ID of a write; its data and its answer bear it too.
+    * `s_axi_awaddr`, `In(32)`: byte address of the first beat.
+    * `s_axi_awlen`, `In(4)`: beats less 1.
+    * `s_axi_awsize`, `In(3)`: logarithm of a beat's bytes, 0 to 2.
+    * `s_axi_awburst`, `In(2)`: FIXED, INCR or WRAP.
+    * `s_axi_awvalid`, `In(1)`: there is a write address.
+    * `s_axi_awready`, `Out(1)`: it is taken.
+    * `s_axi_wid`, `In(ID_BITS)`: ID of the data; must be that of their address.
+    * `s_axi_wdata`, `In(32)`: a word.
+    * `s_axi_wstrb`, `In(4)`: bytes of it that count, within the beat's lanes.
+    * `s_axi_wlast`, `In(1)`: it is the burst's last word.
+    * `s_axi_wvalid`, `In(1)`: there is a word.
+    * `s_axi_wready`, `Out(1)`: it is taken.
+    * `s_axi_bid`, `Out(ID_BITS)`: ID of the burst that is answered.
+    * `s_axi_bresp`, `Out(2)`: OKAY, or SLVERR if any beat was refused.
+    * `s_axi_bvalid`, `Out(1)`: the write is answered.
+    * `s_axi_bready`, `In(1)`: it is taken.
+    * `s_axi_arid`, `In(ID_BITS)`: ID of a read; its answers bear it too.
+    * `s_axi_araddr`, `In(32)`: byte address of the first beat.
+    * `s_axi_arlen`, `In(4)`: beats less 1.
+    * `s_axi_arsize`, `In(3)`: logarithm of a beat's bytes, 0 to 2.
+    * `s_axi_arburst`, `In(2)`: FIXED, INCR or WRAP.
+    * `s_axi_arvalid`, `In(1)`: there is a read address.
+    * `s_axi_arready`, `Out(1)`: it is taken.
+    * `s_axi_rid`, `Out(ID_BITS)`: ID of the burst that is answered.
+    * `s_axi_rdata`, `Out(32)`: the register; 0 with SLVERR.
+    * `s_axi_rresp`, `Out(2)`: OKAY or SLVERR.
+    * `s_axi_rlast`, `Out(1)`: it is the burst's last beat.
+    * `s_axi_rvalid`, `Out(1)`: there is a beat.
+    * `s_axi_rready`, `In(1)`: it is taken.
+    * `i`, `In(stream.Signature(8))`: bytes for RX.
+    * `o`, `Out(stream.Signature(8))`: bytes from TX.
     """
 
     def __init__(self, *, base=GP0_BASE):

@@ -33,8 +33,13 @@ class UartReceiver(wiring.Component):
     low is dropped, and nothing is received until the line is high again.  Clocks may differ by 2 %.
 
     Parameters: `clock_hz`, `baud` (at most `clock_hz / 8`).
-    Members: `rx`, asynchronous; `byte` with `valid` for one cycle; `error` for one cycle when a
-    byte is dropped.
+
+    Members:
+
+    * `rx`, `In(1, init=1)`: the pin, asynchronous.
+    * `byte`, `Out(8)`: a byte, with `valid`.
+    * `valid`, `Out(1)`: for one cycle.
+    * `error`, `Out(1)`: for one cycle when a byte is dropped.
     """
 
     rx: In(1, init=1)
@@ -86,7 +91,11 @@ class UartTransmitter(wiring.Component):
     """Bytes to pin; ten bits a byte, no gap between bytes that are there in time.
 
     Parameters: `clock_hz`, `baud` (at most `clock_hz / 8`).
-    Members: `i`, bytes; `tx`, a register's output, high when idle.
+
+    Members:
+
+    * `i`, `In(stream.Signature(8))`: bytes to send.
+    * `tx`, `Out(1, init=1)`: the pin, a register's output, high when idle.
     """
 
     i: In(stream.Signature(8))
@@ -122,8 +131,15 @@ class UartDoor(wiring.Component):
     Received bytes wait in a FIFO of 512; one that finds it full is lost.
 
     Parameters: `clock_hz`, `baud` (at most `clock_hz / 8`).
-    Members: `rx`, `tx`; `i`, bytes to send; `o`, bytes received; `framing_errors` and `overruns`
-    count lost bytes up to 65535.
+
+    Members:
+
+    * `rx`, `In(1, init=1)`: pin from the host, asynchronous.
+    * `tx`, `Out(1, init=1)`: pin to the host, a register's output.
+    * `i`, `In(stream.Signature(8))`: bytes to send.
+    * `o`, `Out(stream.Signature(8))`: bytes received.
+    * `framing_errors`, `Out(COUNTER_BITS)`: bytes lost to a low stop bit; stops at 65535.
+    * `overruns`, `Out(COUNTER_BITS)`: bytes lost to a full FIFO; stops at 65535.
     """
 
     rx: In(1, init=1)

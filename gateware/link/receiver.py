@@ -5,12 +5,13 @@ from amaranth.lib import crc, data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.link.cobs import CobsDecoder
-from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
+from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, Operation
 
 HEADER = data.StructLayout(
     {
         "operation": 4,
-        "version": 4,
+        "version": 3,
+        "response": 1,
         "txid": 8,
         "epoch": 8,
         "flags": 8,
@@ -88,7 +89,7 @@ class FrameReceiver(wiring.Component):
                 & check.match_detected
                 & (count == expected)
                 & (reads | (header.length <= MAX_PAYLOAD))
-                & ((header.operation & RESPONSE) == 0)
+                & ~header.response
             ),
             self.dropped.eq(taken & beat.end & ~accepted),
         ]

@@ -5,7 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.link.receiver import HEADER
+from dpnet.gateware.parts.reach import check_words, words_of
 from dpnet.gateware.registers import (
+    HELLO_BYTES,
     MAX_PAYLOAD,
     MAX_RANGES,
     REGION_SHIFT,
@@ -23,9 +25,10 @@ class Verdict(wiring.Component):
     """Status of a request before it is carried out; combinational.
 
     OK may still turn into a worse one: a START without an image or while another run is on, a
-    RELEASE for another run, a number of vectors that no run takes, ranges that are none, a CRC that
-    is wrong.
+    RELEASE or ABORT of another run, a number of vectors that no run takes, ranges that are none, a
+    CRC that is wrong.
 
+    Parameters: `words`, how many the stores of each region have (regions left out: none).
     Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `status`.
     """
 
@@ -35,53 +38,40 @@ class Verdict(wiring.Component):
     busy: In(1)
     status: Out(Status)
 
+    def __init__(self, *, words):
+        self.words = check_words(words)
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        header, self._own = self.header, Signal()
+        header, own = self.header, Signal()
         # Epoch 0 is never that of an image: the engine has it only while EMPTY.
-        m.d.comb += self._own.eq(header.epoch == self.epoch)
-        region, low = header.offset[REGION_SHIFT:], header.offset[:REGION_SHIFT]
-        registers = region == Region.REGISTERS
-        written = Signal()
-        for register in REGISTERS:
-            if register.access in ("write", "start"):
-                with m.If(low == register.offset):
-                    m.d.comb += written.eq(1)
+        m.d.comb += own.eq(header.epoch == self.epoch)
         with m.If(header.version != VERSION):
             self._refuse(m, Status.BAD_OPERATION)
         with m.Else(), m.Switch(header.operation):
             with m.Case(Operation.READ):
-                beyond = registers & (low + header.length > 4 * len(REGISTERS))
-                with m.If(self._bad_span() | beyond):
+                with m.If(self._bad_span(m)):
                     self._refuse(m, Status.BAD_ADDRESS)
-                with m.Elif(~registers & self.busy):
+                with m.Elif((header.offset[REGION_SHIFT:] != Region.REGISTERS) & self.busy):
                     self._refuse(m, Status.BUSY)
             with m.Case(Operation.WRITE):
-                wrong = registers & (~written | (header.length != 4))
-                image = (region >= Region.IMAGE_FIRST) & (region <= Region.IMAGE_LAST)
-                loading = self._own & (self.state == State.LOADING)
-                # Descriptors never stream.
-                stream = (header.flags & STREAM).any() & (region != Region.LAYERS) & image
-                streamed = self._own & (self.state == State.VALID) & stream
-                with m.If(self._bad_span() | wrong):
-                    self._refuse(m, Status.BAD_ADDRESS)
-                with m.Elif(image & ~loading & ~streamed):
-                    self._refuse(m, Status.STALE)
-                with m.Elif(~registers & self.busy & ~streamed):
-                    self._refuse(m, Status.BUSY)
+                self._judge_write(m, own)
             with m.Case(Operation.BEGIN):
-                self._judge_begin(m)
+                self._judge_begin(m, own)
             with m.Case(Operation.COMMIT):
                 ranges = header.length[3:]
                 with m.If((header.length[:3] != 4) | (ranges == 0) | (ranges > MAX_RANGES)):
                     self._refuse(m, Status.BAD_ADDRESS)
-                with m.Elif(~self._own | (self.state == State.EMPTY)):
+                with m.Elif(~own | (self.state == State.EMPTY)):
                     self._refuse(m, Status.STALE)
             with m.Case(Operation.CHECK):
                 with m.If(header.length != 8):
                     self._refuse(m, Status.BAD_ADDRESS)
                 with m.Elif(self.busy):
                     self._refuse(m, Status.BUSY)
+            with m.Case(Operation.HELLO), m.If(header.length != HELLO_BYTES):
+                self._refuse(m, Status.BAD_ADDRESS)
             with m.Default():
                 self._refuse(m, Status.BAD_OPERATION)
         return m
@@ -89,22 +79,44 @@ class Verdict(wiring.Component):
     def _refuse(self, m, status):
         m.d.comb += self.status.eq(status)
 
-    def _bad_span(self):
+    def _bad_span(self, m):
+        """Whether it is not words, too many, or there is nothing at one of them."""
         offset, length = self.header.offset, self.header.length
+        words = words_of(m, offset[REGION_SHIFT:], self.words, "words_there")
         return (
             offset[:2].any()
             | length[:2].any()
             | (length == 0)
             | (length > MAX_PAYLOAD)
-            | (offset[:REGION_SHIFT] + length > 1 << REGION_SHIFT)
-            | (offset[REGION_SHIFT:] > Region.RESULT)
+            | (offset[2:REGION_SHIFT] + length[2:] > words)
         )
 
-    def _judge_begin(self, m):
+    def _judge_write(self, m, own):
+        header = self.header
+        region, low = header.offset[REGION_SHIFT:], header.offset[:REGION_SHIFT]
+        written, registers = Signal(), region == Region.REGISTERS
+        for register in REGISTERS:
+            if register.access in ("write", "command"):
+                with m.If(low == register.offset):
+                    m.d.comb += written.eq(1)
+        image = (region >= Region.IMAGE_FIRST) & (region <= Region.IMAGE_LAST)
+        streams = (header.flags & STREAM).any()
+        loading = own & (self.state == State.LOADING) & ~streams
+        # Descriptors never stream.
+        streamed = own & (self.state == State.VALID) & streams & image & (region != Region.LAYERS)
+        wrong = registers & (~written | (header.length != 4))
+        with m.If(self._bad_span(m) | wrong):
+            self._refuse(m, Status.BAD_ADDRESS)
+        with m.Elif(image & ~loading & ~streamed):
+            self._refuse(m, Status.STALE)
+        with m.Elif(~registers & self.busy & ~streamed):
+            self._refuse(m, Status.BUSY)
+
+    def _judge_begin(self, m, own):
         with m.If(self.header.length != 0):
             self._refuse(m, Status.BAD_ADDRESS)
         with m.Elif(self.header.epoch == 0):
             self._refuse(m, Status.STALE)
         # A late repetition for the valid image does nothing, so it may come at any time.
-        with m.Elif(self.busy & ~(self._own & (self.state == State.VALID))):
+        with m.Elif(self.busy & ~(own & (self.state == State.VALID))):
             self._refuse(m, Status.BUSY)

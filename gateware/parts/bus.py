@@ -15,9 +15,16 @@ cycle.
 class BusSignature(wiring.Signature):
     """Store bus as its manager sees it.
 
-    Members: `address` (word address, 30 bits), `write` with `w_data`, `read`; `r_valid` with
-    `r_data` `BUS_LATENCY` cycles after `read`.  Where there is no store, writes vanish and reads
-    return 0.
+    A request a cycle, none refused.  Where there is no store, writes vanish and reads return 0.
+
+    Members:
+
+    * `address`, `Out(30)`: word address; the uppermost four bits name a region.
+    * `write`, `Out(1)`: writes `w_data`.
+    * `w_data`, `Out(32)`: what is written.
+    * `read`, `Out(1)`: asks for the word.
+    * `r_data`, `In(32)`: the word, `BUS_LATENCY` cycles after `read`.
+    * `r_valid`, `In(1)`: there is one.
     """
 
     def __init__(self):
@@ -40,21 +47,41 @@ fp32 result that overflowed to infinity; a word of a store that was used with a 
 """
 
 
+ABORT_CYCLES = 1 << 17
+"""A copy of 65,535 results to the next layer goes on to its end, and every bucket is drained."""
+
+
 class CoreSignature(wiring.Signature):
     """What the link needs of a compute core, as the link sees it.
 
-    `start` for one cycle (never while `busy`) runs layers `first` to `last`, a single one for
-    `last_vector` + 1 vectors back to back; `busy` rises in the
-    next cycle and falls when every result is in the result buffer; `cycles` then holds the cycles
-    from `start` (included) to the last result (included).  `errors` has one strobe for each of
-    `ERRORS`, only while `busy`: when it falls, all errors of the run have been there.  Besides,
-    reading a result of wrong parity strobes `parity` (and `busy`) a few cycles later.
+    A run of layers `first` to `last` begins with `start`; `busy` rises in the next cycle and falls
+    when every result is in the result buffer and all errors of the run have been there.  Stores may
+    be written at any time, read only while not `busy`; reading a result of wrong parity strobes the
+    error `parity` (and `busy`) a few cycles later.
 
-    A tile of a streamed layer (`dpnet.model.engine.layout.Descriptor`) starts when `released`, the
-    tiles that the link has made available since `start`, exceeds those started; it must only grow,
-    from 0 at `start`.  Those whose results are written, and whose places may be written again, are
-    `tiles_done`; `stalled` counts the cycles in which nothing but a release was missing.  Stores
-    may be written at any time, read only while not `busy`.
+    After `abort` `busy` falls within `ABORT_CYCLES`, and the next run is like any other.  What the
+    run was about to write is written or not.
+
+    A tile of a streamed layer (`dpnet.model.engine.layout.Descriptor`) starts when `released`
+    exceeds the tiles that were started.
+
+    Members:
+
+    * `bus`, `Out(BusSignature())`: to the stores.
+    * `start`, `Out(1)`: for one cycle, never while `busy`.
+    * `first`, `Out(8)`: first layer, with `start`.
+    * `last`, `Out(8)`: last layer, with `start`.
+    * `last_vector`, `Out(8)`: vectors of a single layer back to back, less 1, with `start`.
+    * `abort`, `Out(1)`: for one cycle while `busy`: ends the run, wherever it is.
+    * `busy`, `In(1)`: a run is on.
+    * `cycles`, `In(48)`: when not `busy`, the cycles from `start` to the last result, both
+      included.
+    * `released`, `Out(16)`: streamed tiles made available since `start`; only grows, from 0 at
+      `start`.
+    * `tiles_done`, `In(16)`: those whose results are written, and whose places may be written
+      again.
+    * `stalled`, `In(32)`: cycles in which nothing but a release was missing.
+    * `errors`, `In(len(ERRORS))`: a strobe for each of `ERRORS`.
     """
 
     def __init__(self):
@@ -65,6 +92,7 @@ class CoreSignature(wiring.Signature):
                 "first": Out(8),
                 "last": Out(8),
                 "last_vector": Out(8),
+                "abort": Out(1),
                 "busy": In(1),
                 "cycles": In(48),
                 "released": Out(16),

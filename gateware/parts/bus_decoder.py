@@ -55,17 +55,21 @@ class BusDecoder:
         self._late_address = Signal.like(self.address)
         m.d.sync += self._late_address.eq(self.address)
         self._words, self._flags = [], []
+        self._wrong = None
         if checked:
-            self._check(m, Cat(self.coming, data, read), Cat(self._coming_region, write))
+            self._wrong = self._check(
+                m, Cat(self.coming, data, read), Cat(self._coming_region, write)
+            )
 
     def _check(self, m, kept, dropped):
-        """`dropped` is what the second register has no more."""
+        """Signs of a request that changed in one of the registers; `dropped` is what the second one
+        has no more."""
         bus, odd, odd_here = self._bus, Signal(), Signal()
         m.d.sync += [
             odd.eq(Cat(bus.address, bus.w_data, bus.write, bus.read).xor()),
             odd_here.eq(kept.xor()),
         ]
-        self._wrong = Cat(
+        return Cat(
             kept.xor() ^ dropped.xor() ^ odd,
             Cat(self.address, self.data, self._read).xor() ^ odd_here,
         )

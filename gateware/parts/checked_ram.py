@@ -12,28 +12,41 @@ from dpnet.gateware.parts.ram import Ram
 
 
 class CheckedRam(wiring.Component):
-    """`Ram` with a parity bit for each `granularity` bits, written and checked inside.
+    """`Ram` with a parity bit for each granule of `granularity` bits, written and checked inside.
 
-    Ports as `Ram`'s, but `w_data` is one granule, for all that `w_enable` names; besides, `late`
-    shows `r_data` one cycle later, and `corrupt` strobes `check` = 4 cycles after an `r_address`
-    with `r_use` whose word had an odd number of bits changed since it was written.
-    Granules named by `r_hide` with an address are 0 in `late`; `r_word`, another cycle later, is
-    the exclusive OR of all granules of `late`: of a single one that is not hidden, the granule
-    itself.  What is hidden is not checked either; with `guarded`, a granule that is hidden although
-    its word is used is an error as well (nothing may be named by `r_hide` with `r_use` then).
+    One write and one read a cycle, as with `Ram`.  With an address t: `r_data` shows in t + 1,
+    `late` in t + 2, `r_word` in t + 3, and `corrupt` in t + `check` = t + 4.
+
+    What is hidden is not checked either; with `guarded`, a granule that is hidden although its word
+    is used is an error as well (nothing may be named by `r_hide` with `r_use` then).
+
+    Parameters: those of `Ram`, and `guarded`.
+
+    Members:
+
+    * `w_address`, `In(max(1, ceil_log2(depth)))`: word to be written.
+    * `w_data`, `In(granularity)`: one granule, for all that `w_enable` names.
+    * `w_enable`, `In(width // granularity)`: granules that are written.
+    * `r_address`, `In(max(1, ceil_log2(depth)))`: word to be read.
+    * `r_use`, `In(1)`: the word counts: its parity is checked.
+    * `r_hide`, `In(width // granularity)`: granules that are 0 in `late`.
+    * `r_data`, `Out(width)`: the word, a cycle after its address.
+    * `late`, `Out(width)`: the word without what is hidden, two cycles after its address.
+    * `r_word`, `Out(granularity)`: the exclusive OR of all granules of `late`, three cycles after
+      their address: of a single one that is not hidden, the granule itself.
+    * `corrupt`, `Out(1)`: strobes if a word that was used had an odd number of bits changed since
+      it was written.
     """
 
     check = 4
-    guarded = False
 
     def __init__(self, *, width, depth, granularity=None, storage="block", tail=(), guarded=False):
-        if guarded:  # an attribute of its own only then: others keep their name in the netlist
-            self.guarded = True
         self.width = width
         self.depth = depth
         self.granularity = granularity or width
         self.storage = storage
         self.tail = tuple(tail)
+        self.guarded = guarded
         if width % self.granularity:
             raise ValueError(f"granularity must divide {width}, not {granularity!r}")
         self._granules = width // self.granularity

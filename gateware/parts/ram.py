@@ -11,12 +11,21 @@ from dpnet.model.engine.parameters import ceil_log2
 
 
 class Ram(wiring.Component):
-    """`depth` words of `width` bits; `r_data` shows the word of the last cycle's `r_address`.
+    """`depth` words of `width` bits, with one write port and one read port.
 
-    One write a cycle, enabled per `granularity` bits; reading a word while it is written gives the
-    old one.  The last words start as `tail` (integers), which no write should reach; the others
-    start as 0.  `storage` is "block" or "distributed" (both with a registered
-    output).
+    One write and one read a cycle; reading a word while it is written gives the old one.  The last
+    words start as `tail` (integers), which no write should reach; the others start as 0.
+
+    Parameters: `width`, `depth`, `granularity` (bits per write enable; it must divide `width`),
+    `storage` ("block" or "distributed", both with a registered output), `tail`.
+
+    Members:
+
+    * `w_address`, `In(address_bits)`: word to be written.
+    * `w_data`, `In(width)`: what is written.
+    * `w_enable`, `In(width // granularity)`: the parts of the word that are written.
+    * `r_address`, `In(address_bits)`: word to be read.
+    * `r_data`, `Out(width)`: the word of the last cycle's `r_address`.
     """
 
     def __init__(self, *, width, depth, granularity=None, storage="block", tail=()):

@@ -2,122 +2,177 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import click
 from torch import Tensor
 
-from dpnet.host.commands import FINE, InputError, check_output, going_on, whole
+from dpnet.host.arguments import OneOf, whole
+from dpnet.host.commands import (
+    FILE,
+    FINE,
+    InputError,
+    check_output,
+    command,
+    going_on,
+)
 from dpnet.host.commands.weights import finite_fp32, read_weights
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.compile import compile_fp32
-from dpnet.model.compression.groups import to_rows
+from dpnet.model.compression.matrices import Matrix, kept_rows, matrix_of
+from dpnet.model.compression.plan import CompressConfig
 from dpnet.model.compression.ratios import ratio_eq1
+from dpnet.model.compression.weights import Weight, weights_in
 from dpnet.model.image import write_image
 from dpnet.model.image.header import LARGEST_COLUMNS, LARGEST_LAYERS, LARGEST_ROWS
-from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.quantized import Quantized
 
-EXAMPLE = "  dpnet compress resnet18.safetensors --bits 4 --include 'conv|fc'"
+EXAMPLE = "dpnet compress resnet18.safetensors --bits 4 --include 'conv|fc'"
 
-LARGEST_RANK = 5
+USUAL = ("fewer than 2 dimensions", "the scale of a norm", "not included", "excluded")
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A quantized tensor and what it costs: Eq. (1), and the share of its norm that is lost."""
-
-    name: str
-    shape: tuple[int, ...]
-    ratio: float
-    error: float
-    quantized: Quantized
-
-    @property
-    def values(self) -> int:
-        return self.quantized.indices.size
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet compress`."""
-    add = parser.add_argument
-    add(
-        "file",
-        type=Path,
-        metavar="FILE",
-        help="weights: .safetensors, or a state dict in .pt, .pth, .th",
-    )
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--bits",
-        type=whole(1, 4),
-        default=4,
-        metavar="N",
-        help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
-    )
-    size.add_argument(
-        "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
-    )
-    add("--out", type=Path, metavar="FILE", help="the image (default: FILE with .dpnet at its end)")
-    add(
-        "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
-    )
-    add(
-        "--norm",
-        type=int,
-        choices=(1, 2),
-        default=2,
-        help="minimize absolute (1) or squared (2) errors (default 2)",
-    )
-    add("--all", action="store_true", help="also tensors that get larger")
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("compress", EXAMPLE)
+@click.argument("file", type=FILE, help="weights: .safetensors, or a state dict in .pt, .pth, .th")
+@click.option(
+    "--bits",
+    type=whole(1, 4),
+    metavar="N",
+    help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
+)
+@click.option(
+    "--k", type=whole(1, 16), metavar="K", help="values per row, 1 to 16, instead of --bits"
+)
+@click.option(
+    "--out",
+    type=FILE,
+    metavar="FILE",
+    help="the image (default: FILE-4bit.dpnet, with the bits, or -k5)",
+)
+@click.option(
+    "--include", default="", metavar="REGEX", help="only tensors whose name has a match of this"
+)
+@click.option("--exclude", metavar="REGEX", help="no tensors whose name has a match of this")
+@click.option(
+    "--matrix",
+    metavar="REGEX",
+    help="tensors whose outputs are along axis 0, also where no layer of this name is known",
+)
+@click.option(
+    "--transposed",
+    metavar="REGEX",
+    help="tensors whose outputs are along axis 1: transposed convolutions that nothing tells of",
+)
+@click.option(
+    "--norm",
+    type=OneOf([1, 2]),
+    default=2,
+    help="minimize absolute (1) or squared (2) errors (default 2)",
+)
+@click.option("--all", "everything", is_flag=True, help="also tensors that get larger")
+def run(
+    file: Path,
+    bits: int | None,
+    k: int | None,
+    out: Path | None,
+    include: str,
+    exclude: str | None,
+    matrix: str | None,
+    transposed: str | None,
+    norm: int,
+    everything: bool,
+    as_json: bool,
+) -> int:
     """Read, quantize, write and report."""
-    source, k = arguments.file, arguments.k or 1 << arguments.bits
-    out = arguments.out or source.with_suffix(".dpnet")
-    tensors = read_weights(source)
-    check_output(out)
-    chosen, left_out = _choose(tensors, arguments.include, k, arguments.all)
+    k = _values(bits, k)
+    out = out or file.with_name(f"{file.stem}-{_size(k)}.dpnet")
+    for option, pattern in (
+        ("include", include), ("exclude", exclude), ("matrix", matrix), ("transposed", transposed),
+    ):  # fmt: skip
+        _check_pattern(option, pattern)
+    found = read_weights(file)
+    check_output(out, file)
+    named = _named(found.tensors, include, exclude, matrix, transposed)
+    chosen, left_out = _choose(*named, k, everything)
+    left_out = {**found.left_out, **left_out}
     if not chosen:
         raise InputError(
-            f"{source} has nothing to compress to {k} values per row: {_reasons(left_out)}; choose "
+            f"{file} has nothing to compress to {k} values per row: {_reasons(left_out)}; choose "
             "other tensors with --include, a smaller --k, or --all"
         )
     with going_on(f"{out} was not written; run it again"), Progress("quantizing") as progress:
-        layers = _quantize(chosen, k, arguments.norm, progress)
+        layers = _quantize(chosen, k, norm, progress)
     image = compile_fp32(
         {layer.name: (layer.quantized, layer.shape) for layer in layers},
-        {"source": source.name, "norm": arguments.norm},
+        {"source": file.name, "norm": norm},
     )
     size = write_image(image, out)
     document = _document(layers, left_out, k, out, size)
-    emit(document, _text(layers, document), arguments.json)
+    emit(document, _text(layers, document), as_json)
     return FINE
 
 
-def _choose(
-    tensors: Mapping[str, Tensor], include: str, k: int, everything: bool
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Matrices in float32 to quantize, and why each other tensor is left out."""
+def _values(bits: int | None, k: int | None) -> int:
+    """Values per row."""
+    if bits is not None and k is not None:
+        raise InputError("--bits or --k must be given, not both; see dpnet compress --help")
+    return k or 1 << (bits or 4)
+
+
+def _size(k: int) -> str:
+    """K in the name of a file: images of one network are told apart by it."""
+    bits = (k - 1).bit_length()
+    return f"{bits}bit" if bits and k == 1 << bits else f"k{k}"
+
+
+def _check_pattern(option: str, pattern: str | None) -> None:
     try:
-        pattern = re.compile(include)
+        re.compile(pattern or "")
     except re.error as error:
         raise InputError(
-            f"--include must be a regular expression: {error} in {include!r}"
+            f"--{option} must be a regular expression: {error} in {pattern!r}"
         ) from error
-    chosen: dict[str, Tensor] = {}
-    left_out: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        reason = "not included" if not pattern.search(name) else _unfit(tensor, k, everything)
+
+
+def _named(
+    tensors: Mapping[str, Tensor],
+    include: str,
+    exclude: str | None,
+    matrix: str | None,
+    transposed: str | None,
+) -> tuple[list[Weight], dict[str, str]]:
+    """The weights of a file that are asked for, and why each other tensor is left out."""
+    weights, others = weights_in(tensors, rows=matrix, transposed=transposed)
+
+    def unwanted(*names: str) -> str:
+        if not any(re.search(include, name) for name in names):
+            return "not included"
+        no = exclude is not None and any(re.search(exclude, name) for name in names)
+        return "excluded" if no else ""
+
+    left_out = {other.name: unwanted(other.name) or other.reason for other in others}
+    for other in others:
+        if other.refused and not unwanted(other.name):
+            raise InputError(f"{other.name} is {other.reason}; or leave it out with --exclude")
+    left_out |= {w.name: reason for w in weights if (reason := unwanted(*w.names))}
+    return [weight for weight in weights if weight.name not in left_out], left_out
+
+
+def _choose(
+    weights: list[Weight], left_out: dict[str, str], k: int, everything: bool
+) -> tuple[list[Weight], dict[str, str]]:
+    """The weights to quantize, and why each other tensor is left out."""
+    chosen = []
+    for weight in weights:
+        reason = _too_large(weight)
+        if not reason:
+            finite_fp32(weight.name, weight.values)
+            reason = "" if everything else _larger(weight, k)
         if reason:
-            left_out[name] = reason
+            left_out[weight.name] = reason
         else:
-            chosen[name] = finite_fp32(name, tensor)
+            chosen.append(weight)
     if len(chosen) > LARGEST_LAYERS:
         raise InputError(
             f"an image holds {LARGEST_LAYERS} layers, not {len(chosen)}; choose with --include"
@@ -125,69 +180,59 @@ def _choose(
     return chosen, left_out
 
 
-def _unfit(tensor: Tensor, k: int, everything: bool) -> str:
-    """Why a tensor is no matrix to compress, "" if it is one."""
-    if not torch.is_floating_point(tensor):
-        return "not floating point"
-    if tensor.ndim < 2:
-        return "fewer than 2 dimensions"
-    if not tensor.numel():
-        return "empty"
-    rows, columns = len(tensor), tensor.numel() // len(tensor)
-    if tensor.ndim > LARGEST_RANK or rows > LARGEST_ROWS or columns > LARGEST_COLUMNS:
-        return (
-            f"more than {LARGEST_RANK} dimensions, {LARGEST_ROWS} rows or {LARGEST_COLUMNS} "
-            "values per row"
-        )
-    ratio = ratio_eq1([(rows, columns)], k)
-    return "" if everything or ratio > 1 else f"would get larger, ratio {ratio:.2f}"
+def _too_large(weight: Weight) -> str:
+    """Why an image cannot hold a weight, "" if it can."""
+    fits = weight.rows <= LARGEST_ROWS and weight.n <= LARGEST_COLUMNS
+    return "" if fits else f"more than {LARGEST_ROWS} rows or {LARGEST_COLUMNS} values per row"
 
 
-def _quantize(chosen: Mapping[str, Tensor], k: int, norm: int, progress: Progress) -> list[_Layer]:
-    total = sum(tensor.numel() for tensor in chosen.values())
+def _larger(weight: Weight, k: int) -> str:
+    """Why a weight is not worth it, "" if it is: counted with the values that it has already,
+    where these are few."""
+    groups, values = (weight.rows, weight.n), k
+    if (found := kept_rows(weight, k)) is not None:
+        quantized, every = found
+        if every > 1 or quantized.k < weight.n:
+            groups, values = (weight.rows // every, weight.n * every), quantized.k
+    ratio = ratio_eq1([groups], values)
+    return "" if ratio > 1 else f"would get larger, ratio {ratio:.2f}"
+
+
+def _quantize(chosen: list[Weight], k: int, norm: int, progress: Progress) -> list[Matrix]:
+    total = sum(weight.rows * weight.n for weight in chosen)
+    config = CompressConfig(norm=norm)
     done = 0
     layers = []
-    for name, tensor in chosen.items():
-        progress(done, total, name)
-        layers.append(_layer(name, tensor, k, norm))
-        done += tensor.numel()
+    for weight in chosen:
+        progress(done, total, weight.name)
+        layers.append(matrix_of(weight, k, config))
+        done += weight.rows * weight.n
     return layers
 
 
-def _layer(name: str, tensor: Tensor, k: int, norm: int) -> _Layer:
-    rows = to_rows(tensor).numpy()
-    quantized = quantize(rows, k, norm)
-    values = torch.from_numpy(rows).double()
-    lost = (values - torch.from_numpy(quantized.dequantized)).norm().item()
-    whole_norm = values.norm().item()
-    return _Layer(
-        name,
-        tuple(tensor.shape),
-        ratio_eq1([rows.shape], k),
-        lost / whole_norm if whole_norm else 0.0,
-        quantized,
-    )
-
-
 def _document(
-    layers: list[_Layer], left_out: Mapping[str, str], k: int, out: Path, size: int
+    layers: list[Matrix], left_out: Mapping[str, str], k: int, out: Path, size: int
 ) -> dict[str, object]:
     weights = sum(layer.values for layer in layers)
-    groups = [layer.quantized.indices.shape for layer in layers]
     return {
         "file": str(out),
         "file_bytes": size,
         "k": k,
         "weights": weights,
         "fp32_bytes": 4 * weights,
-        "ratio_eq1": ratio_eq1(groups, k),
+        "ratio_eq1": ratio_eq1(
+            [layer.groups for layer in layers], [layer.quantized.k for layer in layers]
+        ),
         "ratio_bytes": 4 * weights / size,
         "layers": [
             {
                 "name": layer.name,
                 "shape": list(layer.shape),
+                "k": layer.quantized.k,
+                "kept": layer.kept,
                 "ratio_eq1": layer.ratio,
-                "relative_error": layer.error,
+                "relative_error": layer.relative_error,
+                "note": layer.note,
             }
             for layer in layers
         ],
@@ -195,18 +240,23 @@ def _document(
     }
 
 
-def _text(layers: list[_Layer], document: Mapping[str, object]) -> str:
+def _text(layers: list[Matrix], document: Mapping[str, object]) -> str:
     rows = [
-        (layer.name, " × ".join(map(str, layer.shape)), f"{layer.ratio:.2f}", f"{layer.error:.2e}")
+        (
+            layer.name,
+            " × ".join(map(str, layer.shape)),
+            str(layer.quantized.k),
+            f"{layer.ratio:.2f}",
+            f"{layer.relative_error:.2e}",
+        )
         for layer in layers
     ]
     left_out = document["left_out"]
     assert isinstance(left_out, dict)
-    lines = [table(("layer", "shape", "Eq. (1)", "relative error"), rows), ""]
+    lines = [table(("layer", "shape", "K", "Eq. (1)", "relative error"), rows), ""]
+    lines += [f"{layer.name}: {layer.note}" for layer in layers if layer.note]
     lines += [
-        f"left out: {name} ({reason})"
-        for name, reason in left_out.items()
-        if "larger" in reason or "more than" in reason
+        f"left out: {name} ({reason})" for name, reason in left_out.items() if reason not in USUAL
     ]
     return "\n".join(
         [

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
-from dpnet.host.commands import FINE, LACKING
-from dpnet.host.doctor.examination import add_arguments, document, examine, failed, text
+from dpnet.host.commands import FINE, LACKING, command
+from dpnet.host.doctor.examination import PORT_HELP, document, examine, failed, text
 from dpnet.host.doctor.findings import Environment
 from dpnet.host.report import Progress, emit
 
-__all__ = ["EXAMPLE", "add_arguments", "run"]
-
-EXAMPLE = "  dpnet doctor --json\n  dpnet doctor --port /dev/ttyUSB0"
+EXAMPLE = "dpnet doctor --json\ndpnet doctor --port /dev/ttyUSB0"
 
 
-def run(arguments: argparse.Namespace) -> int:
+@command("doctor", EXAMPLE)
+@click.option("--port", metavar="URL", help=PORT_HELP)
+def run(port: str | None, as_json: bool) -> int:
     """Examine and report."""
     with Progress("examining"):
-        findings = examine(Environment(), arguments.port)
-    emit(document(findings), text(findings), arguments.json)
+        findings = examine(Environment(), port)
+    emit(document(findings), text(findings), as_json)
     return LACKING if failed(findings) else FINE

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, State
-from dpnet.host.commands import FINE, InputError, engine
-from dpnet.host.report import emit, table
+import click
+
+from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, Register, State
+from dpnet.host.commands import FILE, FINE, InputError, command, engine
+from dpnet.host.report import emit, on_a_line, table
 from dpnet.model.compression.ratios import ratio_eq1
 from dpnet.model.image import Image, read_image
 
-EXAMPLE = "  dpnet info digits-4bit.dpnet\n  dpnet info --port /dev/ttyUSB0"
+EXAMPLE = "dpnet info digits-4bit.dpnet\ndpnet info --port /dev/ttyUSB0"
 
 KINDS: dict[int, str] = {
     Kind.ARRAY: "array of lanes",
@@ -21,23 +22,15 @@ KINDS: dict[int, str] = {
 COUNTERS = ("FRAME_ERRORS", "REJECTED", "IMAGE_ERRORS", *(name.upper() for name in RUN_ERRORS))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet info`."""
-    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
-    parser.add_argument(
-        "--port", metavar="URL", help="an engine instead: sim://array, /dev/ttyUSB0, …"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("info", EXAMPLE)
+@click.argument("image", type=FILE, required=False, help="an image file")
+@click.option("--port", metavar="URL", help="an engine instead: sim://array, /dev/ttyUSB0, …")
+def run(image: Path | None, port: str | None, as_json: bool) -> int:
     """Show the image or the engine."""
-    if (arguments.image is None) == (arguments.port is None):
+    if (image is None) == (port is None):
         raise InputError("an IMAGE or a --port must be given, and not both; see dpnet info --help")
-    if arguments.image is not None:
-        document, text = _image(arguments.image)
-    else:
-        document, text = _port(arguments.port)
-    emit(document, text, arguments.json)
+    document, text = _image(image) if image is not None else _port(str(port))
+    emit(document, text, as_json)
     return FINE
 
 
@@ -46,7 +39,7 @@ def _image(path: Path) -> tuple[dict[str, object], str]:
     size = path.stat().st_size
     kind = "fp32" if image.is_fp32 else "integer"
     layers = image.layers
-    weights = sum(layer.indices.size for layer in layers)
+    weights = sum(layer.weights for layer in layers)
     biases = 0 if image.is_fp32 else sum(layer.rows for layer in layers)
     eq1 = ratio_eq1([(x.rows, x.columns) for x in layers], [x.k for x in layers])
     document: dict[str, object] = {
@@ -79,7 +72,7 @@ def _image(path: Path) -> tuple[dict[str, object], str]:
         "",
         f"{size:,} bytes; as fp32 {4 * (weights + biases):,}: ratio {document['ratio_bytes']:.2f} "
         f"by bytes, {eq1:.2f} by Eq. (1)",
-        *(f"{name}: {value}" for name, value in image.about.items()),
+        *(f"{on_a_line(name)}: {on_a_line(value)}" for name, value in image.about.items()),
     ]
     return document, "\n".join(lines)
 
@@ -89,8 +82,14 @@ def _layers(image: Image) -> str:
     for layer in image.layers:
         shape = " × ".join(map(str, layer.shape))
         then = "fp32" if layer.is_fp32 else f"{layer.out_bits} bits{', ReLU' * layer.relu}"
-        rows.append((layer.name, shape, layer.k, then))
+        rows.append((on_a_line(layer.name), shape, layer.k, then))
     return table(("layer", "shape", "K", "results"), rows)
+
+
+def _shown(register: Register, value: int) -> str:
+    """A register's value, field by field where it has fields."""
+    fields = (f"{field.name} {field.of(value)}" for field in register.fields)
+    return ", ".join(fields) or str(value)
 
 
 def _port(url: str) -> tuple[dict[str, object], str]:
@@ -108,11 +107,14 @@ def _port(url: str) -> tuple[dict[str, object], str]:
         "state": state,
         "busy": bool(status.field("busy").of(values["STATUS"])),
         "errors": errors,
+        "aborted": bool(status.field("aborted").of(values["STATUS"])),
         "last_run_cycles": cycles if values["RUN"] else None,
-        "registers": {name: value for name, value in values.items() if name != "START"},
+        "registers": {
+            name: value for name, value in values.items() if BY_NAME[name].access != "command"
+        },
     }
     rows = [
-        (name.lower(), values[name], BY_NAME[name].doc)
+        (name.lower(), _shown(BY_NAME[name], values[name]), BY_NAME[name].doc)
         for name in ("PROTOCOL", "GATEWARE", *IDENTITY)
     ]
     counters = ", ".join(f"{name.lower()} {values[name]}" for name in COUNTERS)
@@ -130,7 +132,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
             else ""
         ),
         f"last run: number {values['RUN']}, {cycles:,} cycles, "
-        f"errors: {', '.join(errors) or 'none'}"
+        f"errors: {', '.join(errors) or 'none'}{', told to end' if document['aborted'] else ''}"
         if values["RUN"]
         else "no run yet",
         f"since reset: {counters}",

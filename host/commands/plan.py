@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import click
 
-from dpnet.host.commands import FINE, InputError, whole
+from dpnet.host.arguments import OneOf, whole
+from dpnet.host.commands import FILE, FINE, InputError, command
+from dpnet.host.fitting import activation_bits, engine_url, entry_bits
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.plan import (
     ACTIVATIONS,
     LARGEST_COLUMNS,
+    LARGEST_POSITIONS,
     LARGEST_ROWS,
     Layer,
     Proposal,
     index_blocks,
     plan,
 )
-from dpnet.model.image import Image, read_image
+from dpnet.model.image import Image, ImageLayer, read_image
 
 EXAMPLE = (
-    "  dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
-    "  dpnet plan --matrix 1000x1024 --k 16 --activation fp32"
+    "dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
+    "dpnet plan --matrix 1000x1024 --k 16 --activation fp32\n"
+    "dpnet plan resnet20.dpnet --positions 1024 --positions layer2.0.conv1.weight=256"
 )
 CLOCK_MHZ = 100
 LARGEST_SIMULATED = 256
@@ -35,98 +39,179 @@ LARGEST_SIMULATED = 256
 NAMES = {"lut": "LUT", "lutram": "LUT-RAM", "ff": "FF", "dsp": "DSP", "bram36": "BRAM"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet plan`."""
-    add = parser.add_argument
-    add("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
-    add(
-        "--matrix",
-        type=_shape,
-        action="append",
-        metavar="RxC",
-        help="instead of an image: a matrix of R rows and C columns; again for each further layer",
-    )
-    add("--k", type=whole(1, 16), metavar="K", help="values a row of --matrix (default 16)")
-    add("--activation", choices=ACTIVATIONS, help="activations of --matrix (default fp32)")
-    add("--board", choices=BOARDS, default="zc706", help="default zc706")
-    for kind in KINDS:
-        add(f"--{kind}", type=whole(1, 10**8), metavar="N", help=f"{NAMES[kind]}s of another chip")
-    add(
-        "--repeated",
-        action="store_true",
-        help="one layer, vector after vector: fewest cycles from one to the next",
-    )
-    add("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Search and show the proposals."""
-    layers, activation, widths = _network(arguments)
-    device = _device(arguments)
-    if arguments.repeated and len(layers) > 1:
-        raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
-    with Progress(f"searching engines for the {device.name}"):
-        found = plan(
-            layers,
-            device,
-            activation=activation,
-            repeated=arguments.repeated,
-            widths=widths,
-            count=arguments.count,
+def _shape(text: str) -> tuple[int, int, int]:
+    """Rows, columns and positions."""
+    matrix, at, positions = text.partition("@")
+    rows, cross, columns = matrix.partition("x")
+    try:
+        return (
+            whole(1, LARGEST_ROWS)(rows),
+            whole(1, LARGEST_COLUMNS)(columns if cross else ""),
+            whole(1, LARGEST_POSITIONS)(positions if at else "1"),
         )
-    if not found:
-        raise InputError(_too_large(layers, device))
-    document = {
-        "device": {"name": device.name, **device.sizes},
-        "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
-        "layers": [asdict(layer) for layer in layers],
-        "activation": activation,
-        "repeated": arguments.repeated,
-        "proposals": [_row(one, device) for one in found],
-    }
-    emit(document, _text(found, device, layers, activation, arguments.repeated), arguments.json)
-    return FINE
+    except click.BadParameter:
+        raise click.BadParameter(
+            f"must be ROWSxCOLUMNS, at most {LARGEST_ROWS}x{LARGEST_COLUMNS}, not {text!r}"
+        ) from None
 
 
-def _network(arguments: argparse.Namespace) -> tuple[list[Layer], str, dict[str, int]]:
-    """Layers, activation and, from an image, the widths of its integers."""
-    if (arguments.image is None) == (arguments.matrix is None):
+def _positions(text: str) -> tuple[str, int]:
+    """A layer's name, "" for all convolutions, and its positions."""
+    name, _, count = text.rpartition("=")
+    try:
+        return name, whole(1, LARGEST_POSITIONS)(count)
+    except click.BadParameter:
+        raise click.BadParameter(
+            f"must be LAYER=N or N, N from 1 to {LARGEST_POSITIONS}, not {text!r}"
+        ) from None
+
+
+def _chip(function: Callable[..., int]) -> Callable[..., int]:
+    """A decorator: an option for each size of a chip."""
+    for kind in reversed(KINDS):
+        option = click.option(
+            f"--{kind}", type=whole(1, 10**8), metavar="N", help=f"{NAMES[kind]}s of another chip"
+        )
+        function = option(function)
+    return function
+
+
+@command("plan", EXAMPLE)
+@click.argument("file", type=FILE, metavar="[IMAGE]", required=False, help="an image file")
+@click.option(
+    "--matrix",
+    type=_shape,
+    multiple=True,
+    metavar="RxC[@N]",
+    help="instead of an image: a matrix of R rows and C columns, of a convolution with N output "
+    "positions; again for each further layer",
+)
+@click.option(
+    "--positions",
+    type=_positions,
+    multiple=True,
+    metavar="[LAYER=]N",
+    help="output positions (height × width) of an image's convolution, or of all of them",
+)
+@click.option("--k", type=whole(1, 16), metavar="K", help="values a row of --matrix (default 16)")
+@click.option(
+    "--activation", type=OneOf(ACTIVATIONS), help="activations of --matrix (default fp32)"
+)
+@click.option("--board", type=OneOf(list(BOARDS)), default="zc706", help="default zc706")
+@_chip
+@click.option(
+    "--repeated",
+    is_flag=True,
+    help="one layer, vector after vector: fewest cycles from one to the next",
+)
+@click.option("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
+def run(
+    file: Path | None,
+    matrix: tuple[tuple[int, int, int], ...],
+    positions: tuple[tuple[str, int], ...],
+    k: int | None,
+    activation: str | None,
+    board: str,
+    repeated: bool,
+    count: int,
+    as_json: bool,
+    **sizes: int | None,
+) -> int:
+    """Search and show the proposals."""
+    if (file is None) == (not matrix):
         raise InputError(
             "an IMAGE or a --matrix must be given, and not both; see dpnet plan --help"
         )
-    if arguments.image is None:
-        k = arguments.k or 16
-        layers = [Layer(rows, columns, k) for rows, columns in arguments.matrix]
-        return layers, arguments.activation or "fp32", {}
-    if arguments.k or arguments.activation:
+    if file is None:
+        if positions:
+            raise InputError("--positions are those of an image's layers; --matrix takes RxC@N")
+        layers = [Layer(rows, columns, k or 16, count) for rows, columns, count in matrix]
+        chosen, widths = activation or "fp32", dict[str, int]()
+    elif k or activation:
         raise InputError("--k and --activation are for --matrix; an image has its own")
-    image = read_image(arguments.image)
+    else:
+        layers, chosen, widths = _network(read_image(file), dict(positions))
+    device = _device(board, {kind: size for kind, size in sizes.items() if size})
+    if repeated and len(layers) > 1:
+        raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
+    if chosen != "fp32" and len(layers) > 1 and any(layer.positions > 1 for layer in layers):
+        raise InputError(
+            "a chain of integer layers runs one vector at a time, so its layers have one position "
+            "each; plan one layer of a convolution alone, or with --activation fp32"
+        )
+    with Progress(f"searching engines for the {device.name}"):
+        found = plan(
+            layers, device, activation=chosen, repeated=repeated, widths=widths, count=count
+        )
+    if not found:
+        raise InputError(_too_large(layers, device))
+    document = _document(found, device, layers, chosen, repeated)
+    emit(document, _text(found, device, layers, chosen, repeated), as_json)
+    return FINE
+
+
+def _network(image: Image, positions: dict[str, int]) -> tuple[list[Layer], str, dict[str, int]]:
+    """Layers, activation and the widths of its integers."""
+    names = [layer.name for layer in image.layers]
+    if unknown := sorted(set(positions) - set(names) - {""}):
+        raise InputError(
+            f"the image has no layer {unknown[0]!r}; there are {', '.join(names[:8])}"
+            + (", …" if len(names) > 8 else "")
+        )
     if long := [layer for layer in image.layers if layer.columns > LARGEST_COLUMNS]:
         raise InputError(
             f"layer {long[0].name} has {long[0].columns} columns, an engine at most "
             f"{LARGEST_COLUMNS}: split it"
         )
-    layers = [Layer(layer.rows, layer.columns, layer.k) for layer in image.layers]
+    layers = [
+        Layer(layer.rows, layer.columns, layer.k, _positions_of(layer, positions))
+        for layer in image.layers
+    ]
     return (layers, "fp32", {}) if image.is_fp32 else (layers, "int8", _widths(image))
 
 
 def _widths(image: Image) -> dict[str, int]:
     """Bits of the activations that a layer takes, and of the entries."""
-    taken = [image.input_bits, *(layer.out_bits for layer in image.layers[:-1])]
-    largest = max(
-        int(np.abs(layer.entries).max()) for layer in image.layers if layer.entries is not None
-    )
-    return {"activation_bits": max(taken), "entry_bits": max(2, largest.bit_length() + 1)}
+    return {
+        "activation_bits": max(activation_bits(image)),
+        "entry_bits": max(entry_bits(layer) for layer in image.layers),
+    }
 
 
-def _device(arguments: argparse.Namespace) -> Device:
-    board = BOARDS[arguments.board]
-    own = {kind: getattr(arguments, kind) for kind in KINDS if getattr(arguments, kind)}
+def _positions_of(layer: ImageLayer, positions: dict[str, int]) -> int:
+    """How often a layer is computed for one input.  An image has matrices: it does not say."""
+    convolution = len(layer.shape) > 2
+    found = positions.get(layer.name, positions.get("") if convolution else 1)
+    if found is None:
+        shape = " × ".join(map(str, layer.shape))
+        raise InputError(
+            f"layer {layer.name} is a convolution, {shape}, which is computed at every position of "
+            f"its output: give height × width of that with --positions {layer.name}=N, or "
+            "--positions N for all convolutions"
+        )
+    return found
+
+
+def _device(board: str, own: dict[str, int]) -> Device:
+    """The board's chip, or one of these sizes."""
     if not own:
-        return board
+        return BOARDS[board]
     if missing := [f"--{kind}" for kind in KINDS if kind not in own]:
         raise InputError(f"another chip needs all of its sizes: {', '.join(missing)} missing")
     return Device("chip", own)
+
+
+def _document(
+    found: list[Proposal], device: Device, layers: list[Layer], activation: str, repeated: bool
+) -> dict[str, Any]:
+    return {
+        "device": {"name": device.name, **device.sizes},
+        "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
+        "layers": [asdict(layer) for layer in layers],
+        "activation": activation,
+        "repeated": repeated,
+        "proposals": [_row(one, device) for one in found],
+    }
 
 
 def _too_large(layers: list[Layer], device: Device) -> str:
@@ -156,11 +241,13 @@ def _row(one: Proposal, device: Device) -> dict[str, Any]:
 def _text(
     found: list[Proposal], device: Device, layers: list[Layer], activation: str, repeated: bool
 ) -> str:
-    shapes = ", ".join(f"{x.rows} × {x.columns} (K = {x.k})" for x in layers[:4])
+    shapes = ", ".join(_described(layer) for layer in layers[:4])
     limits = ", ".join(
         f"{NAMES[kind]} {float(limit):.0%}" for kind, limit in LIMITS.items() if limit < 1
     )
-    what = "to the next vector" if repeated else "one vector"
+    several = any(layer.positions > 1 for layer in layers)
+    what = "to the next" if repeated else "one"
+    what += " input, all positions" if several else " vector"
     best = found[0].engine
     lines = [
         f"{device.name}, {activation}: {shapes}{', …' if len(layers) > 4 else ''}",
@@ -182,8 +269,13 @@ def _text(
         "the first one: " + ", ".join(f"{k}={v}" for k, v in _sizes(best).items()),
     ]
     if small := next((one.engine for one in found if one.engine.lanes <= LARGEST_SIMULATED), None):
-        lines.append(f"simulate it: --port '{_url(small)}'")
+        lines.append(f"simulate it: --port '{engine_url(small)}'")
     return "\n".join(lines)
+
+
+def _described(layer: Layer) -> str:
+    at = f" at {layer.positions:,} positions" if layer.positions > 1 else ""
+    return f"{layer.rows} × {layer.columns} (K = {layer.k}){at}"
 
 
 def _cells(one: Proposal, device: Device) -> list[str]:
@@ -203,20 +295,3 @@ def _sizes(engine: EngineParameters) -> dict[str, object]:
     """The parameters that differ from an engine's defaults."""
     usual = asdict(EngineParameters())
     return {name: value for name, value in asdict(engine).items() if value != usual[name]}
-
-
-def _url(engine: EngineParameters) -> str:
-    return "sim://array?" + "&".join(
-        f"{name}={int(value) if isinstance(value, bool) else value}"
-        for name, value in _sizes(engine).items()
-    )
-
-
-def _shape(text: str) -> tuple[int, int]:
-    rows, cross, columns = text.partition("x")
-    try:
-        return whole(1, LARGEST_ROWS)(rows), whole(1, LARGEST_COLUMNS)(columns if cross else "")
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"must be ROWSxCOLUMNS, at most {LARGEST_ROWS}x{LARGEST_COLUMNS}, not {text!r}"
-        ) from None

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.host.arguments import whole
 from dpnet.host.commands import (
+    FILE,
     FINE,
     DifferenceError,
     InputError,
+    check_output,
+    command,
     engine,
     going_on,
+    read_labels,
     read_vectors,
-    whole,
 )
 from dpnet.host.driver import Driver, RunReport
-from dpnet.host.report import Progress, emit
+from dpnet.host.engine import at_limits
+from dpnet.host.report import Progress, emit, on_a_line
 from dpnet.host.session import Session
+from dpnet.model.files import replacing
 from dpnet.model.golden.network import fp32_layer, integer_network
 from dpnet.model.image import Image, ImageLayer, read_image
-from dpnet.model.networks.digits import TEST_PICTURES, digits
+from dpnet.model.networks.handwritten import TEST_PICTURES, handwritten
 
 EXAMPLE = (
-    "  dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
-    "  dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
+    "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
+    "dpnet run net.dpnet --port sim://array --input x.npy --labels y.npy --out y_out.npy\n"
+    "dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
 )
 RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
 
@@ -46,10 +53,19 @@ class Outcome:
     sent_bytes: int = 0
     compared: int = 0
     mismatches: int = 0
-    classes: list[int] = field(default_factory=list)
+    outputs: list[NDArray[Any]] = field(default_factory=list)
+    """real numbers: logits, or an fp32 layer's results"""
+    ends: list[float] = field(default_factory=list)
+    """of each input the share of the layers' results at an end of their range"""
 
-    def count(self, report: RunReport) -> None:
-        """Add an input's runs."""
+    @property
+    def classes(self) -> list[int]:
+        """The largest output of each input."""
+        return [int(np.argmax(one)) for one in self.outputs]
+
+    def count(self, report: RunReport, output: NDArray[Any]) -> None:
+        """Add an input's runs, and its real outputs."""
+        self.outputs.append(output)
         self.cycles.append(report.cycles)
         self.stalled.append(report.stalled)
         self.sent_bytes += report.sent_bytes
@@ -61,49 +77,89 @@ class Outcome:
             self.mismatches += int((one != other).sum())
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet run`."""
-    add = parser.add_argument
-    add("image", type=Path, metavar="IMAGE", help="an image file")
-    add("--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …")
-    add(
-        "--pictures",
-        type=whole(1, TEST_PICTURES),
-        default=200,
-        metavar="N",
-        help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
-    )
-    add("--input", type=Path, metavar="FILE.npy", help="rows (n, C) to run instead")
-    add("--layer", metavar="NAME", help="the layer of an fp32 image")
-    add(
-        "--seed",
-        type=whole(0, 2**31),
-        default=0,
-        help="of an fp32 image's random vector (default 0)",
-    )
-    add("--no-verify", action="store_true", help="do not compute the golden model")
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("run", EXAMPLE)
+@click.argument("file", type=FILE, metavar="IMAGE", help="an image file")
+@click.option(
+    "--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …"
+)
+@click.option(
+    "--pictures",
+    type=whole(1, TEST_PICTURES),
+    default=200,
+    metavar="N",
+    help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
+)
+@click.option("--input", type=FILE, metavar="FILE.npy", help="rows (n, C) to run instead")
+@click.option(
+    "--labels", type=FILE, metavar="FILE.npy", help="the right classes (n,) of --input: accuracy"
+)
+@click.option("--out", type=FILE, metavar="FILE.npy", help="write the outputs, (n, R) real numbers")
+@click.option("--layer", "name", metavar="NAME", help="the layer of an fp32 image")
+@click.option(
+    "--seed",
+    type=whole(0, 2**31),
+    default=0,
+    metavar="N",
+    help="of an fp32 image's random vector (default 0)",
+)
+@click.option(
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="do not compute the golden model",
+)
+def run(
+    file: Path,
+    port: str,
+    pictures: int,
+    input: Path | None,
+    labels: Path | None,
+    out: Path | None,
+    name: str | None,
+    seed: int,
+    verify: bool,
+    as_json: bool,
+) -> int:
     """Load, run, compare and report."""
-    image = read_image(arguments.image)
-    number = _layer_number(image, arguments.layer)
+    if labels is not None and input is None:
+        raise InputError("--labels are those of an --input; give both")
+    if out is not None:
+        check_output(out, file, input, labels)
+    image = read_image(file)
+    number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit
         image, number = replace(image, layers=(layer,)), 0
-    x, labels = _inputs(arguments, image, layer)
-    with engine(arguments.port) as driver, going_on(RESUME):
+    x, wanted = _inputs(image, layer, input, pictures, seed)
+    if labels is not None:
+        wanted = read_labels(labels, len(x))
+    with engine(port) as driver, going_on(RESUME):
         loaded = _load(driver, image)
         with Progress("running") as progress:
             if image.is_fp32:
-                outcome = _run_layer(loaded, number, x, not arguments.no_verify, progress)
+                outcome = _run_layer(loaded, number, x, verify, progress)
                 predicted = loaded.predicted_cycles(number, number)
             else:
-                outcome = _run_network(loaded, x, not arguments.no_verify, progress)
+                outcome = _run_network(loaded, x, verify, progress)
                 predicted = loaded.predicted_cycles(0, len(image.layers) - 1)
-    document = _document(arguments, layer, outcome, predicted, labels)
-    document["streamed_layers"] = loaded.streamed
-    emit(document, _text(document, image), arguments.json)
+    document = {
+        "image": str(file),
+        "port": port,
+        **_document(layer, outcome, predicted, wanted, verify),
+        "streamed_layers": loaded.streamed,
+        "clock_hz": loaded.clock_hz,
+        "ms_per_input": 1000 * outcome.cycles[0] / loaded.clock_hz,
+        "saturated_inputs": 0.0 if image.is_fp32 else image.saturated_inputs(x),
+        "at_limits": float(np.mean(outcome.ends)) if outcome.ends else 0.0,
+        "outputs": [one.tolist() for one in outcome.outputs],
+        "out": None if out is None else str(out),
+    }
+    if out is not None:
+        with replacing(out) as written:
+            np.save(written, np.array(outcome.outputs))
+    emit(document, _text(document, image), as_json)
     if outcome.mismatches:
         raise DifferenceError(
             f"{outcome.mismatches:,} of {outcome.compared:,} outputs differ from the golden model; "
@@ -127,21 +183,21 @@ def _layer_number(image: Image, name: str | None) -> int:
 
 
 def _inputs(
-    arguments: argparse.Namespace, image: Image, layer: ImageLayer
+    image: Image, layer: ImageLayer, file: Path | None, count: int, seed: int
 ) -> tuple[NDArray[np.float32], Labels]:
-    if arguments.input is not None:
-        return read_vectors(arguments.input, layer.columns), None
+    if file is not None:
+        return read_vectors(file, layer.columns), None
     if image.is_fp32:
-        source = np.random.default_rng(arguments.seed)
+        source = np.random.default_rng(seed)
         return source.standard_normal((1, layer.columns), np.float32), None
-    data = digits()
-    pictures = data.test_x.numpy()[: arguments.pictures]
+    data = handwritten()
+    pictures = data.test_x[:count]
     if layer.columns != pictures.shape[1]:
         raise InputError(
             f"the network takes {layer.columns} values, a picture of the digits has "
             f"{pictures.shape[1]}; give your own with --input FILE.npy"
         )
-    return pictures, data.test_y.numpy()[: arguments.pictures]
+    return pictures, data.test_y[:count]
 
 
 def _load(driver: Driver, image: Image) -> Session:
@@ -157,8 +213,8 @@ def _run_network(
     outcome = Outcome()
     for n, vector in enumerate(session.image.quantize_input(x)):
         found, _ = session.run_network(vector, _within(progress, n, len(x)))
-        outcome.count(session.report)
-        outcome.classes.append(int(np.argmax(found[-1])))
+        outcome.count(session.report, found[-1] * session.image.output_scale)
+        outcome.ends.append(at_limits(session.image, found))
         if verify:
             outcome.compare(found, integer_network(session.image, vector))
         progress(n + 1, len(x), f"{outcome.mismatches} mismatches" if verify else "")
@@ -171,7 +227,7 @@ def _run_layer(
     outcome, size = Outcome(), session.engine
     for n, vector in enumerate(x):
         found, _ = session.run_layer(number, vector, _within(progress, n, len(x)))
-        outcome.count(session.report)
+        outcome.count(session.report, found)
         if verify:
             golden = fp32_layer(
                 session.image.layers[number],
@@ -190,17 +246,14 @@ def _within(progress: Progress, number: int, count: int) -> Callable[[int, int],
 
 
 def _document(
-    arguments: argparse.Namespace,
     layer: ImageLayer,
     outcome: Outcome,
     predicted: int,
     labels: Labels,
+    verified: bool,
 ) -> dict[str, object]:
-    verified = not arguments.no_verify
     right = None if labels is None else int((np.array(outcome.classes) == labels).sum())
     return {
-        "image": str(arguments.image),
-        "port": arguments.port,
         "layer": layer.name if layer.is_fp32 else None,
         "inputs": len(outcome.cycles),
         "cycles_per_input": outcome.cycles[0],
@@ -216,7 +269,7 @@ def _document(
 
 
 def _text(d: dict[str, Any], image: Image) -> str:
-    what = f"layer {d['layer']}" if d["layer"] else f"{len(image.layers)} layers"
+    what = f"layer {on_a_line(d['layer'])}" if image.is_fp32 else f"{len(image.layers)} layers"
     kind = ("picture" if d["accuracy"] is not None else "vector") + "s" * (d["inputs"] > 1)
     lines = [f"{d['image']} on {d['port']}: {what}, {d['inputs']} {kind}"]
     if d["accuracy"] is not None:
@@ -226,12 +279,18 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(f"largest outputs: {shown}")
     lines.append(
         f"{d['cycles_per_input']:,} cycles each, {d['predicted_cycles']:,} by the formula: "
-        f"{d['cycles_per_input'] / 100_000:.4f} ms at 100 MHz"
+        f"{d['ms_per_input']:.4f} ms at {d['clock_hz'] / 1e6:g} MHz"
     )
+    if d["saturated_inputs"] or d["at_limits"]:
+        lines.append(
+            f"saturated: {d['saturated_inputs']:.2%} of the input values (calibrated up to "
+            f"{image.largest_input:g}), {d['at_limits']:.2%} of the results are at their limits"
+        )
     if d["streamed_layers"]:
         lines.append(
-            f"streamed: {', '.join(d['streamed_layers'])}; {d['sent_bytes_per_input']:,} bytes "
-            f"each, {d['stalled_cycles']:,} cycles stalled for them (not in the formula)"
+            f"streamed: {', '.join(map(on_a_line, d['streamed_layers']))}; "
+            f"{d['sent_bytes_per_input']:,} bytes each, {d['stalled_cycles']:,} cycles stalled for "
+            "them (not in the formula)"
         )
     if d["mismatches"] is None:
         lines.append("not compared with the golden model")
@@ -239,4 +298,6 @@ def _text(d: dict[str, Any], image: Image) -> str:
         lines.append(
             f"{d['mismatches']:,} of {d['outputs_compared']:,} outputs differ from the golden model"
         )
+    if d["out"]:
+        lines.append(f"outputs in {d['out']}")
     return "\n".join(lines)

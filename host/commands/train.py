@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from dpnet.host.commands import FINE, InputError, check_output, going_on, whole
+import click
+
+from dpnet.host.arguments import OneOf, number, whole
+from dpnet.host.commands import (
+    FILE,
+    FINE,
+    InputError,
+    check_output,
+    command,
+    going_on,
+)
 from dpnet.host.report import Progress, emit
 from dpnet.model.compression.ratios import fp32_bytes
-from dpnet.model.networks.digits import TEST_PICTURES, DigitsMlp
+from dpnet.model.networks.digits import DigitsMlp
 from dpnet.model.networks.digits_training import (
     DIGITS_SETTINGS,
     DigitsResult,
@@ -18,85 +27,76 @@ from dpnet.model.networks.digits_training import (
     remove_checkpoints,
     train_digits,
 )
+from dpnet.model.networks.handwritten import TEST_PICTURES
 from dpnet.model.training.recipe import CheckpointError, DivergedError, TrainSettings
 from dpnet.model.training.regularizer import Reading
 
-EXAMPLE = "  dpnet train --bits 4 --out digits-4bit.dpnet"
+EXAMPLE = "dpnet train --bits 4 --out digits-4bit.dpnet"
+
+_D = DIGITS_SETTINGS
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `dpnet train`."""
-    s = DIGITS_SETTINGS
-    add = parser.add_argument
-    add(
-        "--bits",
-        type=whole(1, 4),
-        default=4,
-        metavar="N",
-        help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
-    )
-    add("--out", type=Path, metavar="FILE", help="the image (default digits-Nbit.dpnet)")
-    add("--seed", type=whole(0, 2**31), default=s.seed, help=f"default {s.seed}")
-    add(
-        "--epochs-float",
-        type=whole(0, 100_000),
-        default=s.epochs_float,
-        metavar="N",
-        help=f"epochs before clustering (default {s.epochs_float})",
-    )
-    add(
-        "--epochs-cluster",
-        type=whole(0, 100_000),
-        default=s.epochs_cluster,
-        metavar="N",
-        help=f"epochs with the clustering-friendly term (default {s.epochs_cluster})",
-    )
-    add(
-        "--lam",
-        type=float,
-        default=s.lam,
-        metavar="X",
-        help=f"lambda of Eq. (3) (default {s.lam:g})",
-    )
-    add(
-        "--period",
-        type=whole(1, 100_000),
-        default=s.period,
-        metavar="N",
-        help=f"epochs between exact solutions of the codebooks (default {s.period})",
-    )
-    add(
-        "--reading",
-        choices=get_args(Reading),
-        default=s.reading,
-        help=f"what the sum of Eq. (3) is divided by (default {s.reading})",
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command("train", EXAMPLE)
+@click.option(
+    "--bits",
+    type=whole(1, 4),
+    default=4,
+    metavar="N",
+    help="bits of an index: 2^N values per row, 1 to 4 (default 4)",
+)
+@click.option("--out", type=FILE, metavar="FILE", help="the image (default digits-Nbit.dpnet)")
+@click.option(
+    "--seed", type=whole(0, 2**31), default=_D.seed, metavar="N", help=f"default {_D.seed}"
+)
+@click.option(
+    "--epochs-float",
+    type=whole(0, 100_000),
+    default=_D.epochs_float,
+    metavar="N",
+    help=f"epochs before clustering (default {_D.epochs_float})",
+)
+@click.option(
+    "--epochs-cluster",
+    type=whole(0, 100_000),
+    default=_D.epochs_cluster,
+    metavar="N",
+    help=f"epochs with the clustering-friendly term (default {_D.epochs_cluster})",
+)
+@click.option(
+    "--lam",
+    type=number,
+    default=_D.lam,
+    metavar="X",
+    help=f"lambda of Eq. (3) (default {_D.lam:g})",
+)
+@click.option(
+    "--period",
+    type=whole(1, 100_000),
+    default=_D.period,
+    metavar="N",
+    help=f"epochs between exact solutions of the codebooks (default {_D.period})",
+)
+@click.option(
+    "--reading",
+    type=OneOf(get_args(Reading)),
+    default=_D.reading,
+    help=f"what the sum of Eq. (3) is divided by (default {_D.reading})",
+)
+def run(bits: int, out: Path | None, as_json: bool, **settings: Any) -> int:
     """Train, compile, write and report."""
-    path = arguments.out or Path(f"digits-{arguments.bits}bit.dpnet")
+    path = out or Path(f"digits-{bits}bit.dpnet")
     check_output(path)
     checkpoint = path.with_name(path.name + ".training")
-    settings = _settings(arguments)
+    checked = _checked(replace(_D, **settings))
     kept = f"the finished epochs are in {checkpoint}; run the same command again to go on"
-    with going_on(kept), Progress(f"training, {arguments.bits} bits") as progress:
-        result = _train(arguments.bits, path, settings, checkpoint, progress)
+    with going_on(kept), Progress(f"training, {bits} bits") as progress:
+        result = _train(bits, path, checked, checkpoint, progress)
     remove_checkpoints(checkpoint)
-    emit(_document(result), _text(result), arguments.json)
+    emit(_document(result), _text(result), as_json)
     return FINE
 
 
-def _settings(arguments: argparse.Namespace) -> TrainSettings:
-    settings = replace(
-        DIGITS_SETTINGS,
-        epochs_float=arguments.epochs_float,
-        epochs_cluster=arguments.epochs_cluster,
-        seed=arguments.seed,
-        lam=arguments.lam,
-        period=arguments.period,
-        reading=arguments.reading,
-    )
+def _checked(settings: TrainSettings) -> TrainSettings:
     try:
         # No epochs: only the checks.
         pretrain_digits(replace(settings, epochs_float=0))

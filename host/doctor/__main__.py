@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from dpnet.host.doctor.examination import add_arguments, document, examine, failed, text
+from dpnet.host.doctor.examination import PORT_HELP, document, examine, failed, text
 from dpnet.host.doctor.findings import Environment
 
 
@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     """Examine and print; 0 if nothing that is needed is missing, else 1."""
     parser = argparse.ArgumentParser(prog="python -m dpnet.host.doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    add_arguments(parser)
+    parser.add_argument("--port", metavar="URL", help=PORT_HELP)
     arguments = parser.parse_args(argv)
     findings = examine(Environment(), arguments.port)
     print(json.dumps(document(findings), indent=2) if arguments.json else text(findings))

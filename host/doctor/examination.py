@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from typing import Any
 
 from dpnet.host.doctor import packages, ports, programs
-from dpnet.host.doctor.findings import MISSING, NOTE, Environment, Finding
+from dpnet.host.doctor.findings import MISSING, NOTE, OK, Environment, Finding
 
 CHECKS = (
     packages.python,
     packages.package,
     packages.packages,
     packages.room,
+    packages.paths,
     programs.verilog,
     programs.simulator,
     programs.synthesis,
@@ -22,12 +22,7 @@ CHECKS = (
     ports.logic,
 )
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the doctor."""
-    parser.add_argument(
-        "--port", metavar="URL", help="an engine to examine too: /dev/ttyUSB0, axi:uio0, …"
-    )
+PORT_HELP = "an engine to examine too: /dev/ttyUSB0, axi:uio0, …"
 
 
 def examine(environment: Environment, port: str | None = None) -> list[Finding]:
@@ -41,7 +36,8 @@ def _engine(environment: Environment, port: str) -> list[Finding]:
     try:
         check = importlib.import_module("dpnet.host.doctor.engine").engine
     except ImportError as error:
-        return [Finding("engine", MISSING, f"{error.name} cannot be imported", "run make setup")]
+        found = f"{error.name} cannot be imported"
+        return [Finding("engine", MISSING, found, environment.install())]
     return list(check(environment, port))
 
 
@@ -69,6 +65,13 @@ def text(findings: Sequence[Finding]) -> str:
         "",
         f"not ready: {', '.join(lacking)}"
         if lacking
-        else (f"ready: the simulator flow has all that it needs; {notes} notes"),
+        else f"ready: {_ready(findings)}; {notes} notes",
     ]
     return "\n".join(lines)
+
+
+def _ready(findings: Sequence[Finding]) -> str:
+    flow = {"Verilog", "simulator", *(f"packages ({extra})" for extra in packages.FLOW)}
+    if any(finding.name in flow and finding.status != OK for finding in findings):
+        return "all that is always needed is there, of the simulator flow see the notes"
+    return "the simulator flow has all that it needs"

@@ -53,7 +53,7 @@ def _transports() -> set[str]:
 class Environment:
     """A machine: variables, release of Python, root of its files (`dev`, `sys`), who may use a
     file, room on a disk, versions and requirements of installed packages, kinds of ports that are
-    installed.  No program may take longer than `deadline_s`."""
+    installed, whether this is a checkout.  No program may take longer than `deadline_s`."""
 
     variables: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     python: Sequence[int] = tuple(sys.version_info[:3])
@@ -64,6 +64,19 @@ class Environment:
     requires: Callable[[str], list[str] | None] = importlib.metadata.requires
     transports: Callable[[], set[str]] = _transports
     deadline_s: float = 60.0
+    checkout: bool = (CHECKOUT / "pyproject.toml").exists()
+
+    def install(self, extra: str = "") -> str:
+        """How to get the packages of an extra."""
+        if self.checkout:
+            return "run make setup"
+        return f"pip install 'dpnet[{extra}]'" if extra else "pip install dpnet"
+
+    @property
+    def simulator_status(self) -> str:
+        """What it is where something for the simulator is lacking: a checkout is there to simulate,
+        an installed package may be there to quantize, or to talk to a board."""
+        return MISSING if self.checkout else NOTE
 
     def find(self, program: str) -> Path | None:
         """The program on the PATH."""

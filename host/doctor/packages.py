@@ -17,22 +17,23 @@ from dpnet.host.doctor.findings import (
     OK,
     Environment,
     Finding,
+    from_error,
     last_line,
 )
-from dpnet.model.build_root import build_root
+from dpnet.model.build_root import PathError, build_root, tool_root
 
 OLDEST_PYTHON = (3, 11)
 LEAST_BYTES = 1_000_000_000
 """`make sim` and `make test` build about that much, the packages not counted."""
 
 SETUP = "run make setup"
-NEEDED = {"": SETUP, "sim": SETUP}
-OPTIONAL = {"synthesis": "run make setup-synthesis", "test": SETUP}
+FLOW = ("torch", "sim")
+"""Extras that `make sim` needs."""
 
-_IMPORTS = (
-    "import dpnet.host.cli, dpnet.host.bench, dpnet.sim.board.bytes_board; "
-    "print('all of them can be imported')"
-)
+OPTIONAL = ("boards", "coding", "test")
+
+_IMPORTS = "import dpnet.host.cli, dpnet.host.bench; print('all of them can be imported')"
+_FLOW_IMPORTS = f"import dpnet.sim.board.bytes_board, dpnet.model.networks.digits; {_IMPORTS}"
 
 
 def python(environment: Environment) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def package(environment: Environment) -> Iterator[Finding]:
     try:
         version = environment.version_of("dpnet")
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("dpnet", MISSING, "not installed in this Python", SETUP)
+        yield Finding("dpnet", MISSING, "not installed in this Python", environment.install())
         return
     project = _project()
     written = project.get("version", version)
@@ -73,21 +74,27 @@ def package(environment: Environment) -> Iterator[Finding]:
 def packages(environment: Environment) -> Iterator[Finding]:
     """The packages that dpnet requires, in the releases that it requires, and whether they work."""
     try:
+        importlib.import_module("packaging.requirements")
         required = environment.requires("dpnet") or []
     except importlib.metadata.PackageNotFoundError:
         return  # `package` says so.
-    try:
-        wrong = {extra: _wrong(environment, required, extra) for extra in (*NEEDED, *OPTIONAL)}
     except ImportError as error:
-        yield Finding("packages", MISSING, f"{error.name} cannot be imported", SETUP)
+        cure = environment.install()
+        yield Finding("packages", MISSING, f"{error.name} cannot be imported", cure)
         return
-    for extra, cure in {**NEEDED, **OPTIONAL}.items():
+    statuses = {
+        "": MISSING,
+        **dict.fromkeys(FLOW, environment.simulator_status),
+        **dict.fromkeys(OPTIONAL, NOTE),
+    }
+    wrong = {extra: _wrong(environment, required, extra) for extra in statuses}
+    for extra, status in statuses.items():
         if wrong[extra]:
             name = f"packages ({extra})" if extra else "packages"
-            status = MISSING if extra in NEEDED else NOTE
-            yield Finding(name, status, ", ".join(wrong[extra]), cure)
-    if not any(wrong[extra] for extra in NEEDED):
-        yield _imports(environment)
+            yield Finding(name, status, ", ".join(wrong[extra]), environment.install(extra))
+    if not wrong[""]:
+        flow = not any(wrong[extra] for extra in FLOW)
+        yield _imports(environment, _FLOW_IMPORTS if flow else _IMPORTS)
     yield from _pins(environment)
 
 
@@ -115,6 +122,22 @@ def room(environment: Environment) -> Iterator[Finding]:
         yield Finding("disk", OK, text)
 
 
+def paths(environment: Environment) -> Iterator[Finding]:
+    """A folder whose path make and compilers take."""
+    root = build_root()
+    try:
+        folder = tool_root()
+    except PathError as error:
+        status = environment.simulator_status
+        yield from_error("paths", status, error, "let DPNET_BUILD name a folder without")
+        return
+    if folder == root:
+        yield Finding("paths", OK, f"simulators are built in {folder}")
+    else:
+        found = f"simulators are built in {folder}: make takes no spaces in a path"
+        yield Finding("paths", OK, found)
+
+
 def _project() -> dict[str, Any]:
     """The project's table in the checkout's pyproject.toml, if there is one."""
     file = CHECKOUT / "pyproject.toml"
@@ -127,18 +150,11 @@ def _project() -> dict[str, Any]:
 
 
 def _wrong(environment: Environment, required: list[str], extra: str) -> list[str]:
-    """What is wrong with the packages of an extra; "" for those without one."""
+    """What is wrong with the packages of an extra; "" for those that are always needed."""
     # Not at the top: it may be missing too.
     parsed = importlib.import_module("packaging.requirements").Requirement
     found = []
-    for text in required:
-        requirement = parsed(text)
-        marker = requirement.marker
-        always = marker is None or marker.evaluate({"extra": ""})
-        if always if extra else not always:
-            continue
-        if extra and not (marker and marker.evaluate({"extra": extra})):
-            continue
+    for requirement in _of_extra([parsed(text) for text in required], extra):
         try:
             version = environment.version_of(requirement.name)
         except importlib.metadata.PackageNotFoundError:
@@ -149,8 +165,25 @@ def _wrong(environment: Environment, required: list[str], extra: str) -> list[st
     return found
 
 
-def _imports(environment: Environment) -> Finding:
-    ended, text = environment.run([sys.executable, "-c", _IMPORTS])
+def _of_extra(required: list[Any], extra: str) -> list[Any]:
+    """The requirements of an extra, with those of the extras that it names."""
+    chosen = []
+    for requirement in required:
+        marker = requirement.marker
+        always = marker is None or marker.evaluate({"extra": ""})
+        if always if extra else not always:
+            continue
+        if extra and not (marker and marker.evaluate({"extra": extra})):
+            continue
+        if requirement.name == "dpnet":
+            chosen += [one for name in requirement.extras for one in _of_extra(required, name)]
+        else:
+            chosen.append(requirement)
+    return chosen
+
+
+def _imports(environment: Environment, code: str) -> Finding:
+    ended, text = environment.run([sys.executable, "-c", code])
     if ended is None:
         return Finding(
             "packages",
@@ -159,7 +192,9 @@ def _imports(environment: Environment) -> Finding:
             "look for a file that shadows one of them in PYTHONPATH",
         )
     if ended:
-        return Finding("packages", MISSING, last_line(text), f"{SETUP} in a new .venv")
+        return Finding(
+            "packages", MISSING, last_line(text), f"{environment.install()} in a new environment"
+        )
     return Finding("packages", OK, last_line(text))
 
 

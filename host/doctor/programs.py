@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dpnet.host.doctor.findings import (
-    MISSING,
     NOTE,
     OK,
     Environment,
@@ -19,7 +18,6 @@ from dpnet.host.doctor.findings import (
 )
 
 SYSTEM = "install it with your system's packages"
-SETUP = "run make setup"
 COMPILER_INPUT = "#include <deque>\nint main() { return std::deque<int>{}.size(); }\n"
 COMPILER_CURE = "install g++ and its libraries with your system's packages (Debian: g++)"
 OPENXC7 = ("nextpnr-xilinx", "fasm2frames", "xc7frames2bit")
@@ -60,7 +58,13 @@ except ToolError as error:
 
 def simulator(environment: Environment) -> Iterator[Finding]:
     """The simulator, and what compiles a board: needed, the compiler not for Icarus."""
-    found = _asked(environment, "simulator", _SIMULATOR, MISSING, SETUP)
+    found = _asked(
+        environment,
+        "simulator",
+        _SIMULATOR,
+        environment.simulator_status,
+        environment.install("sim"),
+    )
     icarus = found.status == OK and found.found.startswith("Icarus")
     if icarus:
         yield Finding(
@@ -71,7 +75,7 @@ def simulator(environment: Environment) -> Iterator[Finding]:
         )
     else:
         yield found
-    status = NOTE if icarus else MISSING
+    status = NOTE if icarus else environment.simulator_status
     yield _compiler(environment, status)
     yield _program(environment, "make", "--version", "GNU Make", status)
     yield _program(environment, "perl", "-v", "perl", status)
@@ -79,15 +83,21 @@ def simulator(environment: Environment) -> Iterator[Finding]:
 
 def verilog(environment: Environment) -> Iterator[Finding]:
     """The Yosys that writes the engine's Verilog: needed."""
-    yield _asked(environment, "Verilog", _VERILOG, MISSING, SETUP)
+    yield _asked(
+        environment,
+        "Verilog",
+        _VERILOG,
+        environment.simulator_status,
+        environment.install("sim"),
+    )
 
 
 def synthesis(environment: Environment) -> Iterator[Finding]:
     """What makes bitstreams; each only a note."""
-    cure = "run make setup-synthesis"
+    cure = "run make setup-synthesis" if environment.checkout else environment.install("boards")
     yosys = _SYNTHESIS.format(module="dpnet.boards.yosys", name="YOSYS")
     yield _asked(environment, "synthesis", yosys, NOTE, cure)
-    nextpnr = _SYNTHESIS.format(module="dpnet.boards.ecp5", name="NEXTPNR")
+    nextpnr = _SYNTHESIS.format(module="dpnet.boards.ecp5.nextpnr", name="NEXTPNR")
     yield _asked(environment, "place and route", nextpnr, NOTE, cure)
     yield _vivado(environment)
     yield _openxc7(environment)

@@ -17,8 +17,16 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dpnet.gateware.registers import BY_NAME, FIRST, HISTORY, MAX_PAYLOAD, Operation, Status
-from dpnet.host.errors import DeadlineError
+from dpnet.gateware.registers import (
+    FIRST,
+    HELLO_BYTES,
+    HISTORY,
+    MAX_PAYLOAD,
+    VERSION,
+    Operation,
+    Status,
+)
+from dpnet.host.errors import DeadlineError, ProtocolError
 from dpnet.host.link.frames import Decoder, Frame
 from dpnet.host.link.request import Request, answers, check
 from dpnet.host.link.transport import Transport
@@ -97,7 +105,6 @@ class Link:
         self.retransmissions = 0
         self._decoder = Decoder()
         self._outgoing = bytearray()
-        # Random, so that answers to a program before this one are rarely taken for ours.
         self._txid = random.randrange(256) if first_txid is None else first_txid
         self._wait_s = transport.reply_s
         self._order = 0
@@ -174,10 +181,11 @@ class Link:
         return self._fly(iter(requests), by_bitmap, accept, progress)
 
     def _meet(self) -> None:
-        # An engine may remember txids of a program before this one: FIRST makes it forget.
-        first = Request(Operation.READ, BY_NAME["MAGIC"].offset, wanted=4, flags=FIRST)
+        # Answers to a program before this one may still be on their way: they come before the one
+        # that has these very bytes.  The engine may remember txids of it: FIRST makes it forget.
+        mark = random.randbytes(HELLO_BYTES)
         self.transport.write(b"\0\0")
-        self._fly(iter([first]), False, (), None)
+        self._fly(iter([Request(Operation.HELLO, payload=mark, flags=FIRST)]), False, (), None)
         self._met = True
 
     def _fly(
@@ -321,7 +329,11 @@ class Link:
             for flight in flights.values()
         )
         wait_s = max(0.0, until - self.transport.now())
-        return self._decoder.feed(self.transport.read(_READ_LIMIT, wait_s))
+        frames = self._decoder.feed(self.transport.read(_READ_LIMIT, wait_s))
+        other = self._decoder.other_version
+        if self._heard_at is None and other is not None:
+            raise ProtocolError(other_version(other))
+        return frames
 
     def _passed(self, flight: _Flight, *, lost: bool = False) -> None:
         """Count what went over the line, answer included, or was lost."""
@@ -351,6 +363,14 @@ class Link:
             f"no engine answers: no response to {name} for {seconds:g} s, {noise}; check that the "
             "board is on and configured, the port is the right one, and the baud rate"
         )
+
+
+def other_version(version: int) -> str:
+    """What a user is told whose engine is of another version of the link than this host."""
+    return (
+        f"the engine speaks protocol {version}, this host {VERSION}; use the host software and the "
+        "bitstream of one release"
+    )
 
 
 def _reported(response: Frame, flights: dict[int, _Flight]) -> list[_Flight]:

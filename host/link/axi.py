@@ -1,6 +1,8 @@
 """The engine in the logic of a chip that runs this Linux: its AXI door, mapped into this process.
 
-`axi:uio0` or `axi:/dev/uio0`, a UIO device's first map; `axi:0x40000000`, an address in /dev/mem.
+`axi:dpnet` or `axi:uio:dpnet`, the first map of the UIO device of that name; `axi:uio0` or
+`axi:/dev/uio0`, of one by its number, which depends on what else is there; `axi:0x40000000`, an
+address in /dev/mem.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from dpnet.host.link.axi_door import BYTES, MAGIC_WORD, AxiTransport, Words
 SYS = Path("/sys")
 
 _PROBE_S = 2.0
+_LOAD = (
+    "load the driver (modprobe uio_pdrv_genirq of_id=generic-uio) and the device tree that belongs "
+    "to the bitstream"
+)
 
 
 def open_axi(url: str, *, sys: Path = SYS) -> AxiTransport:
     """The transport of an `axi:` URL (entry point of `dpnet.transports`); `PortError` if the device
     cannot be mapped, or no engine is there.  `sys`: where sysfs is."""
-    path, offset = _device(url)
+    path, offset = _device(url, sys)
     _check_map(url, path, sys)
     _check_configured(url, sys)
     words = MappedWords(url, path, offset)
@@ -103,19 +109,40 @@ def answers(words: Words, deadline_s: float = _PROBE_S) -> bool:
     return False
 
 
-def _device(url: str) -> tuple[Path, int]:
-    name = url.partition(":")[2]
-    if name.startswith("//"):
-        name = name[2:]
+def _device(url: str, sys: Path) -> tuple[Path, int]:
+    """(the device file, the offset in it) that `url` names; raises `PortError`."""
+    name = url.partition(":")[2].removeprefix("//")
     if re.fullmatch(r"uio\d+", name):
         return Path("/dev") / name, 0
     if name.startswith("/"):
         return Path(name), 0
     if re.fullmatch(r"0x[0-9a-fA-F]{1,16}", name) and not int(name, 16) % BYTES:
         return Path("/dev/mem"), int(name, 16)
+    called = name.removeprefix("uio:")
+    if called and (called != name or re.fullmatch(r"[A-Za-z][\w,.+-]*", name)):
+        return Path("/dev") / _uio_device(url, called, sys), 0
     raise PortError(
         f"{url} names no device: {name!r} is neither a UIO device nor the address of a page; use "
-        "axi:uio0, axi:/dev/uio0 or axi:0x40000000"
+        "axi:dpnet, axi:uio0, axi:/dev/uio0 or axi:0x40000000"
+    )
+
+
+def _uio_device(url: str, name: str, sys: Path) -> str:
+    """The one UIO device that the kernel calls `name`; raises `PortError` if none or several are
+    called so."""
+    names = {path.parent.name: path.read_text().strip() for path in sys.glob("class/uio/*/name")}
+    found = sorted(device for device, known in names.items() if known == name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PortError(
+            f"{url} names no device: {', '.join(found)} are all called {name!r}; use one of them, "
+            f"axi:{found[0]}"
+        )
+    there = ", ".join(f"{known!r} ({device})" for device, known in sorted(names.items()))
+    raise PortError(
+        f"{url} names no device: no UIO device is called {name!r}, there is {there or 'none'}; "
+        f"{_LOAD}"
     )
 
 
@@ -143,14 +170,7 @@ def _open_device(url: str, path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_SYNC | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        cure = (
-            "use a UIO device"
-            if is_memory
-            else (
-                "load the driver (modprobe uio_pdrv_genirq of_id=generic-uio) and the device tree "
-                "that belongs to the bitstream"
-            )
-        )
+        cure = "use a UIO device" if is_memory else _LOAD
         raise PortError(f"{url} cannot be opened: there is no {path}; {cure}") from error
     except PermissionError as error:
         cure = (

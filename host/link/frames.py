@@ -6,7 +6,14 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, VERSION, Operation
+from dpnet.gateware.registers import (
+    CRC_BYTES,
+    HEADER_BYTES,
+    MAX_PAYLOAD,
+    RESPONSE,
+    VERSION,
+    Operation,
+)
 
 _HEADER = struct.Struct("<BBBBIH")
 _RUN = 254
@@ -19,9 +26,18 @@ class FrameError(ValueError):
     """Bytes that are no frame."""
 
 
+class VersionError(FrameError):
+    """A whole frame of another version of the link, `version`."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"frames have version {VERSION}, not {version}")
+        self.version = version
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A request or a response; `flags` of a response is its status, `offset` its bitmap.
+    """A request or a response; `operation` of a response has `RESPONSE`, its `flags` are the
+    status, its `offset` the bitmap.
 
     `wanted` is the length that a READ asks for; every other frame has its payload's length.
     """
@@ -48,7 +64,8 @@ class Frame:
 
 
 def decode(stuffed: bytes) -> Frame:
-    """The frame in the bytes between two zeros; `FrameError` if they are none."""
+    """The frame in the bytes between two zeros; `FrameError` if they are none, a `VersionError` if
+    they are one of another version."""
     raw = cobs_decode(stuffed)
     if len(raw) < HEADER_BYTES + CRC_BYTES:
         raise FrameError(f"a frame has at least {HEADER_BYTES + CRC_BYTES} bytes, not {len(raw)}")
@@ -57,9 +74,9 @@ def decode(stuffed: bytes) -> Frame:
         raise FrameError("the CRC-32 is wrong")
     first, txid, epoch, flags, offset, length = _HEADER.unpack_from(body)
     payload = body[HEADER_BYTES:]
-    operation = first & 15
-    if first >> 4 != VERSION:
-        raise FrameError(f"frames have version {VERSION}, not {first >> 4}")
+    operation, version = first & (RESPONSE | 15), first >> 4 & 7
+    if version != VERSION:
+        raise VersionError(version)
     reads = operation == Operation.READ
     if len(payload) != (0 if reads else length) or (not reads and length > MAX_PAYLOAD):
         raise FrameError(f"the header says {length} bytes of payload, there are {len(payload)}")
@@ -111,11 +128,13 @@ def cobs_decode(stuffed: bytes) -> bytes:
 class Decoder:
     """Frames out of a stream of line bytes, whatever it is cut into.
 
-    Members: `errors`, the number of byte strings between two zeros that were no frame.
+    Members: `errors`, the number of byte strings between two zeros that were no frame;
+    `other_version`, that of the last whole frame of another version, if one came.
     """
 
     def __init__(self) -> None:
         self.errors = 0
+        self.other_version: int | None = None
         self._part = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -129,8 +148,10 @@ class Decoder:
                 continue
             try:
                 frames.append(decode(stuffed))
-            except FrameError:
+            except FrameError as error:
                 self.errors += 1
+                if isinstance(error, VersionError):
+                    self.other_version = error.version
         # One byte more than the longest is enough to make sure that it is refused.
         self._part += open_part[: max(0, LONGEST + 1 - len(self._part))]
         return frames

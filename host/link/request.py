@@ -11,7 +11,8 @@ from dpnet.host.link.frames import Frame
 
 _MEANINGS = {
     Status.BAD_OPERATION: "does not know this operation",
-    Status.BAD_ADDRESS: "has nothing at this address, or not of this size",
+    Status.BAD_ADDRESS: "has nothing at this address, or not of this size; is the image for "
+    "a larger one?",
     Status.STALE: "is not loading this image; was it reset, or does another program load it?",
     Status.BUSY: "is computing; wait for the end of the run",
     Status.NOT_VALID: "holds no valid image; load one first",
@@ -37,8 +38,10 @@ def answers(response: Frame, request: Request) -> bool:
     """Whether this can be the response to that request, whatever its status."""
     if response.operation != request.operation | RESPONSE:
         return False
-    sizes = {Operation.READ: request.wanted, Operation.CHECK: 4}
     good = response.flags == Status.OK
+    if good and request.operation == Operation.HELLO:
+        return response.payload == request.payload
+    sizes = {Operation.READ: request.wanted, Operation.CHECK: 4}
     return len(response.payload) == (sizes.get(request.operation, 0) if good else 0)
 
 

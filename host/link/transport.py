@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import time
 from collections.abc import Iterator
@@ -12,7 +13,11 @@ from urllib.parse import parse_qs
 
 import serial
 
+from dpnet.extras import cure
 from dpnet.host.errors import LinkError, PortError
+
+TAKEN = b"\0 taken \0"
+"""What a port on a socket says, instead of answers, to a second client; no frame can be it."""
 
 GROUP = "dpnet.transports"
 """Entry points that open a URL: the name is the scheme, the object is called with the URL."""
@@ -74,8 +79,10 @@ def _from_entry_point(entry: Any, url: str) -> Transport:
     except LinkError:
         raise
     except (ImportError, AttributeError) as error:
+        lacking = cure(error, url, "sim") if isinstance(error, ImportError) else None
         raise PortError(
-            f"{url}: the transport {entry.value} cannot be loaded: {error}; install dpnet again"
+            lacking
+            or f"{url}: the transport {entry.value} cannot be loaded: {error}; install dpnet again"
         ) from error
     return transport
 
@@ -89,7 +96,8 @@ def _baud(url: str, query: str) -> int:
 
 
 class SerialTransport:
-    """A port of pyserial.
+    """A port of pyserial, which is nobody else's while it is open: a second program that opens the
+    device gets a `PortError`, and so does one that is told `TAKEN` by the other end of a socket.
 
     A read never asks the port how much is there (`in_waiting` is 0 or 1 on sockets): it waits for
     the first byte and takes what has come with it.
@@ -101,9 +109,10 @@ class SerialTransport:
         if url.startswith("socket://"):
             # Behind a socket may be a simulated board, whose seconds are long.
             self.reply_s = 0.5
+        self._seen = b""
         with _port_errors(url, "cannot be opened"):
             self._port = serial.serial_for_url(
-                url, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S
+                url, baudrate=baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S, exclusive=True
             )
             self._file = _selectable(self._port)
             if self._file is None:
@@ -116,16 +125,27 @@ class SerialTransport:
             self._port.write(data)
 
     def read(self, limit: int, timeout_s: float) -> bytes:
-        """See `Transport`."""
-        end = self.now() + timeout_s
+        """See `Transport`; `PortError` if another client has the board behind a socket."""
         with _port_errors(self.url, "cannot be read"):
-            if self._file is not None:
-                select.select([self._file], [], [], max(0.0, timeout_s))
-                return bytes(self._port.read(limit))
-            while True:
-                data = bytes(self._port.read(limit))
-                if data or self.now() >= end:
-                    return data
+            data = self._read(limit, timeout_s)
+        if self.url.startswith("socket://"):
+            self._seen += data
+            if TAKEN in self._seen:
+                raise PortError(
+                    f"{self.url} is in use: another client has this board; end it first"
+                )
+            self._seen = self._seen[1 - len(TAKEN) :]
+        return data
+
+    def _read(self, limit: int, timeout_s: float) -> bytes:
+        end = self.now() + timeout_s
+        if self._file is not None:
+            select.select([self._file], [], [], max(0.0, timeout_s))
+            return bytes(self._port.read(limit))
+        while True:
+            data = bytes(self._port.read(limit))
+            if data or self.now() >= end:
+                return data
 
     def now(self) -> float:
         """See `Transport`."""
@@ -158,8 +178,22 @@ def _port_errors(url: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _is_in_use(error):
+            raise PortError(
+                f"{url} is in use: another program has it open; end it first"
+            ) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PortError(
             f"{url} {what}: {reason}; check the name, the cable and your permission, and that no "
             "other program has it open"
         ) from error
+
+
+def _is_in_use(error: Exception) -> bool:
+    """Whether the device is somebody else's: locked by a program like this one, or (EBUSY) opened
+    by any that shares it with nobody."""
+    number = getattr(error, "errno", None)
+    return number == errno.EBUSY or (number in _LOCKED and "exclusively lock" in str(error))
+
+
+_LOCKED = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)

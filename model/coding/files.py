@@ -47,7 +47,7 @@ from dpnet.model.coding.streams import (
     encode,
     stored_table,
 )
-from dpnet.model.files import replacing
+from dpnet.model.files import opened, replacing
 from dpnet.model.quantizer.quantized import Quantized
 
 __all__ = ["CodedBytes", "CodedError", "CodedLayer", "read_coded", "write_coded"]
@@ -179,9 +179,9 @@ def read_coded(path: Path) -> dict[str, CodedLayer]:
     Raises ImportError without `constriction`.
     """
     try:
-        size = Path(path).stat().st_size
-        require(size <= LARGEST_FILE, f"{path}: {size} bytes are more than coded layers have")
-        data = Path(path).read_bytes()
+        with opened(Path(path)) as (file, size):
+            require(size <= LARGEST_FILE, f"{path}: {size} bytes are more than coded layers have")
+            data = file.read(size + 1)
     except OSError as error:
         raise CodedError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:

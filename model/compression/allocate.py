@@ -15,14 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from dpnet.model.compression.ratios import index_bits
+from dpnet.model.indices import index_bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -298,14 +298,14 @@ def _solve_core(
     return None if result.x is None else result.x > 0.5, found
 
 
-def _pick(table: NDArray, choice: Integers) -> NDArray:
+def _pick(table: NDArray[Any], choice: Integers) -> NDArray[Any]:
     """table[item, choice[item]] of every item."""
     return np.take_along_axis(table, choice[:, None], axis=1)[:, 0]
 
 
 def _cheapest(errors: Floats) -> Integers:
     """The first choice of each item that is not ruled out: the smallest, once sorted by size."""
-    return np.argmax(np.isfinite(errors), axis=1)
+    return np.asarray(np.argmax(np.isfinite(errors), axis=1), np.int64)
 
 
 def _check_items(error: ArrayLike, size: ArrayLike) -> tuple[Floats, Integers]:

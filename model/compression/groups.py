@@ -1,37 +1,58 @@
-"""Which weights of a net are compressed, and how they form the rows that share a codebook."""
+"""How the values of a weight form the rows that share a codebook: one for each output."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
-COMPRESSED_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from torch import Tensor
 
 
-def compressed_parameters(net: nn.Module, skip: Collection[str] = ()) -> dict[str, nn.Parameter]:
-    """The weights of all fully connected and convolution layers, by their name in the net.
+@dataclass(frozen=True)
+class RowForm:
+    """The rows of a weight of `shape`: a row is what one output, or output channel, is made of.
 
-    Biases and batch norms are never compressed. `skip` names layers (``"fc"``) or weights
-    (``"fc.weight"``) to leave out; a name that is neither raises ValueError. A weight that
-    several layers share appears once. Transposed convolutions are left alone.
+    `groups` is 0 where axis 0 is the outputs: (out, in, *kernel), the layout of linear layers,
+    convolutions, recurrent layers, attention and embeddings. A transposed convolution has
+    (in, out / groups, *kernel): `groups` is then 1 or more, and the rows run along axis 1.
     """
-    found: dict[str, nn.Parameter] = {}
-    layers = [(name, m) for name, m in net.named_modules() if isinstance(m, COMPRESSED_LAYERS)]
-    known = {name for layer, _ in layers for name in (layer, _join(layer))}
-    unknown = sorted(set(skip) - known)
-    if unknown:
-        raise ValueError(f"skip must name layers of the net, not {unknown!r}")
-    for layer, module in layers:
-        weight = module.weight
-        shared = any(weight is other for other in found.values())
-        if shared or layer in skip or _join(layer) in skip:
-            continue
-        if not isinstance(weight, nn.Parameter):
-            raise TypeError(f"weight of layer {layer!r} must be a Parameter, not {type(weight)!r}")
-        found[_join(layer)] = weight
-    return found
+
+    shape: tuple[int, ...]
+    groups: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Outputs, or output channels."""
+        return self.shape[1] * self.groups if self.groups else self.shape[0]
+
+    @property
+    def n(self) -> int:
+        """Values per row."""
+        return math.prod(self.shape) // self.rows if self.rows else 0
+
+    @property
+    def outputs_first(self) -> tuple[int, ...]:
+        """The shape with the outputs on axis 0: what an image says of the weight."""
+        if not self.groups:
+            return self.shape
+        return (self.rows, self.shape[0] // self.groups, *self.shape[2:])
+
+    def to_rows(self, values: Tensor) -> Tensor:
+        """(rows, n) of a tensor of `shape`."""
+        if not self.groups:
+            return to_rows(values)
+        split = values.reshape(self.groups, -1, *self.shape[1:]).transpose(1, 2)
+        return split.reshape(self.rows, -1)
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """The inverse of `to_rows`."""
+        if not self.groups:
+            return from_rows(rows, torch.Size(self.shape))
+        split = rows.reshape(
+            self.groups, self.shape[1], self.shape[0] // self.groups, *self.shape[2:]
+        )
+        return split.transpose(1, 2).reshape(self.shape)
 
 
 def to_rows(weight: Tensor) -> Tensor:
@@ -52,6 +73,10 @@ def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
     return rows.reshape(shape)
 
 
-def _join(layer: str) -> str:
-    """The name of a layer's weight; a net that is itself a layer has the name ''."""
-    return f"{layer}.weight" if layer else "weight"
+def wide(values: Tensor) -> Tensor:
+    """`values` in the type that they are solved in: float64 as it is, all else as float32.
+
+    Centroids of half types, which are no half-precision numbers, keep their place; float64
+    weights keep their digits and their range.
+    """
+    return values if values.dtype == torch.float64 else values.float()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.compression.allocate import allocate
-from dpnet.model.compression.layers import Weight
 from dpnet.model.compression.plan import CompressConfig
-from dpnet.model.compression.ratios import index_bits
+from dpnet.model.compression.search import Weight
+from dpnet.model.indices import index_bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,7 +42,7 @@ class Layout:
     @property
     def fp32_bytes(self) -> int:
         """Of the weight as it is."""
-        return FLOAT_BYTES * self.weight.parameter.numel()
+        return FLOAT_BYTES * self.weight.rows * self.weight.n
 
     @property
     def sizes(self) -> Integers:
@@ -178,6 +179,6 @@ def _chosen(layouts: Sequence[Layout], choice: Integers) -> Layout:
     return replace(layouts[0], k=table[choice, np.arange(len(choice))])
 
 
-def _padded(table: NDArray, width: int, value: float) -> NDArray:
+def _padded(table: NDArray[Any], width: int, value: float) -> NDArray[Any]:
     """More columns, of `value`."""
     return np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=value)

@@ -1,23 +1,25 @@
 """Compress the weights of a whole PyTorch network in place.
 
 config = CompressConfig(bits=4, exclude="^fc$")
-print(compress_(net, config, dry_run=True))         # bytes per layer, nothing is changed
-plan = compress_(net, config)                       # every weight is on its centroid now
+print(compress_(net, config, dry_run=True))     # bytes per layer, nothing is changed
+plan = compress_(net, config)                   # every weight is on its centroid now
 plan.total.ratio, plan["conv1.weight"].relative_error, plan.quantized["conv1.weight"]
+write_image(compile_fp32(plan.matrices), path)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dpnet.model.compression.allocate import BudgetError
-from dpnet.model.compression.layers import LeftOut, Weight, weights_of
 from dpnet.model.compression.layout import (
     FLOAT_BYTES,
     Layout,
@@ -28,6 +30,7 @@ from dpnet.model.compression.layout import (
 from dpnet.model.compression.plan import CompressConfig, LayerPlan, Plan
 from dpnet.model.compression.ratios import StoredBytes, fp32_bytes
 from dpnet.model.compression.solver import Solved, Solver
+from dpnet.model.compression.weights import LeftOut, Weight, rebuild, weights_of
 
 
 def compress_(
@@ -39,10 +42,11 @@ def compress_(
 ) -> Plan:
     """Put the weights of `net` on codebooks, in place, and say what that takes.
 
-    Weights of linear layers and of convolutions, transposed ones too, are solved exactly, each
-    once however many layers share it, and rounded to their own type; frozen ones as well. Biases,
-    batch norms and weights that are computed from others (parametrizations, pruning masks) stay.
-    A row is what one output, or output channel, is computed from. `executor`: as for `quantize`.
+    The weights that `dpnet.model.compression.weights` finds are solved exactly, each once however
+    many layers share it, and rounded to their own type; frozen ones as well. Under a pruning mask
+    what is masked stays 0. Biases, norms and weights that are computed from others (weight norm
+    and the like) stay as they are, and the plan says why. A row is what one output, or output
+    channel, is computed from. `executor`: as for `quantize`.
 
     With `dry_run` nothing is changed, and nothing is solved unless K depends on a budget: the
     plan has no errors, and the net may be on the meta device. If anything raises, the net is as
@@ -69,14 +73,22 @@ def compress_(
     lines = [
         _line(layouts[w.name], solved.get(w.name))
         if w.name in layouts
-        else _as_it_is(LeftOut(w.name, tuple(w.parameter.shape), left[w.name]))
+        else _as_it_is(LeftOut(w.name, w.form.shape, left[w.name]), w.names)
         for w in weights
     ] + [_as_it_is(other) for other in others]
     plan = Plan(tuple(lines), _total(net, lines))
     if dry_run:
         return plan
-    _write(weights, solved)
-    return replace(plan, quantized={name: one.quantized for name, one in solved.items()})
+    _write(net, weights, solved)
+    return replace(
+        plan,
+        quantized={name: one.quantized for name, one in solved.items()},
+        matrices={
+            w.name: (solved[w.name].by_row, w.form.outputs_first)
+            for w in weights
+            if w.name in solved
+        },
+    )
 
 
 def _within(budget: int, whole: int, chosen: Sequence[Weight], solver: Solver) -> list[Layout]:
@@ -97,23 +109,24 @@ def _within(budget: int, whole: int, chosen: Sequence[Weight], solver: Solver) -
     return found + [layouts[0] for layouts in options if not len(layouts[0].k)]
 
 
-def _write(weights: Sequence[Weight], solved: Mapping[str, Solved]) -> None:
+def _write(net: nn.Module, weights: Sequence[Weight], solved: Mapping[str, Solved]) -> None:
     """All weights, or none if one cannot be written."""
-    written: list[tuple[nn.Parameter, Tensor]] = []
+    written: list[tuple[Weight, Tensor]] = []
     try:
-        for weight in weights:
-            if weight.name in solved:
-                values = torch.from_numpy(solved[weight.name].quantized.dequantized)
-                old = weight.parameter.detach().clone()
-                _put(weight.parameter, weight.from_rows(values.reshape(weight.rows, weight.n)))
-                written.append((weight.parameter, old))
+        for weight in (weight for weight in weights if weight.name in solved):
+            values = torch.from_numpy(solved[weight.name].by_row.dequantized)
+            old = weight.tensor.detach().clone()
+            _put(weight.tensor, weight.from_rows(values))
+            written.append((weight, old))
+            rebuild(net, weight)
     except BaseException:
-        for parameter, old in written:
-            _put(parameter, old)
+        for weight, old in written:
+            _put(weight.tensor, old)
+            rebuild(net, weight)
         raise
 
 
-def _put(parameter: nn.Parameter, values: Tensor) -> None:
+def _put(parameter: Tensor, values: Tensor) -> None:
     """Change what it holds; its type, place and memory format stay."""
     with torch.inference_mode() if parameter.is_inference() else torch.no_grad():
         parameter.copy_(values)
@@ -126,7 +139,7 @@ def _line(layout: Layout, solved: Solved | None) -> LayerPlan:
     said = [layout.describe(), zeros, weight.describe()]
     return LayerPlan(
         weight.name,
-        tuple(weight.parameter.shape),
+        weight.form.shape,
         weight.rows,
         weight.n,
         k=int(k.max(initial=0)),
@@ -137,12 +150,13 @@ def _line(layout: Layout, solved: Solved | None) -> LayerPlan:
         fp32_bytes=layout.fp32_bytes,
         relative_error=solved.relative_error if solved else None,
         decision="; ".join(filter(None, said)),
+        names=weight.names,
     )
 
 
-def _as_it_is(matrix: LeftOut) -> LayerPlan:
+def _as_it_is(matrix: LeftOut, names: tuple[str, ...] = ()) -> LayerPlan:
     """What the plan says of a matrix that was not."""
-    values, rows = int(np.prod(matrix.shape)), matrix.shape[0]
+    values, rows = math.prod(matrix.shape), matrix.shape[0]
     return LayerPlan(
         matrix.name,
         matrix.shape,
@@ -156,6 +170,7 @@ def _as_it_is(matrix: LeftOut) -> LayerPlan:
         FLOAT_BYTES * values,
         None,
         f"left as it is: {matrix.reason}",
+        names or (matrix.name,),
     )
 
 
@@ -172,8 +187,14 @@ def _total(net: nn.Module, lines: Sequence[LayerPlan]) -> StoredBytes:
 
 
 def _check_names(config: CompressConfig, weights: Sequence[Weight]) -> None:
+    """Every name must be one of the net's, and no weight may be named twice with two answers."""
     known = {name for weight in weights for name in weight.names}
-    for what, names in (("k", set(config.by_name) - {"*"}), ("sensitivity", config.sensitivity)):
-        unknown = sorted(set(names or ()) - known)
+    given: Mapping[str, Any]
+    for what, given in (("k", config.by_name), ("sensitivity", config.sensitivity or {})):
+        unknown = sorted(set(given) - {"*"} - known)
         if unknown:
             raise ValueError(f"{what} must name layers of the net, not {unknown!r}")
+        for weight in weights:
+            named = [name for name in weight.names if name in given]
+            if any(given[name] is not given[named[0]] for name in named):
+                raise ValueError(f"{what} must name {weight.name} once, not as {named!r}")

@@ -20,7 +20,8 @@ OnExpand = Literal["share", "skip", "error"]
 class CompressConfig:
     """How `dpnet.model.compression.network.compress_` treats the weights of a net.
 
-    Weights and layers go by their names in the net: ``"fc.weight"`` or ``"fc"``.
+    Weights and layers go by any of their names in the net: ``"fc.weight"`` or ``"fc"``, and
+    where layers share a weight by that of each.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class CompressConfig:
         divide the rows, the next number that does.
     norm : 2 for squared errors, 1 for absolute ones
     zero : a centroid of each codebook is exactly 0: always, never, or where ("auto") its rows
-        have an exact 0, so that what is pruned stays pruned
+        have an exact 0, so that what is pruned stays pruned. Under a pruning mask always.
     sensitivity : how much each weight counts, by name, in a shape that broadcasts to the weight's;
         see `dpnet.model.compression.sensitivity`. Codebooks whose weights all have 0 are solved
         without.
@@ -133,7 +134,7 @@ class LayerPlan:
 
     `k` is the widest of its codebooks, `least_k` the narrowest. Bytes are those of
     `ratios.stored_bytes`. `relative_error` is ``|W - Q| / |W|``, None where nothing
-    was solved.
+    was solved. `names` are all by which the weight can be called.
     """
 
     name: str
@@ -148,6 +149,7 @@ class LayerPlan:
     fp32_bytes: int
     relative_error: float | None
     decision: str
+    names: tuple[str, ...] = ()
 
     @property
     def stored_bytes(self) -> int:
@@ -165,15 +167,24 @@ class Plan:
     """Every matrix of a net, compressed or not, and the bytes of all of it.
 
     `quantized`, by weight name, has a row of indices for each codebook, in the order of
-    `dpnet.model.compression.layers.Weight.to_rows`; it is empty after a dry run.
+    `dpnet.model.compression.groups.RowForm.to_rows`; `matrices` has a codebook for each row and
+    the shape with the outputs first, as `dpnet.model.compile.compile_fp32` takes them, with equal
+    codebooks where rows share one. Both are empty after a dry run.
     """
 
     layers: tuple[LayerPlan, ...]
     total: StoredBytes
     quantized: Mapping[str, Quantized] = field(default_factory=dict, compare=False, repr=False)
+    matrices: Mapping[str, tuple[Quantized, tuple[int, ...]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __getitem__(self, name: str) -> LayerPlan:
-        return next(layer for layer in self.layers if layer.name == name)
+        """The weight of this name, or of this layer; KeyError where the net has none."""
+        for layer in self.layers:
+            if name == layer.name or name in layer.names:
+                return layer
+        raise KeyError(name)
 
     def to_json(self) -> str:
         """The plan without the weights, one JSON document."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpnet.model.indices import index_bits
 from dpnet.model.quantizer.quantized import Quantized
 
 if TYPE_CHECKING:
@@ -61,11 +63,6 @@ class StoredBytes:
         return self.fp32 / self.total
 
 
-def index_bits(k: int) -> int:
-    """Bits of an index into a codebook of `k` entries; none for a single entry."""
-    return (k - 1).bit_length()
-
-
 def stored_bytes(
     net: nn.Module,
     quantized: Mapping[str, Quantized],
@@ -73,15 +70,18 @@ def stored_bytes(
     entry_bytes: int = 4,
     scale_bytes_per_row: int = 0,
 ) -> StoredBytes:
-    """Count the bytes of `net` with its weights `quantized` (by weight name).
+    """Count the bytes of `net` with its weights `quantized` (by any of their names).
 
     An entry takes `entry_bytes` (4 for float32; integer entries, 1 to 4, usually need
     `scale_bytes_per_row` too). Everything else in the net, parameters and buffers, counts 4
-    bytes a value.
+    bytes a value. Pruning masks count nothing: the weights have their zeros.
     """
     sizes = _tensor_sizes(net)
+    weights = importlib.import_module("dpnet.model.compression.weights")  # PyTorch only for nets
+    canonical = {name: w.name for w in weights.weights_of(net)[0] for name in w.names}
+    known = {canonical.get(name, name) for name in quantized}
     for name, rows in quantized.items():
-        if sizes.get(name) != rows.indices.size:
+        if sizes.get(canonical.get(name, name)) != rows.indices.size:
             raise ValueError(
                 f"quantized must fit the net, not have {rows.indices.size} weights in {name!r}"
             )
@@ -90,7 +90,7 @@ def stored_bytes(
         indices=sum(-(-q.indices.size * index_bits(q.k) // 8) for q in layers),
         codebooks=sum(q.codebook.size for q in layers) * entry_bytes,
         scales=sum(len(q.codebook) for q in layers) * scale_bytes_per_row,
-        other=4 * sum(size for name, size in sizes.items() if name not in quantized),
+        other=4 * sum(size for name, size in sizes.items() if name not in known),
         fp32=4 * sum(sizes.values()),
     )
 
@@ -106,6 +106,13 @@ def ratio_on_disk(net: nn.Module, path: Path) -> float:
 
 
 def _tensor_sizes(net: nn.Module) -> dict[str, int]:
-    """Values per tensor of the net, shared ones once; batch norms' step counters left out."""
-    tensors = [*net.named_parameters(), *net.named_buffers()]
-    return {name: t.numel() for name, t in tensors if t.is_floating_point()}
+    """Values per tensor of the net, shared ones once; a pruned weight without its mask; batch
+    norms' step counters left out."""
+    parts_of = importlib.import_module("dpnet.model.compression.parts").parts_of
+    tensors = dict([*net.named_parameters(), *net.named_buffers()])
+    sizes = {name: t.numel() for name, t in tensors.items() if t.is_floating_point()}
+    for parts in parts_of(tensors):
+        if parts.convention == "pruning mask":
+            sizes.pop(parts.names["mask"], None)
+            sizes[parts.base] = sizes.pop(parts.names["orig"])
+    return sizes

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpnet.model.compression.groups import COMPRESSED_LAYERS
-from dpnet.model.compression.layers import TRANSPOSED, Weight, layers_of, weights_of
+from dpnet.model.compression.weights import TRANSPOSED, Weight, weights_of
+
+CALLED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,7 +30,7 @@ def fisher(
 
     `batches` are (inputs, targets), the samples on axis 0; ``loss(net(x), y)`` is taken of one
     sample at a time, one backward pass each, since the square of a batch's gradient would not
-    do. Of every weight that `dpnet.model.compression.network` compresses, by its name: its shape,
+    do. Of every weight that `dpnet.model.compression.weights` finds, by its name: its shape,
     float32 (float64 for a float64 weight), on its device. 0 where the loss does not depend on a
     weight. Gradients (``.grad``), ``requires_grad`` and the mode of the net are afterwards as
     before, also if anything raises.
@@ -37,17 +38,18 @@ def fisher(
     Raises ValueError without a sample.
     """
     weights = _weights(net)
-    parameters = [weight.parameter for weight in weights]
+    parameters = [weight.tensor for weight in weights]
     sums = [torch.zeros_like(p, dtype=_wide(p.dtype), requires_grad=False) for p in parameters]
     samples = 0
     with _evaluating(net), _differentiable(parameters), torch.enable_grad():
         for x, y in batches:
-            for one, target in zip(x.split(1), y.split(1), strict=True):
+            for one, target in zip(torch.split(x, 1), torch.split(y, 1), strict=True):
                 value = loss(net(one), target)
                 found = torch.autograd.grad(value, parameters, allow_unused=True)
                 for total, gradient in zip(sums, found, strict=True):
                     if gradient is not None:
-                        total.add_(gradient.detach().to(total.dtype).square())
+                        whole = gradient.to_dense() if gradient.is_sparse else gradient
+                        total.add_(whole.detach().to(total.dtype).square())
                 samples += 1
     if not samples:
         raise ValueError("batches must hold at least one sample")
@@ -62,15 +64,22 @@ def activation_energy(net: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
     samples and output positions, so that each place of the kernel has its own, padding included.
     `batches` are inputs, or tuples that start with one. By weight name: float32 (float64 for a
     float64 weight), in a shape that broadcasts to the weight's; weights of layers that were not
-    called are left out. Hooks are removed and the mode is as before, also if anything raises.
+    called are left out, and those of layers whose inputs cannot be seen from outside (recurrent
+    ones, attention) or do not multiply (embeddings): `fisher` knows them. Hooks are removed and
+    the mode is as before, also if anything raises.
 
     Raises ValueError without a batch.
     """
-    owners = {id(weight.parameter): weight.name for weight in _weights(net)}
+    owners = {name: weight.name for weight in _weights(net) for name in weight.names}
+    names: dict[nn.Module, str] = {}
+    for layer, module in net.named_modules():
+        name = f"{layer}.weight" if layer else "weight"
+        if isinstance(module, CALLED) and name in owners:
+            names[module] = owners[name]
     sums: dict[str, tuple[Any, int]] = {}
 
     def add(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        name = owners[id(module.weight)]
+        name = names[module]
         options = dict(zip(("input", "output_size"), given, strict=False)) | named
         energy, count = _energy(module, options.pop("input"), options)
         before, already = sums.get(name, (0.0, 0))
@@ -78,10 +87,9 @@ def activation_energy(net: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
 
     with ExitStack() as stack:
         stack.enter_context(_evaluating(net))
-        for _, module in layers_of(net):
-            if id(module.weight) in owners:
-                hook = module.register_forward_pre_hook(add, with_kwargs=True)
-                stack.callback(hook.remove)
+        for module in names:
+            hook = module.register_forward_pre_hook(add, with_kwargs=True)
+            stack.callback(hook.remove)
         stack.enter_context(torch.no_grad())
         ran = False
         for batch in batches:
@@ -112,7 +120,7 @@ def _energy(module: Any, x: Tensor, options: dict[str, Any]) -> tuple[Tensor, in
 
 def _probe(module: Any, like: Tensor) -> Any:
     """The same convolution with one output channel per group, without a bias, all weights 1."""
-    kind: Any = next(k for k in (*COMPRESSED_LAYERS, *TRANSPOSED) if isinstance(module, k))
+    kind: Any = next(k for k in CALLED if isinstance(module, k))
     names = ["stride", "padding", "dilation", "groups", "padding_mode"]
     names += ["output_padding"] * isinstance(module, TRANSPOSED)
     options = {name: getattr(module, name) for name in names}
@@ -149,7 +157,7 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _differentiable(parameters: list[nn.Parameter]) -> Iterator[None]:
+def _differentiable(parameters: list[Tensor]) -> Iterator[None]:
     """Frozen ones too."""
     before = [parameter.requires_grad for parameter in parameters]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from numpy.typing import ArrayLike
 
@@ -18,6 +19,8 @@ class BaselineParameters:
     """The paper's baseline, one multiply-add after the other.  Stores in 32-bit words: `weights`,
     `columns`, `rows`; `layers` descriptors.
     """
+
+    kind: ClassVar[str] = "baseline"
 
     weights: int = 1 << 20
     columns: int = 2048
@@ -45,6 +48,8 @@ class BaselineParameters:
 @dataclass(frozen=True, kw_only=True)
 class InterleavedParameters(BaselineParameters):
     """The baseline at a weight per cycle, with interleaved partial sums; stores as above."""
+
+    kind: ClassVar[str] = "interleaved"
 
     @staticmethod
     def cycles(rows: int, columns: int) -> int:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.layout import record_words
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
+from dpnet.model.engine.records import DENSE_ROW
 from dpnet.model.engine.regions import Region
 from dpnet.model.golden.dense import Dense, RowParameters
 from dpnet.model.golden.requantize import Requantize
 
 REQUANTIZE_CYCLES = 10
 
-ROW_WORDS = 2
-"""Words of a row's parameters: the bias; then multiplier, shift and ReLU from the lowest bit on."""
-MULTIPLIER_BITS, SHIFT_BITS = 16, 6
+ROW_WORDS = DENSE_ROW.words
 
 Store = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Word addresses of the bus, and the 32-bit words that belong there."""
@@ -76,7 +76,8 @@ class DenseParameters:
     def requantize(self) -> Requantize:
         """|Σ w x| ≤ 2^14 · max_columns, which a row of -128 · -128 reaches: 16 + log2 bits."""
         bits = max(24, 16 + ceil_log2(self.max_columns))
-        return Requantize(acc_bits=bits, bias_bits=bits, multiplier_bits=MULTIPLIER_BITS)
+        multiplier_bits = DENSE_ROW.places["multiplier"][1]
+        return Requantize(acc_bits=bits, bias_bits=bits, multiplier_bits=multiplier_bits)
 
     @property
     def golden(self) -> Dense:
@@ -183,13 +184,14 @@ class DenseParameters:
         Address fields: step (T / U of them a tile), requantizer, word.  Row r of a tile leaves in
         step r // U through requantizer r mod U.
         """
-        settings = (
-            rows.multiplier
-            | rows.shift << MULTIPLIER_BITS
-            | rows.relu << MULTIPLIER_BITS + SHIFT_BITS
+        words = record_words(
+            DENSE_ROW,
+            bias=rows.bias,
+            multiplier=rows.multiplier,
+            shift=rows.shift,
+            relu=rows.relu,
         )
-        words = np.stack([rows.bias & 0xFFFFFFFF, settings], 1).astype(np.int64)
-        return _addressed(Region.ROWS, self._steps(words))
+        return _addressed(Region.ROWS, self._steps(words.astype(np.int64)))
 
     def result_addresses(self, rows: int, vectors: int) -> NDArray[np.int64]:
         """Word addresses (V, R) of the results; fields: step of vector after vector, unit."""

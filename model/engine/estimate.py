@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
-
-LIMB = 17
-"""Bits that an 18-bit signed input of a multiplier takes of an unsigned number."""
-
-LAYER_WORDS = 8
-ROW_WORDS = 4
+from dpnet.model.engine.records import LAYER, ROW
+from dpnet.model.engine.widths import (
+    LIMB,
+    accumulator_widths,
+    limb_widths,
+    row_address_bits,
+    store_words,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def parts(engine: EngineParameters) -> dict[str, Estimate]:
         "feeder": feeder(engine) + align(engine).times(feeds if engine.fp32 else 0),
         "scan": exponents(engine) + scanner(engine) if engine.fp32 else Estimate(),
         "vectors": checked_store(engine.segments, 32, engine.vector_rows * engine.row_beats),
-        "control": sequencer() + checked_store(LAYER_WORDS, 32, engine.layers) + decoder(engine),
+        "control": sequencer() + checked_store(LAYER.words, 32, engine.layers) + decoder(engine),
         **twice,
     }
 
@@ -92,15 +94,14 @@ def lane(engine: EngineParameters, *, dsp: bool) -> Estimate:
 def segment(engine: EngineParameters) -> Estimate:
     """The index store and its address multiplexer (of lanes and link); where several rows share a
     word, one of `fold` is picked.  Registers: x and its control twice, the control handed on."""
-    address = _row_address_bits(engine)
-    depth = ceil_div(engine.index_depth, engine.fold) + ceil_div(engine.buckets, engine.fold)
+    address = row_address_bits(engine)
     own = Estimate(
         lut=address + engine.index_words + 1 + engine.row_bits * multiplexer(engine.fold),
         ff=address + 2 + 2 * (engine.activation_bits + 1 + ceil_log2(engine.fold)),
     )
     if engine.packs:  # an index of 1 to 4 bits from a row, or from three of them
         own += Estimate(lut=4 * engine.columns + 7, ff=6 * engine.columns + 12)
-    return own + checked_store(engine.index_words, 32, depth)
+    return own + checked_store(engine.index_words, 32, store_words(engine))
 
 
 def column(engine: EngineParameters) -> Estimate:
@@ -109,9 +110,9 @@ def column(engine: EngineParameters) -> Estimate:
     held accumulators.  A high limb above 18 bits takes a second multiplier, and an adder for the
     two products."""
     bits, entry = engine.sum_bits, engine.entry_bits
-    low, high = _limbs(engine)
+    low, high = limb_widths(engine)
     split = high > 18 and entry > 18
-    held = sum(_accumulators(engine))
+    held = sum(accumulator_widths(engine))
     check = Estimate()
     if engine.residues:
         check = Estimate(lut=_folded(bits) + _folded(entry) + 7, ff=12)
@@ -128,8 +129,8 @@ def array(engine: EngineParameters) -> Estimate:
     sum of the inputs (an adder tree and the running one).  Registers: the beat's way to the later
     stages, `slot_cycles` each, and the skew of x over the segments."""
     x, segments = engine.activation_bits, engine.segments
-    beat = x * segments + _row_address_bits(engine) + 6
-    bits = sum(_accumulators(engine)) + 1
+    beat = x * segments + row_address_bits(engine) + 6
+    bits = sum(accumulator_widths(engine)) + 1
     last = engine.columns - (engine.banks - 1) * engine.bank_columns
     inputs = multiplexer(engine.bank_columns) * (engine.banks - 1) + multiplexer(last)
     tree = x * (segments - 1) + segments
@@ -161,13 +162,13 @@ def post(engine: EngineParameters) -> Estimate:
     address = ceil_log2(engine.slots) + column_bits
     bits = engine.accumulator_bits
     both = 60 if engine.fp32 and engine.integer else 0
-    adder = max(0, bits - LIMB) if _limbs(engine)[0] else 0
+    adder = max(0, bits - LIMB) if limb_widths(engine)[0] else 0
     own = Estimate(
         lut=20 + 3 * address // 2 + adder // 2 + both, ff=2 * bits + 24 + 14 * (address + 2)
     )
     if engine.residues:
         own += Estimate(lut=_folded(engine.accumulator_bits) + 4, ff=12)
-    rows = checked_store(ROW_WORDS, 32, engine.slots << column_bits)
+    rows = checked_store(ROW.words, 32, engine.slots << column_bits)
     buffer = checked_store(1, 32, engine.result_slots << column_bits)
     return post_units(engine) + own + rows + buffer
 
@@ -224,7 +225,7 @@ def feeder(engine: EngineParameters) -> Estimate:
     """A word for each segment, gated; without fp32 the check that the upper bits are sign bits.
     Registers: the command for `feeder_cycles`."""
     x, check = engine.activation_bits, 0 if engine.fp32 else 11
-    command = _row_address_bits(engine) + 5
+    command = row_address_bits(engine) + 5
     return Estimate(
         lut=engine.segments * (x + check),
         ff=command * engine.feeder_cycles + (0 if engine.fp32 else engine.segments * (x + 1)),
@@ -265,7 +266,7 @@ def decoder(engine: EngineParameters) -> Estimate:
     """Where the link reads and writes: a multiplexer over everything that answers, two LUTs for
     each word of the vector store and the index stores (write, hide), one for each codebook."""
     banks, columns = engine.banks, engine.columns
-    answers = 32 * (_grouped(ROW_WORDS * banks) + 2 * _grouped(banks) + _grouped(LAYER_WORDS))
+    answers = 32 * (_grouped(ROW.words * banks) + 2 * _grouped(banks) + _grouped(LAYER.words))
     indices = engine.stages * engine.segments * engine.index_words
     return Estimate(
         lut=300 + answers + 2 * engine.segments + 2 * indices + columns,
@@ -323,22 +324,3 @@ def _or(inputs: int) -> int:
 def _words_together(segments: int) -> Estimate:
     """The OR of a stage's segments for the link and the parity errors: 33 bits."""
     return Estimate(lut=33 * (1 if segments <= 6 else ceil_div(segments - 2, 2)), ff=1)
-
-
-def _row_address_bits(engine: EngineParameters) -> int:
-    rows = ceil_div(engine.index_depth, engine.fold) * engine.fold + engine.buckets
-    return ceil_log2(rows)
-
-
-def _limbs(engine: EngineParameters) -> tuple[int, int]:
-    """Bits of a bucket's low limb (0 if one multiplier takes it whole) and of its high limb."""
-    bits, entry = engine.sum_bits, engine.entry_bits
-    whole = (bits <= 25 and entry <= 18) or (bits <= 18 and entry <= 25)
-    return (0, bits) if whole else (LIMB, bits - LIMB)
-
-
-def _accumulators(engine: EngineParameters) -> tuple[int, int]:
-    """Bits of the accumulators of the two limbs' products."""
-    low, high = _limbs(engine)
-    more = engine.entry_bits + engine.index_bits
-    return (low + 1 + more if low else 1, high + more)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.records import LAYER, ROW, Record
 from dpnet.model.engine.regions import Region
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "index_address",
     "index_rows",
     "index_store",
+    "record_words",
     "result_bytes",
     "results",
     "row_address",
@@ -38,8 +40,8 @@ __all__ = [
 Words = NDArray[np.uint32]
 
 
-LAYER_WORDS = 8
-ROW_WORDS = 4
+LAYER_WORDS = LAYER.words
+ROW_WORDS = ROW.words
 
 
 class Fields:
@@ -65,14 +67,14 @@ class Fields:
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
-    """One layer as the sequencer reads it: `LAYER_WORDS` 32-bit words.
+    """One layer as the sequencer reads it: the words of `dpnet.model.engine.records.LAYER`.
 
-    word 0: beats, tiles (16 bits each);  1: rows (16), K - 1 (8), then flags fp32_in, fp32_out,
-    relu, forward (results become the input of the layer at `out_row`), stream > 0;  2: first index
-    row;  3: first slot, first result slot;  4: row of the vector store with the input, and with
-    the output;  5: out_bits (8), `index_bits` - 1 (2, the bits of a packed index), and in the upper
-    16 bits rows of the vector store from one vector to the next, where a run takes several; their
-    results follow each other, tiles · stages slots each;  6: `stream` (16).
+    `beats` and `tiles` of a vector; `rows`; `k` values in a codebook; the first `index_row`, `slot`
+    and `result_slot`; `in_row` and `out_row`, the rows of the vector store with the input and with
+    the output; `vector_rows` of them from one vector to the next, where a run takes several: their
+    results follow each other, tiles · stages slots each.  `index_bits` of a packed index;
+    `out_bits` and `relu` of requantized results; `fp32_in`, `fp32_out`: what comes and leaves;
+    `forward`: the results become the input of the layer at `out_row`.
 
     A layer with `stream` > 0 has that many tiles in all, of which the stores hold `tiles` at a
     time: tile t takes the place of tile t - tiles, and starts when the host has released it.
@@ -97,21 +99,51 @@ class Descriptor:
     forward: bool = False
 
     def words(self) -> Words:
-        flags = self.fp32_in | self.fp32_out << 1 | self.relu << 2 | self.forward << 3
-        flags |= (self.stream > 0) << 4
-        return np.array(
-            [
-                self.beats | self.tiles << 16,
-                self.rows | self.k - 1 << 16 | flags << 24,
-                self.index_row,
-                self.slot | self.result_slot << 16,
-                self.in_row | self.out_row << 16,
-                self.out_bits | self.index_bits - 1 << 8 | self.vector_rows << 16,
-                self.stream,
-                0,
-            ],
-            np.uint32,
+        """Its `LAYER_WORDS` 32-bit words; `ValueError` if a number does not fit its field."""
+        return record_words(
+            LAYER,
+            beats=self.beats,
+            tiles=self.tiles,
+            rows=self.rows,
+            last_k=self.k - 1,
+            fp32_in=self.fp32_in,
+            fp32_out=self.fp32_out,
+            relu=self.relu,
+            forward=self.forward,
+            streams=self.stream > 0,
+            index_row=self.index_row,
+            slot=self.slot,
+            result_slot=self.result_slot,
+            in_row=self.in_row,
+            out_row=self.out_row,
+            out_bits=self.out_bits,
+            index_mode=self.index_bits - 1,
+            vector_rows=self.vector_rows,
+            stream=self.stream,
         )
+
+
+def record_words(record: Record, **values: ArrayLike) -> Words:
+    """A value (…) for each used field of `record` -> its words (…, `record.words`).
+
+    Negative numbers are stored in two's complement.  Raises `ValueError` for what does not fit its
+    field, signed or not.
+    """
+    if values.keys() != record.places.keys():
+        raise ValueError(f"values must be for {', '.join(record.places)}, not {', '.join(values)}")
+    columns = {name: np.asarray(value).astype(np.int64) for name, value in values.items()}
+    shape = np.broadcast_shapes(*(column.shape for column in columns.values()))
+    words = np.zeros((*shape, record.words), np.int64)
+    for name, (offset, bits) in record.places.items():
+        column = columns[name]
+        wrong = (column < -(1 << bits - 1)) | (column >= 1 << bits)
+        if wrong.any():
+            raise ValueError(f"{name} must fit {bits} bits, not {int(column[wrong].flat[0])}")
+        kept = column & (1 << bits) - 1
+        for word in range(offset // 32, (offset + bits - 1) // 32 + 1):
+            shift = offset - 32 * word
+            words[..., word] |= (kept << shift if shift >= 0 else kept >> -shift) & 0xFFFFFFFF
+    return words.astype(np.uint32)
 
 
 def index_rows(
@@ -145,7 +177,10 @@ def _packed(beats: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     full = np.pad(beats, [(0, 0), (0, missing), *[(0, 0)] * (beats.ndim - 2)])
     parts = [full[:, n::step] for n in range(step)]
     if bits < 3:
-        return np.bitwise_or.reduce([part << n * bits for n, part in enumerate(parts)])
+        together: NDArray[np.uint8] = np.bitwise_or.reduce(
+            [part << n * bits for n, part in enumerate(parts)]
+        )
+        return together
     *low, fourth = parts
     rows = np.stack([part | (fourth >> n & 1) << 3 for n, part in enumerate(low)], 2)
     flat = rows.reshape(len(beats), -1, *beats.shape[2:])
@@ -204,14 +239,13 @@ def row_store(
     shift: NDArray[np.int64],
     exponent: NDArray[np.int64],
 ) -> Words:
-    """Per-row parameters (R,) each -> words of the ROWS region: bias (40 bits) in two words,
-    multiplier (16) and shift (6) in the third, exponent (12, signed) in the fourth."""
+    """Per-row parameters (R,) each -> words of the ROWS region, each row's those of
+    `dpnet.model.engine.records.ROW`."""
     slots = engine.tiles(len(bias)) * engine.stages
-    full = np.zeros((slots * engine.columns, ROW_WORDS), np.int64)
-    full[: len(bias), 0] = bias & 0xFFFFFFFF
-    full[: len(bias), 1] = bias >> 32 & 0xFF
-    full[: len(bias), 2] = multiplier | shift << 16
-    full[: len(bias), 3] = exponent & 0xFFF
+    full = np.zeros((slots * engine.columns, ROW_WORDS), np.uint32)
+    full[: len(bias)] = record_words(
+        ROW, bias=bias, multiplier=multiplier, shift=shift, exponent=exponent
+    )
     split = full.reshape(slots, engine.columns, ROW_WORDS)
     banks = [
         _field(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpnet.model.indices import packed_bits
+
 SEGMENT_LATENCY = 3
 """Cycles from a beat at a segment to its lanes' outputs: index store, index register, lane."""
 
@@ -170,7 +172,7 @@ class EngineParameters:
 
     def index_bits_of(self, k: int) -> int:
         """Bits that an index of a layer with `k` values per codebook takes in the store."""
-        return max(1, ceil_log2(k)) if self.packs else self.index_bits
+        return packed_bits(k) if self.packs else self.index_bits
 
     def index_rows(self, columns: int, k: int) -> int:
         """Rows of the index store that a tile takes: one a beat, or with `packs` four beats in one,

@@ -15,7 +15,9 @@ from typing import Any
 
 from dpnet.model.engine.devices import KINDS, LIMITS, Device
 from dpnet.model.engine.estimate import Estimate, estimate, lane
-from dpnet.model.engine.parameters import EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.estimate_ecp5 import estimate_ecp5, lane_luts, lane_memories
+from dpnet.model.engine.parameters import EngineParameters, ceil_div
+from dpnet.model.indices import packed_bits
 
 MOST_STAGES = 16
 MOST_SEGMENTS = 32
@@ -26,6 +28,10 @@ VECTORS = 8
 
 LARGEST_ROWS = 1 << 16
 LARGEST_COLUMNS = 4096
+LARGEST_POSITIONS = 1 << 20
+
+MOST_VECTORS = 256
+"""Vectors that an engine takes in one run."""
 
 _WIDTHS = {
     "fp32": {"activation_bits": 24, "entry_bits": 25, "edges": "fp32"},
@@ -38,14 +44,21 @@ FULL = 0.8
 
 @dataclass(frozen=True)
 class Layer:
-    """A matrix of `rows` × `columns` with `k` values a row."""
+    """A matrix of `rows` × `columns` with `k` values a row; one of a convolution is multiplied by
+    a vector at each of its `positions`, the pixels of its output."""
 
     rows: int
     columns: int
     k: int
+    positions: int = 1
 
     def __post_init__(self) -> None:
-        for name, high in (("rows", LARGEST_ROWS), ("columns", LARGEST_COLUMNS), ("k", 16)):
+        for name, high in (
+            ("rows", LARGEST_ROWS),
+            ("columns", LARGEST_COLUMNS),
+            ("k", 16),
+            ("positions", LARGEST_POSITIONS),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer from 1 to {high}, not {value!r}")
@@ -55,9 +68,10 @@ class Layer:
 class Proposal:
     """An engine that the chip holds.
 
-    `cycles` is what `plan` minimized; `latency` one vector through the network, `work`, `drain`
-    and `wait` its parts: cycles with a beat, those spent on drains, and the rest; `loads` the part
-    taken of what may be taken of each kind; `binds` what stands against fewer cycles.
+    `cycles` is what `plan` minimized; `latency` one input through the network, with all positions
+    of its convolutions, `work`, `drain` and `wait` its parts: cycles with a beat, those spent on
+    drains, and the rest; `loads` the part taken of what may be taken of each kind; `binds` what
+    stands against fewer cycles.
     """
 
     engine: EngineParameters
@@ -96,8 +110,9 @@ def plan(
     first, of equally fast ones the smallest; none if none fits.
 
     Integer layers feed each other in one run, fp32 matrices are runs of their own; `repeated`: a
-    single layer, and cycles from one vector to the next.  `widths` replaces bits of activations and
-    entries.  Raises `ValueError`.
+    single layer, and cycles from one vector to the next, times its positions.  Layers of several
+    positions run as many vectors back to back as the stores hold; a chain has none.  `widths`
+    replaces bits of activations and entries.  Raises `ValueError`.
     """
     if activation not in _WIDTHS:
         raise ValueError(f"activation must be one of {', '.join(_WIDTHS)}, not {activation!r}")
@@ -105,10 +120,12 @@ def plan(
         raise ValueError("layers must have at least one layer")
     if repeated and len(layers) > 1:
         raise ValueError(f"only a single layer can be repeated, not {len(layers)}")
+    if activation != "fp32" and len(layers) > 1 and any(x.positions > 1 for x in layers):
+        raise ValueError("a chain of integer layers runs one vector: each must have one position")
     room = {kind: device.sizes[kind] * limits[kind] for kind in KINDS}
     if index_blocks(layers) > room["bram36"]:
         return []
-    search = _Search(layers, activation, repeated, room, dict(widths or {}))
+    search = _Search(layers, activation, repeated, room, dict(widths or {}), device.family)
     return search.best(count)
 
 
@@ -122,17 +139,20 @@ class _Search:
         repeated: bool,
         room: Mapping[str, Fraction],
         widths: Mapping[str, int],
+        family: str = "xc7",
     ) -> None:
         self.layers, self.fp32, self.repeated = layers, activation == "fp32", repeated
         self.room = room
         self.sizes: dict[str, Any] = {
             **_WIDTHS[activation],
             **widths,
-            "index_bits": max(1, ceil_log2(max(layer.k for layer in layers))),
+            "index_bits": packed_bits(max(layer.k for layer in layers)),
             "max_columns": max(layer.columns for layer in layers),
             "layers": max(8, len(layers)),
             "packed": False,
+            "multiplier": "18x18" if family == "ecp5" else "25x18",
         }
+        self.ecp5 = family == "ecp5"
 
     def best(self, count: int) -> list[Proposal]:
         """The `count` best of those that fit."""
@@ -159,6 +179,11 @@ class _Search:
             int(self.room["lutram"]) // part.lutram,
             int(self.room["lut"] + adder * self.room["dsp"]) // (part.lut + adder),
         )
+        if self.ecp5:
+            most = min(
+                int(self.room["lutram"]) // lane_memories(small),
+                int(self.room["lut"]) // lane_luts(small),
+            )
         for stages in range(1, MOST_STAGES + 1):
             for columns in sorted(set(self._columns(stages))):
                 for segments in range(1, MOST_SEGMENTS + 1):
@@ -212,43 +237,63 @@ class _Search:
         beats = [engine.beats(layer.columns) for layer in self.layers]
         rows = [ceil_div(count, engine.row_beats) for count in beats]
         slots = [count * engine.stages for count in tiles]
-        times = VECTORS if self.repeated else 1
+        times = [VECTORS if self.repeated else min(VECTORS, x.positions) for x in self.layers]
         together = max if self.fp32 else sum
         return {
             "index_depth": sum(t * b for t, b in zip(tiles, beats, strict=True)),
             "slots": sum(slots),
-            "result_slots": times * together(slots),
-            "vector_words": times * together(rows) * engine.row_beats * engine.segments,
+            "result_slots": together(t * count for t, count in zip(times, slots, strict=True)),
+            "vector_words": together(t * count for t, count in zip(times, rows, strict=True))
+            * engine.row_beats
+            * engine.segments,
         }
 
     def _cycles(self, engine: EngineParameters) -> int:
         if self.repeated:
             [layer] = self.layers
-            return engine.interval_cycles(layer.rows, layer.columns, layer.k, fp32_in=self.fp32)
+            each = engine.interval_cycles(layer.rows, layer.columns, layer.k, fp32_in=self.fp32)
+            return layer.positions * each
         return self._latency(engine)
 
     def _latency(self, engine: EngineParameters) -> int:
-        """One vector through all layers: a run adds a cycle, and an fp32 matrix is one."""
-        last = len(self.layers) - 1
-        runs = len(self.layers) if self.fp32 else 1
-        return runs + sum(
-            engine.layer_cycles(
-                layer.rows,
-                layer.columns,
-                layer.k,
-                fp32_in=self.fp32,
-                fp32_out=self.fp32,
-                forward=not self.fp32 and n < last,
+        """One input through all layers: a run adds a cycle; a chain is one, an fp32 matrix one for
+        as many positions as the stores hold."""
+        if not self.fp32 and len(self.layers) > 1:
+            last = len(self.layers) - 1
+            return 1 + sum(
+                self._run(engine, layer, 1, forward=n < last) for n, layer in enumerate(self.layers)
             )
-            for n, layer in enumerate(self.layers)
+        return sum(self._runs(engine, layer) for layer in self.layers)
+
+    def _runs(self, engine: EngineParameters, layer: Layer) -> int:
+        """A layer that stands alone, at all of its positions."""
+        rows = ceil_div(engine.beats(layer.columns), engine.row_beats)
+        slots = engine.tiles(layer.rows) * engine.stages
+        most = min(MOST_VECTORS, engine.vector_rows // rows, engine.result_slots // slots)
+        whole, rest = divmod(layer.positions, most)
+        counts = [(whole, most), (1, rest)] if rest else [(whole, most)]
+        return sum(times * (1 + self._run(engine, layer, vectors)) for times, vectors in counts)
+
+    def _run(
+        self, engine: EngineParameters, layer: Layer, vectors: int, forward: bool = False
+    ) -> int:
+        return engine.layer_cycles(
+            layer.rows,
+            layer.columns,
+            layer.k,
+            fp32_in=self.fp32,
+            fp32_out=self.fp32,
+            forward=forward,
+            vectors=vectors,
         )
 
     def _fitted(self, engine: EngineParameters) -> Proposal | None:
         """The proposal, with as many adders in DSP slices as LUTs run short; None if too large."""
-        taken = estimate(engine)
+        taken = estimate_ecp5(engine) if self.ecp5 else estimate(engine)
         short = taken.lut - self.room["lut"]
         spare = int(self.room["dsp"]) - taken.dsp
-        if short > 0 and spare >= engine.stages:
+        # An ECP5's multipliers do not add up what a lane does.
+        if short > 0 and spare >= engine.stages and not self.ecp5:
             needed = ceil_div(int(short) + 1, engine.stages * engine.sum_bits)
             dsp = min(engine.columns, spare // engine.stages, needed)
             engine = replace(engine, dsp_columns=dsp)
@@ -256,8 +301,13 @@ class _Search:
         loads = {kind: float(getattr(taken, kind) / self.room[kind]) for kind in KINDS}
         if max(loads.values()) > 1:
             return None
-        work = sum(engine.tiles(x.rows) * engine.beats(x.columns) for x in self.layers)
-        spent = sum(engine.tiles(x.rows) * engine.tile_cycles(x.columns, x.k) for x in self.layers)
+        work = sum(
+            x.positions * engine.tiles(x.rows) * engine.beats(x.columns) for x in self.layers
+        )
+        spent = sum(
+            x.positions * engine.tiles(x.rows) * engine.tile_cycles(x.columns, x.k)
+            for x in self.layers
+        )
         return Proposal(
             engine, self._cycles(engine), self._latency(engine), work, spent - work, taken, loads
         )
@@ -265,6 +315,6 @@ class _Search:
 
 def index_blocks(layers: Sequence[Layer]) -> int:
     """The least number of block RAMs that hold the indices of `layers`, with their parity."""
-    bits = max(1, ceil_log2(max(layer.k for layer in layers)))
+    bits = packed_bits(max(layer.k for layer in layers))
     weights = sum(layer.rows * layer.columns for layer in layers)
     return ceil_div(weights * bits, 2 * 512 * 32)

@@ -120,7 +120,8 @@ def codebook_fp32(rows: ArrayLike) -> NDArray[np.float32]:
 def _exponents(values: NDArray[np.float32]) -> Integers:
     """Biased exponents, 1 for zeros and subnormals."""
     words = np.ascontiguousarray(values).view(np.uint32).reshape(values.shape).astype(np.int64)
-    return np.maximum(words >> 23 & 0xFF, 1)
+    exponents: Integers = np.maximum(words >> 23 & 0xFF, 1)
+    return exponents
 
 
 def _rounded(values: NDArray[np.float32], shift: Integers) -> Integers:

@@ -33,11 +33,14 @@ class BucketProduct:
     def compute(self, entries: Integers, indices: NDArray[np.integer], x: Integers) -> Integers:
         """entries (R, K), indices (R, C), x (C,) -> y (R,), int64, exact."""
         entries = self._within("entries", entries, self.entry_bits)
-        return (entries * self.buckets(indices, x, entries.shape[1])).sum(1)
+        sums: Integers = (entries * self.buckets(indices, x, entries.shape[1])).sum(1)
+        return sums
 
     @staticmethod
     def _within(name: str, values: Integers, bits: int) -> Integers:
-        values = np.asarray(values, np.int64)
+        values = np.asarray(values)
+        if values.dtype.kind not in "iu":  # nothing is cut off to an integer
+            raise TypeError(f"{name} must be integers, not {values.dtype}")
         if values.size and not -(1 << bits - 1) <= values.min() <= values.max() < 1 << bits - 1:
             raise ValueError(f"{name} must have at most {bits} signed bits, not {values!r}")
-        return values
+        return values.astype(np.int64, copy=False)

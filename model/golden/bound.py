@@ -54,4 +54,5 @@ def error_bound(
     alignment = farthest * aligned.sum(axis=1) + np.ldexp(0.5, exponents) * inputs.sum()
     magnitude = weights @ inputs
     rounding = 2.0**-24 * (magnitude + alignment) + inputs.size * 2.0**-53 * magnitude
-    return (alignment + rounding) * (1 + 2.0**-20) + 2.0**-150
+    bound: NDArray[np.float64] = (alignment + rounding) * (1 + 2.0**-20) + 2.0**-150
+    return bound

@@ -10,10 +10,21 @@ from dpnet.model.golden.array import BucketProduct
 from dpnet.model.golden.normalize import Normalize
 from dpnet.model.golden.requantize import Requantize
 from dpnet.model.image import Image, ImageLayer
+from dpnet.model.image.header import require
+from dpnet.model.image.inputs import activations
+
+ACTIVATION_BITS = 25
+"""Of the widest engine."""
 
 
 def integer_layer(layer: ImageLayer, x: NDArray[np.int64]) -> NDArray[np.int64]:
-    """x (C,) integers -> requantized results (R,)."""
+    """x (C,) integers -> requantized results (R,); `ImageError` for what is no such vector, of at
+    most `ACTIVATION_BITS` bits."""
+    x = activations(x, ACTIVATION_BITS, f"the input of layer {layer.name}")
+    require(
+        x.shape == (layer.columns,),
+        f"layer {layer.name} takes a vector of shape ({layer.columns},), not {x.shape}",
+    )
     entries, _ = layer.aligned(25)
     accumulators = BucketProduct().compute(entries, layer.indices, x)
     assert layer.bias is not None and layer.multiplier is not None and layer.shift is not None
@@ -23,7 +34,8 @@ def integer_layer(layer: ImageLayer, x: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def integer_network(image: Image, x: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """x (C,) quantized inputs -> the results of every layer, first layer first."""
+    """x (C,) quantized inputs -> the results of every layer, first layer first; errors as
+    `integer_layer`."""
     outputs = []
     for layer in image.layers:
         x = integer_layer(layer, x)

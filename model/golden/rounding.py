@@ -13,4 +13,5 @@ def shift_right_even(values: Integers, amount: Integers) -> Integers:
     floor = values >> amount
     rest = values & ((np.uint64(1) << amount.astype(np.uint64)) - np.uint64(1)).astype(np.int64)
     half = np.int64(1) << np.maximum(amount - 1, 0)
-    return floor + ((rest > half) | ((rest == half) & (floor & 1 == 1)))
+    rounded: Integers = floor + ((rest > half) | ((rest == half) & (floor & 1 == 1)))
+    return rounded

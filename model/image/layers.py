@@ -1,16 +1,36 @@
-"""A compressed network in memory: its layers, and what they must be to be one."""
+"""A layer of a compressed network in memory, and what its numbers must be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.golden.align import align_codebook
-from dpnet.model.image.header import LARGEST_K, ImageError, require
+from dpnet.model.image.header import (
+    LARGEST_COLUMNS,
+    LARGEST_K,
+    LARGEST_RANK,
+    LARGEST_ROWS,
+    check_name,
+    require,
+)
+from dpnet.model.image.packing import Indices, Packed, pack
+from dpnet.model.indices import packed_bits
+
+RANGES = {
+    "entries": (-(1 << 24), (1 << 24) - 1),
+    "exponent": (-2048, 2047),
+    "bias": (-(1 << 39), (1 << 39) - 1),
+    "multiplier": (0, (1 << 16) - 1),
+    "shift": (0, 63),
+}
+"""The row parameters of an integer layer, and what they may be, both ends included."""
+
+
+_INDICES = Indices()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,12 +41,13 @@ class ImageLayer:
     `indices` (R, C) uint8 below `k`; `shape` is the weight's own shape, (R, …) with C values per
     row. fp32 layers have `codebook` (R, K) float32.  Integer layers have `entries` (R, K) and
     `exponent` (R,), and the row parameters of `dpnet.model.golden.requantize`: `bias`,
-    `multiplier`, `shift` (R,), `relu`, `out_bits`.
+    `multiplier`, `shift` (R,), `relu`, `out_bits`; all of them integers within `RANGES`.
+    Raises `ImageError` where these do not fit each other.
     """
 
     name: str
     shape: tuple[int, ...]
-    indices: NDArray[np.uint8]
+    indices: Indices = _INDICES
     k: int
     codebook: NDArray[np.float32] | None = None
     entries: NDArray[np.int64] | None = None
@@ -42,15 +63,35 @@ class ImageLayer:
 
     @property
     def rows(self) -> int:
-        return int(self.indices.shape[0])
+        return int(Indices.given(self).shape[0])
 
     @property
     def columns(self) -> int:
-        return int(self.indices.shape[1])
+        return int(Indices.given(self).shape[1])
+
+    @property
+    def weights(self) -> int:
+        """How many there are."""
+        return self.rows * self.columns
+
+    @property
+    def packed(self) -> Packed:
+        """The indices as a file has them."""
+        given = Indices.given(self)
+        return given if isinstance(given, Packed) else pack(given, self.k)
 
     @property
     def is_fp32(self) -> bool:
         return self.codebook is not None
+
+    @property
+    def entry_bits(self) -> int:
+        """Bits of the widest entry in two's complement, at least 2: what an engine must have for
+        an integer layer.  -2^(bits - 1) fits `bits`."""
+        if self.entries is None:
+            raise ValueError(f"layer {self.name} has no entries: it is fp32")
+        low, high = int(self.entries.min()), int(self.entries.max())
+        return max(2, 1 + max(high, ~low, 0).bit_length())
 
     def aligned(self, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Entries (R, K) of at most `bits` bits and exponents (R,), as the engine holds them."""
@@ -60,67 +101,84 @@ class ImageLayer:
         return self.entries, self.exponent
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Image:
-    """A compiled network: `layers`, each fed by the one before (integer networks), or matrices on
-    their own (fp32).  An integer network takes round(x / `input_scale`) of `input_bits` bits and
-    its last layer's integers times `output_scale` are the logits.  `about` is for people (JSON
-    types).
-    """
-
-    layers: tuple[ImageLayer, ...]
-    input_scale: float = 1.0
-    input_bits: int = 8
-    output_scale: float = 1.0
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_fp32(self) -> bool:
-        return self.layers[0].is_fp32
-
-    def quantize_input(self, x: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Real inputs to activations: round to nearest even, saturated; refuses NaN and
-        infinities.
-        """
-        values = np.asarray(x, np.float64)
-        if not np.isfinite(values).all():
-            raise ImageError("the input must be finite, it holds a NaN or an infinity")
-        high = (1 << self.input_bits - 1) - 1
-        return np.clip(np.rint(values / self.input_scale), -high - 1, high).astype(np.int64)
-
-
 def check_layer(layer: ImageLayer) -> None:
     """Raise `ImageError` unless the arrays of `layer` fit each other and are in range."""
-    indices, k = layer.indices, layer.k
-    require(1 <= k <= LARGEST_K, f"k must be 1 to {LARGEST_K}, not {k!r}")
-    require(
-        indices.ndim == 2 and indices.dtype == np.uint8 and indices.size > 0,
-        f"indices must be a filled (R, C) uint8 array, not {indices.dtype} {indices.shape}",
-    )
-    require(
-        int(indices.max()) < k, f"an index is {int(indices.max())}, but there are only {k} entries"
-    )
-    rows = indices.shape[0]
-    integer = (layer.entries, layer.exponent, layer.bias, layer.multiplier, layer.shift)
+    check_name(layer.name)
+    for what, value, low, high in (
+        ("k", layer.k, 1, LARGEST_K),
+        ("out_bits", layer.out_bits, 2, 25),
+    ):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        require(whole and low <= value <= high, f"{what} must be {low} to {high}, not {value!r}")
+    require(isinstance(layer.relu, (bool, np.bool_)), f"relu must be a bool, not {layer.relu!r}")
+    _check_indices(layer)
+    _check_shape(layer)
     if layer.codebook is not None:
-        require(all(part is None for part in integer), "an fp32 layer has no integer parameters")
-        require(layer.codebook.shape == (rows, k), f"codebook must be {(rows, k)}")
-        require(bool(np.isfinite(layer.codebook).all()), "a codebook holds a NaN or an infinity")
-        return
-    ranges = {
-        "entries": (-(1 << 24), (1 << 24) - 1),
-        "exponent": (-2048, 2047),
-        "bias": (-(1 << 39), (1 << 39) - 1),
-        "multiplier": (0, (1 << 16) - 1),
-        "shift": (0, 63),
-    }
-    for (name, (low, high)), values in zip(ranges.items(), integer, strict=True):
+        _check_fp32(layer, layer.codebook)
+    else:
+        _check_integers(layer)
+
+
+def _check_indices(layer: ImageLayer) -> None:
+    indices, k = Indices.given(layer), layer.k
+    if isinstance(indices, Packed):
+        # Where k is a power of two the bits of an index hold no other value.
+        largest = k - 1 if k == 1 << packed_bits(k) else indices.largest()
+    else:
+        require(
+            isinstance(indices, np.ndarray)
+            and indices.ndim == 2
+            and indices.dtype == np.uint8
+            and indices.size > 0,
+            "indices must be a filled (R, C) uint8 array, not "
+            f"{getattr(indices, 'dtype', type(indices))} {getattr(indices, 'shape', '')}",
+        )
+        largest = int(indices.max())
+    require(largest < k, f"an index is {largest}, but there are only {k} entries")
+
+
+def _check_shape(layer: ImageLayer) -> None:
+    shape, rows, columns = layer.shape, layer.rows, layer.columns
+    require(
+        isinstance(shape, tuple)
+        and 1 <= len(shape) <= LARGEST_RANK
+        and all(isinstance(side, (int, np.integer)) and side >= 1 for side in shape),
+        f"shape must be one to five positive numbers, not {shape!r}",
+    )
+    require(
+        (shape[0], math.prod(map(int, shape[1:]))) == (rows, columns),
+        f"shape {shape} is not that of indices of {rows} × {columns}",
+    )
+    require(
+        rows <= LARGEST_ROWS and columns <= LARGEST_COLUMNS,
+        f"a layer has at most {LARGEST_ROWS} rows and {LARGEST_COLUMNS} columns, not {rows} × "
+        f"{columns}",
+    )
+
+
+def _check_fp32(layer: ImageLayer, codebook: NDArray[np.float32]) -> None:
+    integer = [getattr(layer, name) for name in RANGES]
+    require(all(part is None for part in integer), "an fp32 layer has no integer parameters")
+    wanted = (layer.rows, layer.k)
+    require(
+        isinstance(codebook, np.ndarray) and codebook.shape == wanted, f"codebook must be {wanted}"
+    )
+    # Narrowing at the writing would make infinities of large values.
+    require(codebook.dtype == np.float32, f"codebook must be float32, not {codebook.dtype}")
+    require(bool(np.isfinite(codebook).all()), "a codebook holds a NaN or an infinity")
+
+
+def _check_integers(layer: ImageLayer) -> None:
+    for name, (low, high) in RANGES.items():
+        values = getattr(layer, name)
         require(values is not None, f"{name} is missing")
-        assert values is not None
-        wanted = (rows, k) if name == "entries" else (rows,)
-        require(values.shape == wanted, f"{name} must have shape {wanted}, not {values.shape}")
+        wanted = (layer.rows, layer.k) if name == "entries" else (layer.rows,)
+        require(
+            isinstance(values, np.ndarray) and values.shape == wanted,
+            f"{name} must have shape {wanted}, not {getattr(values, 'shape', values)}",
+        )
+        require(values.dtype.kind in "iu", f"{name} must be integers, not {values.dtype}")
         require(
             low <= int(values.min()) and int(values.max()) <= high,
             f"{name} must be from {low} to {high}",
         )
-    require(2 <= layer.out_bits <= 25, f"out_bits must be 2 to 25, not {layer.out_bits!r}")

@@ -7,35 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpnet.model.compression.groups import to_rows
+from dpnet.model.networks.handwritten import handwritten
 from dpnet.model.pictures import Pictures
 from dpnet.model.training.settings import TrainSettings
 
-TEST_PICTURES = 360
-VALIDATION_PICTURES = 240
-SPLIT_SEED = 1  # a constant: the split is the same in every run, whatever the training's seed
-
 
 def digits() -> Pictures:
-    """1,197 training, 240 validation and 360 test pictures of 64 pixels in 0..1, stratified.
-
-    The split is random over pictures, not over writers, so figures are a little optimistic.
-    """
-    x, y = load_digits(return_X_y=True)
-    x = (x / 16.0).astype(np.float32)
-    rest_x, test_x, rest_y, test_y = train_test_split(
-        x, y, test_size=TEST_PICTURES, random_state=SPLIT_SEED, stratify=y
-    )
-    train_x, validation_x, train_y, validation_y = train_test_split(
-        rest_x, rest_y, test_size=VALIDATION_PICTURES, random_state=SPLIT_SEED, stratify=rest_y
-    )
-    parts = (train_x, train_y, validation_x, validation_y, test_x, test_y)
-    return Pictures(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    """The handwritten digits as tensors."""
+    return Pictures(*(torch.from_numpy(part) for part in handwritten()))
 
 
 class DigitsMlp(nn.Module):
@@ -50,7 +33,8 @@ class DigitsMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, 10)."""
         x = functional.relu(self.fc1(x))
-        return self.fc3(functional.relu(self.fc2(x)))
+        logits: Tensor = self.fc3(functional.relu(self.fc2(x)))
+        return logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +64,8 @@ class TableSixNet(nn.Module):
         """Logits (batch, 10)."""
         x = functional.max_pool2d(functional.relu(self.conv(self.conv_input(x))), 2)
         x = functional.relu(self.expand(x.flatten(1)))
-        return self.head(functional.relu(self.fc(x)))
+        logits: Tensor = self.head(functional.relu(self.fc(x)))
+        return logits
 
     def conv_input(self, x: Tensor) -> Tensor:
         """What `conv` sees, (batch, 192, 4, 4)."""

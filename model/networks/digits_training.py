@@ -153,7 +153,8 @@ def one_thread() -> Iterator[None]:
 def predictions(image: Image, x: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """The class that the integer golden model gives to each row of x (n, C)."""
     outputs = [integer_network(image, row)[-1] for row in image.quantize_input(x)]
-    return np.argmax(outputs, axis=1)
+    classes: NDArray[np.int64] = np.argmax(outputs, axis=1)
+    return classes
 
 
 def _layer(result: TrainResult, name: str) -> DenseLayer:

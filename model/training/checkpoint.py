@@ -32,7 +32,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         version, saved_by = state["version"], state["fingerprint"]
     except Exception as error:  # torch raises a different type for every kind of damage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -88,6 +88,9 @@ def train(
 ) -> TrainResult:
     """Train `net` in place and quantize it exactly; see `TrainSettings` for the phases.
 
+    Frozen layers (``requires_grad`` False) are not trained, but quantized in the end with the
+    others, unless `skip` names them; `on_progress` is told so. The task's loss is cross entropy.
+
     With a `checkpoint` the state is saved after every epoch. The same call, with the net as it
     was at first, goes on from there and ends bit for bit as if never interrupted (same machine,
     same threads); Ctrl-C at any moment loses the epoch under way, no more. A finished run returns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, get_args
 
@@ -11,12 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpnet.model.compression.groups import compressed_parameters, from_rows, to_rows
+from dpnet.model.compression.groups import wide
+from dpnet.model.compression.solver import quantize_keeping, rows_of
+from dpnet.model.compression.weights import Weight
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.quantized import Quantized, QuantizeError, check_k
+from dpnet.model.quantizer.quantized import NonFiniteError, Quantized, QuantizeError, check_k
+from dpnet.model.training.pruned import Pruned, put_zero
+from dpnet.model.training.stability import check_groups, check_schedule, stability_limit
+from dpnet.model.training.tracked import Tracked, TrainingWarning
+from dpnet.model.training.watch import REMEDY, Watch
+
+__all__ = ["ClusterRegularizer", "Reading", "Solver", "TrainingWarning", "stability_limit"]
 
 Reading = Literal["sum", "per-row", "per-train-set"]
-Solver = Callable[[NDArray[np.float32], int], Quantized]
+Solver = Callable[[NDArray[np.floating[Any]], int], Quantized]
 
 
 class ClusterRegularizer:
@@ -39,9 +48,29 @@ class ClusterRegularizer:
     ``rho * (W - C)`` with ``rho = 2 * lam * scale``, see `rho`, `efolds` and `check_stability`.
     Instead of adding the term to the loss, `pull` after each optimizer step is stable always.
 
-    Parameters: `k`, for all layers or by weight name (then exactly the compressed ones);
-    `period`, t of the paper, in epochs; `skip`, layers to leave alone; `optimizer`, if given, is
-    checked at once and in every `step`; `solver`, the quantizer (rows, k) -> Quantized.
+    Which weights are compressed, and as which rows, `dpnet.model.compression.weights` says; they
+    are found in the net by their names at every call, so that a replaced parameter is followed.
+    Weights that are computed from several parameters are refused with the cure; a pruning mask of
+    ``torch.nn.utils.prune`` may be put on and taken off at any time.
+
+    Parameters
+    ----------
+    net : the net, or a part of one
+    k : centroids per row, 1 to 16, for all layers or by any name of each (then exactly of the
+        compressed ones)
+    lam : lambda of Eq. (3), 0 or more
+    period : t of the paper, epochs between exact solutions
+    reading : what the sum is divided by
+    n_train : the size of the training set, for ``"per-train-set"``
+    skip : layers or weights to leave alone, by any of their names
+    optimizer : checked for stability now and in every `step`; where it adapts its rates to the
+        gradients (Adam) the first steps are watched, and a term that freezes the net is warned of
+    scheduler : of that optimizer's learning rate: all of its steps are checked now
+    schedule_steps : how many there will be, where the scheduler does not say itself (10,000)
+    keep_zeros : what is exactly 0 now stays 0, as in a net that was pruned: `step` and `finalize`
+        put it there and the term pulls it there. None: in rows that look pruned (of several
+        values besides), with a warning that says so. Under a pruning mask zeros stay in any case.
+    solver : the quantizer, (rows, k) -> `Quantized`
     """
 
     def __init__(
@@ -55,38 +84,43 @@ class ClusterRegularizer:
         *,
         skip: Collection[str] = (),
         optimizer: torch.optim.Optimizer | None = None,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+        schedule_steps: int | None = None,
+        keep_zeros: bool | None = None,
         solver: Solver = quantize,
     ) -> None:
-        if reading not in get_args(Reading):
-            raise ValueError(f"reading must be one of {get_args(Reading)!r}, not {reading!r}")
-        if not (math.isfinite(lam) and lam >= 0):
-            raise ValueError(f"lam must be finite and not negative, not {lam!r}")
-        if period < 1:
-            raise ValueError(f"period must be at least 1 epoch, not {period!r}")
-        if reading == "per-train-set" and (n_train is None or n_train < 1):
-            raise ValueError(f"n_train must be the size of the training set, not {n_train!r}")
-        self.parameters = compressed_parameters(net, skip)
-        if not self.parameters:
+        _check_options(lam, period, reading, n_train)
+        self.weights = Tracked(net, skip)
+        if not self.weights:
             raise ValueError("net must have a fully connected or convolution layer to compress")
-        names = list(self.parameters)
-        if isinstance(k, Mapping) and set(k) != set(names):
-            raise ValueError(f"k must have an entry for each of {names!r}, not for {sorted(k)!r}")
-        self.k = {name: check_k(k[name] if isinstance(k, Mapping) else k) for name in names}
+        given = k if isinstance(k, Mapping) else dict.fromkeys(self.weights, k)
+        self.k = {name: check_k(n) for name, n in self.weights.by_name(given, "k").items()}
         self.lam, self.period, self.reading, self.n_train = float(lam), period, reading, n_train
         self.optimizer, self.solver = optimizer, solver
         self.solved_at: int | None = None
         self.codebooks: dict[str, Tensor] = {}
         self.solved: dict[str, Quantized] = {}  # where the next solution starts
+        self.pruned = Pruned(self.weights, keep_zeros)
+        self.watch = Watch(self)
         if optimizer is not None:
             self.check_stability(optimizer)
+            self.watch.look_at(optimizer)
+        if scheduler is not None:
+            self.check_schedule(scheduler, schedule_steps)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that hold the compressed weights, by name, as the net has them now."""
+        held = {name: weight.tensor for name, weight in self.weights.items()}
+        return {name: tensor for name, tensor in held.items() if isinstance(tensor, nn.Parameter)}
 
     @property
     def rho(self) -> dict[str, float]:
         """Per weight: the term's gradient is ``rho * (W - C)``."""
         scale = {"sum": 1.0, "per-train-set": 1.0 / (self.n_train or 1)}
         return {
-            name: 2.0 * self.lam * scale.get(self.reading, 1.0 / to_rows(weight).shape[1])
-            for name, weight in self.parameters.items()
+            name: 2.0 * self.lam * scale.get(self.reading, 1.0 / weight.n)
+            for name, weight in self.weights.first.items()
         }
 
     def efolds(self, lr: float, steps: int, momentum: float = 0.0) -> dict[str, float]:
@@ -100,80 +134,122 @@ class ClusterRegularizer:
         with Nesterov's. Optimizers without such a limit (Adam) are accepted. The task's own
         curvature comes on top, so stay well below.
         """
-        if not isinstance(optimizer, torch.optim.SGD):
-            return
-        rho = self.rho
-        for group in optimizer.param_groups:
-            members = {id(parameter) for parameter in group["params"]}
-            limit = stability_limit(group["momentum"], group["nesterov"])
-            for name, weight in self.parameters.items():
-                if id(weight) in members and group["lr"] * rho[name] >= limit:
-                    raise ValueError(
-                        f"lr * rho must be below {limit:.4g} for {name}, not "
-                        f"{group['lr'] * rho[name]:.4g}: lower lam or lr, or choose another reading"
-                    )
+        if isinstance(optimizer, torch.optim.SGD):
+            check_groups(optimizer.param_groups, self._members(optimizer), self.rho)
+
+    def check_schedule(
+        self, scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int | None = None
+    ) -> None:
+        """Raise ValueError where a step of the schedule makes the term diverge under its SGD.
+
+        The scheduler and its optimizer are not touched: a copy is stepped `steps` times, or as
+        often as it says itself, or 10,000 times. The message names the step.
+        """
+        optimizer = scheduler.optimizer
+        if self.optimizer is not None and optimizer is not self.optimizer:
+            raise ValueError("scheduler must be of the optimizer that is given with it")
+        if isinstance(optimizer, torch.optim.SGD):
+            check_schedule(scheduler, self._members(optimizer), self.rho, steps)
 
     def step(self, epoch: int) -> bool:
         """Call before each epoch: solves the codebooks where `epoch` is a multiple of `period`.
 
-        The first call always solves. True if it did. Raises ValueError as `check_stability`.
+        The first call always solves. True if it did. Raises ValueError as `check_stability`, for
+        an optimizer that has parameters which are no longer the net's, and where the net no
+        longer has a weight.
         """
+        self.weights.check_net()
         if self.optimizer is not None:
             self.check_stability(self.optimizer)
+            self.watch.check_optimizer(self.optimizer)
+        self.pruned.put(self.weights)
         if self.codebooks and epoch % self.period:
             return False
-        for name, weight in self.parameters.items():
+        codebooks = {}
+        for name, weight in self.weights.items():
             codebook = torch.from_numpy(self._solve(name).codebook)
-            self.codebooks[name] = codebook.to(weight.device, weight.dtype)
-        self.solved_at = epoch
+            codebooks[name] = codebook.to(weight.tensor.device, wide(weight.values[:0]).dtype)
+        self.codebooks, self.solved_at = codebooks, epoch
         return True
 
     def __call__(self) -> Tensor:
-        """The term, a scalar whose gradient reaches the weights; the centroids are constants."""
+        """The term, a scalar whose gradient reaches the weights; the centroids are constants.
+
+        It is computed in float32, in float64 for float64 weights, whatever type the net has.
+        """
         rho = self.rho
-        terms = [
-            0.5 * rho[name] * (weight - self.nearest(name)).square().sum()
-            for name, weight in self.parameters.items()
-        ]
-        return torch.stack(terms).sum()
+        terms = []
+        for name, weight in self.weights.items():
+            mask = weight.mask
+            values = wide(weight.tensor if mask is None else weight.tensor * mask)
+            with torch.no_grad():
+                nearest = self._nearest(weight)
+            terms.append(0.5 * rho[name] * (values - nearest).square().sum())
+        term = torch.stack([part.to(terms[0].device, terms[0].dtype) for part in terms]).sum()
+        self.watch.called(term)
+        return term
 
     @torch.no_grad()
     def pull(self, lr: float) -> None:
-        """W <- (W + a C) / (1 + a) with a = lr * rho: the implicit step, stable for any lam."""
+        """W <- (W + a C) / (1 + a) with a = lr * rho: the implicit step, stable for any lam.
+
+        Frozen weights (``requires_grad`` False) stay as they are.
+        """
         for name, rho in self.rho.items():
-            share = lr * rho / (1.0 + lr * rho)
-            self.parameters[name].lerp_(self.nearest(name), share)
+            weight = self.weights[name]
+            if weight.tensor.requires_grad:
+                share = lr * rho / (1.0 + lr * rho)
+                self.weights.put(name, wide(weight.values).lerp(self.nearest(name), share))
 
     @torch.no_grad()
     def nearest(self, name: str) -> Tensor:
-        """The nearest centroid of each weight, in the weight's shape."""
-        if name not in self.codebooks:
+        """The nearest centroid of each weight, in the weight's shape; float32, or float64 for a
+        float64 weight. What was pruned has 0."""
+        return self._nearest(self.weights[name])
+
+    def _nearest(self, weight: Weight) -> Tensor:
+        if weight.name not in self.codebooks:
             raise RuntimeError("step(epoch) must be called before the term is used")
-        weight, codebook = self.parameters[name], self.codebooks[name]
-        middles = (codebook[:, 1:] + codebook[:, :-1]) / 2
-        rows = to_rows(weight).contiguous()
+        codebook = self.codebooks[weight.name]
+        rows = weight.to_rows(wide(weight.values)).contiguous()
+        codebook = codebook.to(rows)
+        middles = codebook[:, 1:] / 2 + codebook[:, :-1] / 2
         indices = torch.searchsorted(middles, rows)
-        return from_rows(codebook.gather(1, indices), weight.shape)
+        found = weight.from_rows(codebook.gather(1, indices))
+        zeros = self.pruned.of(weight)
+        return found if zeros is None else found.masked_fill(zeros, 0.0)
 
     @torch.no_grad()
     def distance(self) -> float:
         """Mean of ``(W - C) ** 2`` over all compressed weights."""
-        count = sum(weight.numel() for weight in self.parameters.values())
         squares = [
-            (w - self.nearest(name)).double().square().sum() for name, w in self.parameters.items()
+            (wide(w.values) - self.nearest(name)).double().square().sum()
+            for name, w in self.weights.items()
         ]
-        return float(torch.stack(squares).sum()) / count
+        count = sum(w.rows * w.n for w in self.weights.first.values())
+        return sum(float(part) for part in squares) / count
 
     @torch.no_grad()
-    def finalize(self) -> dict[str, Quantized]:
+    def finalize(self, *, frozen: bool = False) -> dict[str, Quantized]:
         """Solve once more and put every weight on its centroid, rounded to the weight's type.
 
-        Returns the codebooks (in float64) and indices by weight name.
+        Returns the codebooks (in float64) and indices by weight name. Frozen weights
+        (``requires_grad`` False) stay as they are, are not in the result and are named in a
+        warning, unless `frozen` is True. If a weight cannot be solved, the net is as it was.
         """
-        quantized = {name: self._solve(name) for name in self.parameters}
-        for name, weight in self.parameters.items():
-            rows = torch.from_numpy(quantized[name].dequantized)
-            weight.copy_(from_rows(rows, weight.shape))
+        left = [n for n, w in self.weights.items() if not (frozen or w.tensor.requires_grad)]
+        if left:
+            warnings.warn(
+                f"frozen weights are left as they are and are not in the result, {left!r}: "
+                "finalize(frozen=True) puts them on centroids too",
+                TrainingWarning,
+                stacklevel=2,
+            )
+        quantized = {name: self._solve(name) for name in self.weights if name not in left}
+        for name, found in quantized.items():
+            self.weights.put(
+                name, self.weights[name].from_rows(torch.from_numpy(found.dequantized))
+            )
         return quantized
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,6 +258,7 @@ class ClusterRegularizer:
             "k": dict(self.k),
             "solved_at": self.solved_at,
             "codebooks": {name: codebook.clone() for name, codebook in self.codebooks.items()},
+            "zeros": {name: zeros.clone() for name, zeros in self.pruned.zeros.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -189,28 +266,55 @@ class ClusterRegularizer:
         if state["k"] != self.k:
             raise ValueError(f"state must be of k = {self.k!r}, not {state['k']!r}")
         for name, codebook in state["codebooks"].items():
-            expected = (to_rows(self.parameters[name]).shape[0], self.k[name])
+            expected = (self.weights.first[name].rows, self.k[name])
             if tuple(codebook.shape) != expected:
                 raise ValueError(
                     f"codebooks of {name} must be {expected}, not {tuple(codebook.shape)}"
                 )
         self.codebooks = {
-            name: codebook.to(self.parameters[name], copy=True)
+            name: codebook.to(wide(self.weights[name].values), copy=True)
             for name, codebook in state["codebooks"].items()
         }
+        self.pruned.zeros = {n: zeros.clone() for n, zeros in state.get("zeros", {}).items()}
         self.solved_at = state["solved_at"]
 
+    def _members(self, optimizer: torch.optim.Optimizer) -> list[list[str]]:
+        """The names of the compressed weights in each of the optimizer's groups."""
+        names = {id(weight.tensor): name for name, weight in self.weights.items()}
+        return [
+            [names[id(p)] for p in group["params"] if id(p) in names]
+            for group in optimizer.param_groups
+        ]
+
     def _solve(self, name: str) -> Quantized:
-        rows = to_rows(self.parameters[name].detach()).float().cpu().numpy()
+        weight = self.weights[name]
+        zeros = self.pruned.of(weight)
+        values = wide(weight.values)
+        if zeros is not None:
+            values = values.masked_fill(zeros, 0.0)
+        rows = rows_of(weight, values)
+        keep = np.zeros(len(rows), np.bool_)
+        if zeros is not None:
+            keep = weight.to_rows(zeros).any(dim=1).cpu().numpy()
         try:
             if self.solver is not quantize:
-                return self.solver(rows, self.k[name])
-            self.solved[name] = quantize(rows, self.k[name], start=self.solved.get(name))
+                return put_zero(self.solver(rows, self.k[name]), rows, keep)
+            start = self.solved.get(name)
+            self.solved[name] = quantize_keeping(rows, self.k[name], keep, start=start)
             return self.solved[name]
         except QuantizeError as error:
-            raise type(error)(f"{name}: {error}") from error
+            diverged = isinstance(error, NonFiniteError) and self.codebooks
+            why = f" (it was before: {REMEDY})" if diverged else ""
+            raise type(error)(f"{name}: {error}{why}") from error
 
 
-def stability_limit(momentum: float = 0.0, nesterov: bool = False) -> float:
-    """The lr * rho at which SGD starts to diverge on ``rho / 2 * w ** 2``."""
-    return 2.0 * (1.0 + momentum) / (1.0 + 2.0 * momentum if nesterov else 1.0)
+def _check_options(lam: float, period: int, reading: str, n_train: int | None) -> None:
+    """Refuse what makes no term."""
+    if reading not in get_args(Reading):
+        raise ValueError(f"reading must be one of {get_args(Reading)!r}, not {reading!r}")
+    if not (math.isfinite(lam) and lam >= 0):
+        raise ValueError(f"lam must be finite and not negative, not {lam!r}")
+    if period < 1:
+        raise ValueError(f"period must be at least 1 epoch, not {period!r}")
+    if reading == "per-train-set" and (n_train is None or n_train < 1):
+        raise ValueError(f"n_train must be the size of the training set, not {n_train!r}")

@@ -38,8 +38,11 @@ class DivergedError(ArithmeticError):
 def accuracy(net: nn.Module, x: Tensor, y: Tensor) -> float:
     """Percent of `x` that the net, in evaluation mode, labels as `y`."""
     net.eval()
-    parts = zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True)
-    right = sum(int((net(inputs).argmax(1) == labels).sum()) for inputs, labels in parts)
+    batches = (torch.split(part, EVALUATION_BATCH) for part in (x, y))
+    right = sum(
+        int((net(inputs).argmax(1) == labels).sum())
+        for inputs, labels in zip(*batches, strict=True)
+    )
     return 100.0 * right / len(y)
 
 
@@ -68,6 +71,7 @@ class Run:
             s.reading,
             len(self.data.train_x),
             skip=s.skip,
+            keep_zeros=s.keep_zeros,
             solver=self.solver,
         )
         # Without a bias or another float parameter there is nothing to tune.
@@ -89,12 +93,16 @@ class Run:
         return self.regularizer.efolds(s.lr_cluster, steps, s.momentum)
 
     def describe(self) -> None:
-        """Tell the seed, rho and e-folds, and where a checkpoint takes over."""
+        """Tell the seed, rho, e-folds, what is pruned or frozen, where a checkpoint takes over."""
         s, rho, efolds = self.settings, self.regularizer.rho.values(), self.efolds().values()
         text = (
             f"seed {s.seed}, k {s.k}, lambda {s.lam:g} read {s.reading}, "
             f"rho {_span(rho)}, {_span(efolds)} e-folds per {s.period} epochs"
         )
+        held = sum(int(zeros.sum()) for zeros in self.regularizer.pruned.zeros.values())
+        frozen = [n for n, p in self.regularizer.parameters.items() if not p.requires_grad]
+        text += f", {held:,} pruned weights held at 0" if held else ""
+        text += f", frozen but quantized in the end: {', '.join(frozen)}" if frozen else ""
         self._tell(text + (f", going on after epoch {self.done}" if self.done else ""))
 
     def train_epochs(self) -> None:
@@ -117,22 +125,25 @@ class Run:
             self._tell(self._text())
 
     def quantize(self) -> None:
-        """Put the net on its centroids."""
-        self.quantized = self.regularizer.finalize()
+        """Put the net on its centroids, frozen layers too."""
+        self.quantized = self.regularizer.finalize(frozen=True)
 
     def _epoch(self, phase: str, epoch: int, optimizer: torch.optim.Optimizer) -> None:
         if phase == CLUSTER:
+            self.regularizer.optimizer = optimizer
             self.regularizer.step(epoch)
         total = 0.0
         with seeded(self.settings.seed * 1_000_003 + self.done + 1):
             self.net.train()
             order = torch.randperm(len(self.data.train_x))
-            for batch in order.split(self.settings.batch):
+            for batch in torch.split(order, self.settings.batch):
                 logits = self.net(self.data.train_x[batch])
                 loss = functional.cross_entropy(logits, self.data.train_y[batch])
                 total += loss.item() * len(batch)
                 self.net.zero_grad()
-                (loss + self.regularizer() if phase == CLUSTER else loss).backward()
+                whole = loss + self.regularizer() if phase == CLUSTER else loss
+                torch.autograd.backward(whole)
+                self.regularizer.pruned.hold(self.regularizer.weights)
                 optimizer.step()
         if not math.isfinite(total):
             raise DivergedError(f"loss must stay finite, not {total} in epoch {self.done + 1}")

@@ -18,7 +18,8 @@ class TrainSettings:
     `k` centroids per row; `lam`, `period` (epochs between exact solutions) and `reading` as
     `ClusterRegularizer` has them; `skip` names layers that stay float. SGD with `momentum`, in
     each phase a cosine from its lr to a twentieth of it. `seed` decides the order of the
-    pictures and all random layers (dropout).
+    pictures and all random layers (dropout). What is pruned stays so in all phases: under a
+    pruning mask, and exact zeros as `keep_zeros` of `ClusterRegularizer` has it.
     """
 
     k: int = 16
@@ -34,6 +35,7 @@ class TrainSettings:
     period: int = 10
     reading: Reading = "per-train-set"
     skip: tuple[str, ...] = ()
+    keep_zeros: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

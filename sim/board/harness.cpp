@@ -3,7 +3,8 @@
 // A command on standard input is, little endian: u32 bytes to feed, u32 bytes wanted, u64 cycles at
 // most, u32 flags (bit 0: write a waveform of these cycles), then the bytes.  The simulation runs until the
 // wanted bytes came out and nothing more follows for QUIET cycles, or the cycles are over.  The answer is u64
-// cycles run, u32 bytes, then the bytes.  End of input ends the program.
+// cycles run, u32 bytes, u32 state (bit 0: a request without its answer, or bytes that were not taken; bit 1:
+// a run), then the bytes.  End of input ends the program.
 #include "Vtop.h"
 #include "verilated.h"
 #if VM_TRACE
@@ -82,7 +83,9 @@ int main(int argc, char** argv) {
         }
         const uint32_t size = out.size();
         fwrite(&ran, 8, 1, stdout);
+        const uint32_t state = (top.active || !in.empty()) | top.busy << 1;
         fwrite(&size, 4, 1, stdout);
+        fwrite(&state, 4, 1, stdout);
         fwrite(out.data(), 1, size, stdout);
         fflush(stdout);
 #if VM_TRACE

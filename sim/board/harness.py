@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -11,11 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpnet.sim.kit.bench import build_root
-from dpnet.sim.simulator import Simulator, build_environment
+from dpnet.sim.simulator import Simulator, build_environment, simulator_folder
 
 SOURCES = Path(__file__).parent
 PROGRAM = "board"
+_LOG = logging.getLogger(__name__)
 
 
 class HarnessError(RuntimeError):
@@ -30,8 +31,7 @@ def build(verilog: str, simulator: Simulator, *, waves: bool = False) -> list[st
     harness = SOURCES / ("harness.cpp" if simulator.kind == "verilator" else "harness.sv")
     content = f"{simulator.kind} {simulator.version} {waves}\n{harness.read_text()}\n{verilog}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    folder = build_root() / "boards" / digest
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = simulator_folder("boards") / digest
     with FileLock(f"{folder}.lock"):
         if not (folder / PROGRAM).exists():
             _build_into(folder, verilog, harness, simulator, waves)
@@ -50,6 +50,8 @@ def _build_into(
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     source = scratch / "top.sv"
     source.write_text(verilog)
+    # The checkout may be in a folder whose path make does not take.
+    harness = Path(shutil.copy(harness, scratch))
     commands = {
         "verilator": [
             str(simulator.path),
@@ -100,6 +102,7 @@ def compile_and_keep(
     """Run the simulator's `command` in `scratch`, which must make `program` there, and rename
     `scratch` to `folder`; `HarnessError` (with the log beside `folder`) if it does not."""
     log = scratch / "build.log"
+    _LOG.info("building the simulator, once (%s)", folder)
     try:
         with log.open("w") as output:
             done = subprocess.run(

@@ -7,10 +7,10 @@ module harness;
   reg clk = 0, rst = 1;
   reg [7:0] i_payload = 0;
   reg i_valid = 0;
-  wire i_ready, o_valid;
+  wire i_ready, o_valid, active, busy;
   wire [7:0] o_payload;
   top dut(.clk(clk), .rst(rst), .i__payload(i_payload), .i__valid(i_valid), .i__ready(i_ready),
-          .o__payload(o_payload), .o__valid(o_valid), .o__ready(1'b1));
+          .o__payload(o_payload), .o__valid(o_valid), .o__ready(1'b1), .active(active), .busy(busy));
 
   reg [7:0] waiting [0:ROOM-1];
   reg [7:0] answer [0:ROOM-1];
@@ -91,6 +91,7 @@ module harness;
         if (waves && flags[0]) $dumpoff;
         put(ran, 8);
         put(size, 4);
+        put({62'd0, busy === 1'b1, active === 1'b1 || head != tail}, 4);
         for (n = 0; n < size; n = n + 1) put(answer[n], 1);
         $fflush(out);
       end

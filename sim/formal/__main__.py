@@ -17,17 +17,24 @@ interrupted, by Ctrl-C or SIGTERM: no solver is left, and the same command goes 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.formal.__main__", "all"))
+
 import argparse
 import json
-import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dpnet.model.build_root import build_root
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.sim.formal.harness import COVERS
 from dpnet.sim.formal.planting import plant
 from dpnet.sim.formal.proof import Bug, Proof
@@ -46,6 +53,7 @@ class Report:
         self.covers: list[dict[str, Any]] = []
         self.bugs: list[dict[str, Any]] = []
         self.complete = False
+        self._made_of = provenance("formal.json")
         self._quiet = quiet
 
     def prove(self, sby: Sby, proof: Proof) -> None:
@@ -124,6 +132,7 @@ class Report:
             "proofs": self.proofs,
             "covers": self.covers,
             "planted_bugs": self.bugs,
+            **(self._made_of if self.complete else {}),
         }
 
     def _say(self, line: str) -> None:
@@ -170,13 +179,13 @@ def _run(report: Report, names: Sequence[str], path: Path) -> None:
     for proof in PROOFS:
         if not names or proof.name in names:
             report.prove(sby, proof)
-            _write(path, report.document())
+            write_json(path, report.document())
         for bug in BUGS:
             if bug.proof == proof.name and (not names or {bug.name, proof.name} & set(names)):
                 report.break_it(sby, bug)
-                _write(path, report.document())
+                write_json(path, report.document())
     report.complete = not names
-    _write(path, report.document())
+    write_json(path, report.document())
 
 
 @contextmanager
@@ -205,13 +214,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".part{os.getpid()}")
-    scratch.write_text(json.dumps(document, indent=2) + "\n")
-    scratch.replace(path)
-
-
 def _seconds(found: Any) -> str:
     return f"{found.seconds:.1f} s" + (" (kept)" if found.kept else "")
 
@@ -224,7 +226,3 @@ def _summary(report: Report, path: Path) -> str:
         f"{passed} of {len(report.proofs)} proofs, {reached} of {len(report.covers)} covers, "
         f"{caught} of {len(report.bugs)} planted bugs; {path}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

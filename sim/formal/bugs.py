@@ -14,7 +14,7 @@ _CHECKS = """taken
                 & check.match_detected
                 & (count == expected)
                 & (reads | (header.length <= MAX_PAYLOAD))
-                & ((header.operation & RESPONSE) == 0)
+                & ~header.response
 """
 """What makes a frame a request."""
 
@@ -100,6 +100,10 @@ _LINK: tuple[Bug, ...] = (
 
 _CHECKER = "gateware/link/checker.py"
 _ENDPOINT = "gateware/link/endpoint.py"
+_IMAGE = "gateware/link/image.py"
+_RUNS = "gateware/link/runs.py"
+_STEPS = "gateware/link/steps.py"
+_WALK = "gateware/link/walk.py"
 _RESPONDER = "gateware/link/responder.py"
 _VERDICT = "gateware/link/verdict.py"
 
@@ -153,35 +157,48 @@ _LOADER: tuple[Bug, ...] = (
         "m.d.comb += [raw.valid.eq(bytes_left != 0), raw.payload.last.eq(bytes_left == 0)]",
     ),
     Bug(
-        "commit-unchecked", "loader", "valid_only_after_a_good_commit", 22, _ENDPOINT,
-        "with m.If(committing & (checker.crc == wanted)):", "with m.If(committing):",
+        "commit-unchecked", "loader", "valid_only_after_a_good_commit", 22, _STEPS,
+        "with m.If(x.checker.crc == x.wanted):", "with m.If(x.checker.crc != 0xFFFFFFFF):",
     ),
     Bug(
-        "commit-keeps-another-crc", "loader", "a_good_commit_makes_valid", 22, _ENDPOINT,
-        "self._image_crc.eq(wanted)]", "self._image_crc.eq(total)]",
+        "commit-keeps-another-crc", "loader", "a_good_commit_makes_valid", 22, _IMAGE,
+        "self.crc.eq(self.new_crc)", "self.crc.eq(self.new_words)",
     ),
     Bug(
-        "range-beyond-its-region", "loader", "ranges_as_named_and_inside_the_map", 14, _ENDPOINT,
-        "(low + receiver.word > REGION_WORDS)", "(low + receiver.word > 2 * REGION_WORDS)",
+        "range-beyond-its-store", "loader", "ranges_as_named_and_inside_the_stores", 14, _WALK,
+        "(low + self.word <= there)", "(low + self.word <= 2 * there)",
     ),
     Bug(
-        "run-without-image", "loader", "no_run_without_a_valid_image", 12, _ENDPOINT,
-        "with m.If(self._state != State.VALID):", "with m.If(self._state == State.LOADING):",
+        "run-without-image", "loader", "no_run_without_a_valid_image", 12, _STEPS,
+        "m.d.comb += x.runs.write.eq(1)", "m.d.comb += [x.runs.write.eq(1), x.runs.valid.eq(1)]",
     ),
     Bug(
-        "run-beside-another", "loader", "no_run_beside_another", 36, _ENDPOINT,
-        "with m.If(core.busy):", "with m.If(core.busy & (self._vectors == 0)):",
+        "run-beside-another", "loader", "no_run_beside_another", 36, _RUNS,
+        "with m.If(self.busy):", "with m.If(self.busy & (self.vectors == 0)):",
         first=26,
     ),
     Bug(
-        "one-word-too-many", "loader", "no_write_outside_the_request", 14, _ENDPOINT,
+        "another-run-ended", "loader", "only_the_run_that_is_named_is_ended", 14, _RUNS,
+        """        with m.If(run != self.run):
+            m.d.comb += self.status.eq(Status.STALE)
+        with m.Elif(self.busy):""",
+        """        with m.If(run[:8] != self.run[:8]):
+            m.d.comb += self.status.eq(Status.STALE)
+        with m.Elif(self.busy):""",
+    ),
+    Bug(
+        "another-word-given-back", "loader", "a_hello_is_given_back", 14, _STEPS,
+        "                m.d.sync += x.position.eq(0)\n", "                pass\n",
+    ),
+    Bug(
+        "one-word-too-many", "loader", "no_write_outside_the_request", 14, _STEPS,
         "with m.If(position == request.length[2:]):",
         "with m.If(position == request.length[2:] + 1):",
     ),
     Bug(
         "write-unloaded", "loader", "image_written_only_while_it_may", 14, _VERDICT,
         "with m.Elif(image & ~loading & ~streamed):",
-        "with m.Elif(image & ~self._own & ~streamed):",
+        "with m.Elif(image & ~own & ~streamed):",
     ),
     Bug(
         "vectors-beside-a-run", "loader", "no_write_beside_a_run", 14, _VERDICT,
@@ -193,29 +210,29 @@ _LOADER: tuple[Bug, ...] = (
         "depth=PAYLOAD_WORDS)", "depth=PAYLOAD_WORDS // 16)",
     ),
     Bug(
-        "begin-keeps-state", "loader", "another_epoch_is_not_valid", 14, _ENDPOINT,
-        "m.d.sync += [self._state.eq(State.LOADING), self._epoch.eq(request.epoch)]",
-        "m.d.sync += [self._epoch.eq(request.epoch)]",
+        "begin-keeps-state", "loader", "another_epoch_is_not_valid", 14, _IMAGE,
+        "m.d.sync += [self.state.eq(State.LOADING), self.epoch.eq(self.new_epoch)]",
+        "m.d.sync += [self.epoch.eq(self.new_epoch)]",
     ),
     Bug(
-        "write-for-ever", "loader", "every_step_leads_on", 14, _ENDPOINT,
-        """                m.d.sync += position.eq(position + 1)
-                with m.If(position == request.length[2:]):""",
-        """                with m.If(position == request.length[2:]):""",
+        "write-for-ever", "loader", "every_step_leads_on", 14, _STEPS,
+        """            m.d.sync += position.eq(position + 1)
+            with m.If(position == request.length[2:]):""",
+        """            with m.If(position == request.length[2:]):""",
     ),
     Bug(
         "image-check-goes-first", "loader", "a_request_waits_for_the_image_check_at_most", 40,
-        _ENDPOINT, "image_check.go.eq(~self._receiver.valid & ~core.busy)",
+        _STEPS, "image_check.go.eq(~receiver.valid & ~core.busy)",
         "image_check.go.eq(~core.busy)",
         first=37,
     ),
     Bug(
-        "begin-unanswered", "loader", "one_response_for_every_request", 14, _ENDPOINT,
-        """self._changed.eq(0)]
-            m.next = "RESPOND"
+        "begin-unanswered", "loader", "one_response_for_every_request", 14, _STEPS,
+        """x.image.begin.eq(1)
+        m.next = "RESPOND"
 """,
-        """self._changed.eq(0)]
-            m.next = "DONE"
+        """x.image.begin.eq(1)
+        m.next = "DONE"
 """,
     ),
 )  # fmt: skip
@@ -243,49 +260,48 @@ _DRAIN: tuple[Bug, ...] = (
     ),
     Bug(
         "every-second-bucket", "drain", "buckets_in_order_each_once", 48, _SEQUENCER,
-        "m.d.sync += [count.eq(count + 1), self._drained", "m.d.sync += [count.eq(count + 2), "
-        "self._drained",
+        "[count.eq(count + 1), at.drained", "[count.eq(count + 2), at.drained",
     ),
     Bug(
-        "one-bucket-too-few", "drain", "a_drain_is_whole", 48, _SEQUENCER,
-        "self._before_last.eq(layer.last_k - 1)",
-        "self._before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
+        "one-bucket-too-few", "drain", "a_drain_is_whole", 48, "gateware/core/layer_times.py",
+        "self.before_last.eq(layer.last_k - 1)",
+        "self.before_last.eq(Mux(layer.last_k > 1, layer.last_k - 2, 0))",
     ),
     Bug(
         "one-beat-too-few", "drain", "a_tile_is_drained_after_its_beats", 48, _SEQUENCER,
-        "self._last_beat.eq(self._left_beats == 2)", "self._last_beat.eq(self._left_beats == 3)",
+        "at.last_beat.eq(at.left_beats == 2)", "at.last_beat.eq(at.left_beats == 3)",
     ),
     Bug(
         "beat-in-a-drain", "drain", "beats_and_drains_apart", 48, _SEQUENCER,
-        "                    command.drain.eq(1),\n",
-        "                    command.drain.eq(1), command.beat.eq(1),\n",
+        "            command.drain.eq(1),\n",
+        "            command.drain.eq(1), command.beat.eq(1),\n",
     ),
     Bug(
         "tiles-not-counted", "drain", "as_many_results_as_tiles", 52, _SEQUENCER,
-        "open_tiles.eq(open_tiles + self._tile_begins - whole)",
-        "open_tiles.eq(open_tiles + self._launches - whole)",
+        "tiles.begin.eq(does.begin)", "tiles.begin.eq(does.launch)",
     ),
     Bug(
         "tile-for-ever", "drain", "every_tile_leads_on", 52, _SEQUENCER,
-        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles - 1)",
-        "left = Mux(self._last_tile, self.layer.tiles, self._left_tiles)",
+        "left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles - 1)",
+        "left = Mux(ahead.last_tile, self.layer.tiles, at.left_tiles)",
     ),
     Bug(
         "beats-for-ever", "drain", "beats_and_drains_go_on", 48, _SEQUENCER,
-        "self._left_beats.eq(self._left_beats - 1)", "self._left_beats.eq(self._left_beats)",
+        "at.left_beats.eq(at.left_beats - 1)", "at.left_beats.eq(at.left_beats)",
     ),
     Bug(
         "gap-for-ever", "drain", "ready_goes_on_when_released", 52, _SEQUENCER,
-        "self._left_gap.eq(Mux(over, 0, self._left_gap - 1))",
-        "self._left_gap.eq(Mux(over, 0, self._left_gap))",
+        "at.left_gap.eq(Mux(over, 0, at.left_gap - 1))",
+        "at.left_gap.eq(Mux(over, 0, at.left_gap))",
     ),
     Bug(
-        "early-result-missed", "drain", "a_wait_ends_with_the_last_result", 52, _SEQUENCER,
-        "return one & whole | none", "return one & whole",
+        "early-result-missed", "drain", "a_wait_ends_with_the_last_result", 52,
+        "gateware/core/tile_counters.py",
+        "self.finished.eq(one & whole | none)", "self.finished.eq(one & whole)",
     ),
     Bug(
         "last-layer-passed", "drain", "layers_come_to_an_end", 52, _SEQUENCER,
-        "with m.If(self._number == final):", "with m.If(self._number == 0):",
+        "with m.If(at.number == at.final):", "with m.If(at.number == 0):",
     ),
     Bug(
         "copy-unnoticed", "drain", "a_copy_ends_when_copied", 52, _SEQUENCER,
@@ -293,4 +309,44 @@ _DRAIN: tuple[Bug, ...] = (
     ),
 )  # fmt: skip
 
-BUGS = _LINK + _LOADER + DOOR_BUGS + _DRAIN
+_ABORT: tuple[Bug, ...] = (
+    Bug(
+        "abort-forgotten", "abort", "a_run_remembers_that_it_is_told", 40, _SEQUENCER,
+        "with m.If(self.abort & running):", "with m.If(self.abort & running & self.settled):",
+    ),
+    Bug(
+        "abort-waits-for-results", "abort", "what_is_told_goes_to_the_end", 40, _SEQUENCER,
+        "        with m.If(aborted):\n",
+        "        with m.If(aborted & self.result_done):\n",
+    ),
+    Bug(
+        "drain-while-all-leaves", "abort", "silent_while_all_leaves", 40, _SEQUENCER,
+        "                self._abort(m, at, dirty)\n",
+        "                self._abort(m, at, dirty)\n"
+        "                m.d.comb += command.drain.eq(1)\n",
+    ),
+    Bug(
+        "flush-left-out", "abort", "then_every_bucket_is_drained", 70, _SEQUENCER,
+        """            m.d.sync += at.count.eq(0)
+            m.next = "FLUSH"
+""",
+        """            m.d.sync += at.count.eq(0)
+            m.next = "IDLE"
+""",
+    ),
+    Bug(
+        "abort-for-ever", "abort", "the_end_comes", 40, _SEQUENCER,
+        "m.d.sync += [at.count.eq(at.count + 1), dirty.eq(1)]", "m.d.sync += dirty.eq(1)",
+    ),
+    Bug(
+        "tiles-stay-open", "abort", "nothing_is_open_afterwards", 44,
+        "gateware/core/tile_counters.py",
+        "m.d.sync += [results.eq(0), open_tiles.eq(0)]", "m.d.sync += results.eq(0)",
+    ),
+    Bug(
+        "abort-kept", "abort", "ready_for_the_next", 44, _SEQUENCER,
+        "                m.d.sync += aborted.eq(0)\n", "",
+    ),
+)  # fmt: skip
+
+BUGS = _LINK + _LOADER + DOOR_BUGS + _DRAIN + _ABORT

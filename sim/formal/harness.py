@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from types import FrameType
 from typing import Any
 
@@ -61,8 +64,9 @@ class Harness:
 
     def inside(self, path: str) -> Any:
         """What the source of the submodule at `submodule.….` calls `name`: a variable of its
-        `elaborate` (or of a method that this calls; `name@method` is that of this one), else an
-        attribute.  `LookupError` if there is not exactly one value of this name."""
+        `elaborate` (or of a method that this calls; `name@method` is that of this one), or a field
+        of a data class in one, else an attribute.  `LookupError` if there is not exactly one value
+        of this name."""
         *parents, name = path.split(".")
         component = self.component(".".join(parents))
         found = self._variables.of(component, name)
@@ -243,12 +247,20 @@ class _Variables:
             return
         self._alive.append(component)
         names = self._found.setdefault(id(component), {})
-        for name, value in frame.f_locals.items():
+        for name, value in _with_fields(frame.f_locals):
             if isinstance(value, Value | ValueCastable | list):
                 for key in (name, f"{name}@{frame.f_code.co_name}"):
                     values = names.setdefault(key, [])
                     if not any(value is other for other in values):
                         values.append(value)
+
+
+def _with_fields(variables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The variables by name, and the fields of those that are data classes."""
+    for name, value in variables.items():
+        yield name, value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from ((field.name, getattr(value, field.name)) for field in fields(value))
 
 
 class _Elaborated(Elaboratable):

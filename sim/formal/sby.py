@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dpnet.model.build_root import build_root
+from dpnet.model.files import write_json
 from dpnet.sim.formal.harness import PREFIX, TOP
 
 CURE = "run make setup, or pip install 'dpnet[formal]'"
@@ -94,9 +95,7 @@ class Sby:
         except (FileNotFoundError, ValueError, TypeError):
             outcome = self._run(mode, text, configuration, folder)
         if outcome.status in ("pass", "fail"):
-            scratch = path.with_suffix(f".part{os.getpid()}")
-            scratch.write_text(json.dumps(asdict(outcome)) + "\n")
-            scratch.replace(path)
+            write_json(path, asdict(outcome), indent=None)
         return outcome
 
     def _run(self, mode: str, text: str, configuration: str, folder: Path) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dpnet.sim.formal.bugs import BUGS
 from dpnet.sim.formal.proof import Bug, Proof
 from dpnet.sim.formal.proofs import (
+    abort,
     axi,
     axi3,
     axi3_burst,
@@ -30,6 +31,7 @@ PROOFS: tuple[Proof, ...] = (
     *axi3.PROOFS,
     *uart.PROOFS,
     *drain.PROOFS,
+    *abort.PROOFS,
 )
 
 __all__ = ["BUGS", "PROOFS", "Bug", "Proof"]

@@ -21,8 +21,13 @@ import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 from filelock import FileLock
 
-from dpnet.model.build_root import build_root
-from dpnet.sim.simulator import Simulator, build_environment, find_simulator
+from dpnet.model.build_root import plain_path
+from dpnet.sim.simulator import (
+    Simulator,
+    build_environment,
+    find_simulator,
+    simulator_folder,
+)
 
 DEFAULT_SEED = 20201122
 
@@ -50,7 +55,6 @@ def run_bench(
     top: str = "top",
     values: Mapping[str, Any] | None = None,
     tests: str | None = None,
-    timeout_s: float = 300,
 ) -> int:
     """Run every cocotb test of `dpnet.sim.benches.<bench>` (and `more` of them) on `verilog`;
     return how many passed.
@@ -93,7 +97,7 @@ def run_bench(
 def _build(simulator: Simulator, verilog: str, bench: str, top: str) -> Path:
     content = f"{simulator.kind} {simulator.version}\n{top}\n{verilog}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    directory = build_root() / "benches" / f"{bench}-{digest}"
+    directory = simulator_folder("benches") / f"{bench}-{digest}"
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "built"
     with FileLock(str(directory) + ".lock"):
@@ -110,7 +114,8 @@ def _build(simulator: Simulator, verilog: str, bench: str, top: str) -> Path:
 def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
     """cocotb's own build makes every signal public, whose constructors take minutes to compile for
     an array; the ports of the top module are all that a bench needs."""
-    libraries = cocotb_tools.config.libs_dir
+    libraries = plain_path(Path(cocotb_tools.config.libs_dir))
+    shares = plain_path(Path(cocotb_tools.config.share_dir))
     command = [
         str(simulator.path),
         "--cc",
@@ -140,7 +145,7 @@ def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
         "1ns/1ps",
         "-LDFLAGS",
         f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
-        str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"),
+        str(shares / "lib" / "verilator" / "verilator.cpp"),
         str(source),
     ]
     log = source.parent / "build.log"

@@ -35,6 +35,7 @@ class CoreDriver:
             "bus__read",
             "bus__write",
             "start",
+            "abort",
             "first",
             "last",
             "last_vector",

@@ -18,8 +18,8 @@ class CoreModel:
 
     `words` says how many words each region has.  Members: `memory` (word address to word), `starts`
     ((first, last, vectors) of every run; of several layers it takes one vector), `busy` (set by a
-    start, cleared by `finish`), `reads` (cycle, word address) of all words that were asked for,
-    `cycle`, `released` as the link drives it.
+    start, cleared by `finish`), `aborts`, how often a run was told to end, `reads` (cycle, word
+    address) of all words that were asked for, `cycle`, `released` as the link drives it.
     """
 
     def __init__(self, dut: Any, words: dict[int, int]) -> None:
@@ -28,6 +28,7 @@ class CoreModel:
         self.memory: dict[int, int] = {}
         self.starts: list[tuple[int, int, int]] = []
         self.busy = False
+        self.aborts = 0
         self.reads: list[tuple[int, int]] = []
         self.cycle = 0
         self.released = 0
@@ -67,6 +68,9 @@ class CoreModel:
                 dut.core__tiles_done.value = dut.core__stalled.value = 0
             else:
                 assert released >= self.released, "tiles that were released are not any more"
+            if int(dut.core__abort.value):
+                assert self.busy, "the link ended a run that there was not"
+                self.aborts += 1
             self.released = released
             self.cycle += 1
             await RisingEdge(dut.clk)

@@ -12,9 +12,15 @@ or it failed; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.arrays", "all"))
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +33,14 @@ from numpy.typing import NDArray
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.host.report import table
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration, K
 from dpnet.model.engine.layout import Descriptor, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.sim.board.bare_core import BareCore, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.kit.random_networks import Network
 from dpnet.sim.measure.roofline import draw
 from dpnet.sim.simulator import SimulatorError
@@ -138,10 +146,12 @@ def show(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def write_report(rows: list[dict[str, Any]], path: Path, command: str) -> None:
-    """The file for machines; written anew after each array, so that an interruption loses none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": command, "rows": rows}, indent=1) + "\n")
+def write_report(
+    rows: list[dict[str, Any]], path: Path, command: str, made_of: Mapping[str, str]
+) -> None:
+    """The file for machines; written anew after each array, so that an interruption loses none.
+    It is evidence, with its sources (`made_of`), when all arrays are there."""
+    write_json(path, {"command": command, "rows": rows, **made_of}, indent=1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -166,11 +176,13 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     report = options.out or build_root() / "arrays.json"
     command = f"make arrays (vectors {options.vectors}, seed {options.seed})"
+    whole = {tuple(ARRAYS): "arrays.json", tuple(LEAN): "arrays-lean.json"}.get(tuple(names))
+    made_of = provenance(whole) if whole else {}
     try:
         for name in names:
             print(f"{name}: building and running (first time: minutes)", file=sys.stderr)
             rows.append(run_array(name, known[name], options.vectors, options.seed))
-            write_report(rows, report, command)
+            write_report(rows, report, command, made_of if len(rows) == len(names) else {})
         draw(report.with_name("roofline.png"), rows, known)
     except (SimulatorError, HarnessError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -186,7 +198,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(bad)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

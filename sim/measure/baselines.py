@@ -11,9 +11,15 @@ simulator, or it failed, or one of the two files is missing; 130 interrupted.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.baselines", "all"))
+
 import argparse
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,10 +27,13 @@ import numpy as np
 from dpnet.host.errors import LinkError
 from dpnet.host.report import table
 from dpnet.host.session import BaselineSession, connect
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, K
 from dpnet.model.engine.dense import DenseParameters
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import BenchError, build_root
+from dpnet.sim.kit.bench import BenchError
 from dpnet.sim.measure.dense import run_dense
 from dpnet.sim.simulator import SimulatorError
 
@@ -210,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     options = parser.parse_args(arguments)
+    made_of = provenance("baselines.json")
     try:
         rows = measure(options.seed)
     except (SimulatorError, HarnessError, BenchError, LinkError, FileNotFoundError) as error:
@@ -218,9 +228,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    report = {"command": f"make baselines (seed {options.seed})", "rows": rows}
+    report = {"command": f"make baselines (seed {options.seed})", "rows": rows, **made_of}
     path = build_root() / "baselines.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(path, report, indent=1)
     print(json.dumps(report) if options.json else "\n".join([show(rows), "", *ratios(rows)]))
     wrong = [row["engine"] for row in rows if row["mismatches"] or not row["as_predicted"]]
     if wrong:
@@ -229,7 +239,3 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     return bool(wrong)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

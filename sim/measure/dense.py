@@ -9,10 +9,16 @@ Exit codes: 0 everything equals golden and the formula; 1 something differs; 2 w
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.dense", "all"))
+
 import argparse
 import hashlib
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,10 +28,11 @@ from numpy.typing import NDArray
 
 from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.emit import emit
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.dense import DenseParameters
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.model.golden.dense import RowParameters
-from dpnet.sim.kit.bench import BenchError, build_root, run_bench
+from dpnet.sim.kit.bench import BenchError, run_bench
 from dpnet.sim.simulator import SimulatorError
 
 
@@ -178,7 +185,3 @@ def main(arguments: list[str] | None = None) -> int:
         )
     )
     return 0 if exact and not found["mismatches"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,10 +25,16 @@ interrupted (what was counted until then is kept).
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.measure.faults", "all"))
+
 import argparse
 import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,12 +45,13 @@ import numpy as np
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.gateware.parts.bus import ERRORS
+from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import SMALL, Configuration
 from dpnet.model.engine.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
+from dpnet.model.evidence import provenance
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, Run, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.bench import build_root
 from dpnet.sim.measure.arrays import Single
 from dpnet.sim.measure.faults_report import Count, Kind, Tally, short
 from dpnet.sim.simulator import SimulatorError
@@ -56,6 +63,9 @@ FEWER = 10
 """`--cycles` are those of the engines in lockstep together; the others, whose checks those have
 too, run a tenth as long without faults."""
 CHUNK_CYCLES = 1_000_000
+
+INJECTIONS, CYCLES = 1000, 1e8
+"""Of each kind, and without faults: what a report must have to be evidence."""
 """Fault-free cycles between two comparisons with golden, and for one random product."""
 
 
@@ -314,8 +324,8 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SMALL)}")
-    parser.add_argument("--injections", type=int, default=1000, help="of each kind (1000)")
-    parser.add_argument("--cycles", type=float, default=1e8, help="without faults (1e8)")
+    parser.add_argument("--injections", type=int, default=INJECTIONS, help="of each kind (1000)")
+    parser.add_argument("--cycles", type=float, default=CYCLES, help="without faults (1e8)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     options = parser.parse_args(arguments)
@@ -330,8 +340,11 @@ def main(arguments: list[str] | None = None) -> int:
         f"cycles {options.cycles:.0e}, seed {options.seed})",
     )
     path, interrupted = build_root() / "faults.json", False
+    made_of = provenance("faults.json")
     try:
         run_all(tally, names, options.injections, int(options.cycles), path)
+        if not options.names and options.injections >= INJECTIONS and options.cycles >= CYCLES:
+            tally.write(path, made_of)
     except (SimulatorError, HarnessError, LookupError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
@@ -340,7 +353,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\ninterrupted; what was counted until now is in {path}", file=sys.stderr)
     print(json.dumps(tally.report()) if options.json else tally.show())
     return 130 if interrupted else int(bool(tally.failures()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dpnet.host.report import table
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.files import write_json
 from dpnet.sim.board.bare_core import Place
 
 
@@ -158,9 +159,9 @@ class Tally:
             "command": self.command,
         }
 
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.report(), indent=1) + "\n")
+    def write(self, path: Path, made_of: Mapping[str, str] = MappingProxyType({})) -> None:
+        """The file for machines, whole or not at all; with its sources if it is complete."""
+        write_json(path, {**self.report(), **made_of}, indent=1)
 
     def show(self) -> str:
         parts = []

@@ -14,7 +14,7 @@ from dpnet.host.commands import InputError
 from dpnet.host.commands.weights import finite_fp32, read_weights
 from dpnet.host.driver import Driver
 from dpnet.host.report import Progress
-from dpnet.model.compression.groups import to_rows
+from dpnet.model.compression.weights import weights_in
 from dpnet.model.image import ImageLayer
 from dpnet.model.networks.digits import TABLE_SIX_SETTINGS, TableSixNet, digits, table_six_case
 from dpnet.model.quantizer.exact import quantize
@@ -62,11 +62,11 @@ def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
 def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
     """The two largest matrices of a file of weights that the engines hold, quantized exactly to 4
     bits per row, with Gaussian vectors; `InputError` if there is none."""
-    tensors = read_weights(path)
+    tensors = read_weights(path).tensors
+    weights, _ = weights_in(tensors)
     matrices = {
-        name: to_rows(finite_fp32(name, tensor)).numpy()
-        for name, tensor in tensors.items()
-        if tensor.ndim >= 2 and tensor.is_floating_point() and tensor.numel()
+        weight.name: weight.to_rows(finite_fp32(weight.name, weight.values)).numpy()
+        for weight in weights
     }
     fitting = {
         name: matrix
@@ -86,7 +86,7 @@ def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
         rows = quantize(matrix, K)
         layer = ImageLayer(
             name=name,
-            shape=tuple(tensors[name].shape),
+            shape=matrix.shape,
             indices=rows.indices,
             k=K,
             codebook=rows.codebook.astype(np.float32),

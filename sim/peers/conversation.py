@@ -11,14 +11,12 @@ import numpy as np
 from dpnet.gateware.registers import (
     BY_NAME,
     FIRST,
-    IDENTITY,
-    MAGIC,
     RESPONSE,
     RUN_ERRORS,
-    VERSION,
     Operation,
     State,
     Status,
+    identity,
 )
 from dpnet.host.link.frames import Decoder, Frame
 from dpnet.model.engine.layout import Region
@@ -82,14 +80,10 @@ class Conversation:
         return State(BY_NAME["STATUS"].field("state").of(await self.register("STATUS")))
 
 
-async def identify(host: Conversation, engine: EngineParameters) -> None:
-    """The engine says what it is: every identity register."""
-    assert await host.register("MAGIC") == MAGIC
-    assert await host.register("PROTOCOL") == VERSION
-    for name in IDENTITY:
-        wanted = 0 if name == "KIND" else getattr(engine, name.lower())
-        wanted = ("both", "fp32", "integer").index(wanted) if name == "EDGES" else wanted
-        assert await host.register(name) == wanted, name
+async def identify(host: Conversation, engine: EngineParameters, clock_hz: int) -> None:
+    """The engine says what it is: every constant register."""
+    for name, value in identity(engine, clock_hz=clock_hz).items():
+        assert await host.register(name) == value, name
     assert await host.register("VECTORS") == 1
     assert await host.state() == State.EMPTY
 
@@ -145,9 +139,11 @@ async def run(host: Conversation, network: Network, number: int, first: int, las
     return checked
 
 
-async def prove(host: Conversation, engine: EngineParameters, seed: int) -> int:
+async def prove(
+    host: Conversation, engine: EngineParameters, seed: int, clock_hz: int = 100_000_000
+) -> int:
     """Identify, load, run every chain; how many results equal the golden ones."""
-    await identify(host, engine)
+    await identify(host, engine, clock_hz)
     network = Network(engine, np.random.default_rng(seed))
     await load(host, network)
     checked = 0

@@ -1,7 +1,8 @@
 """An engine as the far end of the link sees it, in plain Python: no gateware, no host code.
 
 Written from the protocol's description with its own slow COBS, so that host and gateware are both
-compared with a third opinion.  It stands in for an engine where only the link is tested.
+compared with a third opinion; only the table of registers is that of all.  It stands in for an
+engine where only the link is tested.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import binascii
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from dpnet.gateware.registers import BY_NAME, IDENTITY, REGISTERS
 
 EMPTY, LOADING, VALID = 0, 1, 2
 OK, BAD_OPERATION, BAD_ADDRESS, STALE, BUSY, NOT_VALID, CHECK_FAILED, BAD_VALUE = range(8)
@@ -52,22 +55,26 @@ def unstuff(stuffed: bytes) -> bytes | None:
 class EngineModel:
     """An engine with `memory` (word address to word) behind it.
 
-    `identity` gives the constant registers in order, from KIND on.  `words` says how many words
-    each region 1 to 6 has: beyond them writes vanish and reads give 0.  While `busy` is true a
-    run is on; `on_start(run, first, last, vectors)` is called when one starts.  An engine checks a
+    `identity` gives constant registers by name; of those it leaves out, the first three are right,
+    and the others 0.  `version` is what frames say, `words` how many words each region 1 to 6 has.
+    While `busy` is true a run is on; `on_start(run, first, last, vectors)` is called when one
+    starts, `on_abort()` when it is told to end: by default it is over then.  An engine checks a
     valid image all the time; here `check_image` is a pass.
     """
 
-    identity: tuple[int, ...] = (0,) * 19
+    identity: Mapping[str, int] = field(default_factory=dict)
+    version: int = 4
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     memory: dict[int, int] = field(default_factory=dict)
     on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
+    on_abort: Callable[[], None] | None = None
     state: int = EMPTY
     epoch: int = 0
     image_crc: int = 0
     image_words: int = 0
     ranges: bytes = b""
     changed: bool = False
+    aborted: bool = False
     checks: int = 0
     image_errors: int = 0
     run: int = 0
@@ -108,12 +115,12 @@ class EngineModel:
         first, txid, epoch, flags, offset, length = struct.unpack("<BBBBIH", raw[:10])
         payload, operation = raw[10:-4], first % 16
         wanted = 0 if operation == 1 else length
-        if operation >= 8 or len(payload) != wanted or wanted > 256:
+        if first >= 128 or len(payload) != wanted or wanted > 256:
             self.frame_errors += 1
             return b""
         bitmap = self._bitmap(txid, flags)
         status, answer = BAD_OPERATION, b""
-        if first // 16 == 3:
+        if first // 16 == self.version:
             stream = operation == 2 and flags & 2 != 0
             status, answer = self._carry_out(operation, epoch, offset, length, payload, stream)
         if status == OK:
@@ -121,7 +128,13 @@ class EngineModel:
         else:
             self.rejected += 1
         head = struct.pack(
-            "<BBBBIH", 48 + operation + 8, txid, self.epoch, status, bitmap, len(answer)
+            "<BBBBIH",
+            128 + 16 * self.version + operation,
+            txid,
+            self.epoch,
+            status,
+            bitmap,
+            len(answer),
         )
         body = head + answer
         return b"\0" + stuff(body + struct.pack("<I", binascii.crc32(body))) + b"\0"
@@ -147,7 +160,8 @@ class EngineModel:
         region, low = offset >> 28, offset % (1 << 28)
         own = epoch != 0 and epoch == self.epoch
         fits = offset % 4 == 0 and length % 4 == 0 and 0 < length <= 256
-        fits = fits and low + length <= 1 << 28 and region <= 6
+        there = len(REGISTERS) if region == 0 else self.words.get(region, 0)
+        fits = fits and low + length <= 4 * there
         if operation == 1:
             return self._read(region, offset, length) if fits else (BAD_ADDRESS, b"")
         if operation == 2:
@@ -163,13 +177,13 @@ class EngineModel:
                 return BUSY, b""
             crc = self._crc(payload, 6)
             return (BAD_ADDRESS, b"") if crc is None else (OK, struct.pack("<I", crc))
+        if operation == 6:
+            return (OK, payload) if length == 4 else (BAD_ADDRESS, b"")
         return BAD_OPERATION, b""
 
     def _read(self, region: int, offset: int, length: int) -> tuple[int, bytes]:
         if region == 0:
             registers = b"".join(struct.pack("<I", value) for value in self.registers())
-            if offset + length > len(registers):
-                return BAD_ADDRESS, b""
             return OK, registers[offset : offset + length]
         if self.busy:
             return BUSY, b""
@@ -180,26 +194,37 @@ class EngineModel:
         if region == 0:
             return self._write_register(offset, payload)
         streamed = stream and own and self.state == VALID and region in (1, 2, 3)
-        if 1 <= region <= 4 and not (own and self.state == LOADING) and not streamed:
+        loading = own and self.state == LOADING and not stream
+        if 1 <= region <= 4 and not loading and not streamed:
             return STALE
         if self.busy and not streamed:
             return BUSY
         for k in range(0, len(payload), 4):
-            address = (offset + k) // 4
-            if address % (1 << 26) < self.words[region]:
-                self.memory[address] = _little(payload[k : k + 4])
+            self.memory[(offset + k) // 4] = _little(payload[k : k + 4])
         return OK
 
     def _write_register(self, offset: int, payload: bytes) -> int:
-        # START is the last register, then RELEASE and VECTORS.
-        last = 4 * (len(self.registers()) - 1)
-        if offset not in (last - 8, last - 4, last) or len(payload) != 4:
+        name = next((r.name for r in REGISTERS if r.offset == offset), "")
+        if name not in ("VECTORS", "RELEASE", "START", "ABORT") or len(payload) != 4:
             return BAD_ADDRESS
-        if offset == last:
+        if name == "START":
             return self._start(*struct.unpack("<HBB", payload))
-        if offset == last - 4:
+        if name == "RELEASE":
             return self._release(*struct.unpack("<HH", payload))
+        if name == "ABORT":
+            return self._abort(*struct.unpack("<Hxx", payload))
         return self._set_vectors(_little(payload))
+
+    def _abort(self, run: int) -> int:
+        if run != self.run:
+            return STALE
+        if self.busy:
+            self.aborted = True
+            if self.on_abort is None:
+                self.busy = False
+            else:
+                self.on_abort()
+        return OK
 
     def _release(self, run: int, tiles: int) -> int:
         if run != self.run:
@@ -220,7 +245,7 @@ class EngineModel:
             return OK
         if self.busy:
             return BUSY
-        self.run, self.busy, self.errors = run, True, 0
+        self.run, self.busy, self.errors, self.aborted = run, True, 0, False
         self.released = self.tiles = self.stalled = 0
         self.on_start(run, first, last, self.vectors if first == last else 1)
         return OK
@@ -277,7 +302,8 @@ class EngineModel:
         crc = 0
         for address, count in _pairs(pairs):
             region, low = address >> 26, address % (1 << 26)
-            if not 1 <= region <= last_region or not count or low + count > 1 << 26:
+            there = self.words.get(region, 0) if 1 <= region <= last_region else 0
+            if not count or low + count > there:
                 return None
             words = (self.memory.get(address + k, 0) for k in range(count))
             crc = binascii.crc32(b"".join(struct.pack("<I", word) for word in words), crc)
@@ -285,15 +311,35 @@ class EngineModel:
 
     def registers(self) -> list[int]:
         """All registers in the order of their offsets."""
-        status = self.state | self.busy << 2 | self.changed << 3 | self.errors << 8
-        cycles = [self.cycles % (1 << 32), self.cycles >> 32]
-        constants = [0x44504E54, 3, 3, *self.identity]
-        kept = [self.nonce, self.epoch, status, self.image_crc, self.image_words, self.run]
-        stream = [self.tiles, self.stalled]
-        checked = [self.checks, self.image_errors]
-        counted = [self.frame_errors, self.rejected, *self.counters]
-        release = self.run | self.released << 16
-        return [*constants, *kept, *cycles, *stream, *checked, *counted, self.vectors, release, 0]
+        status = self.state | self.busy << 2 | self.changed << 3 | self.aborted << 4
+        errors = ("NONFINITE", "RANGE", "SIGMA", "OVERFLOW", "PARITY")
+        values = {
+            "MAGIC": 0x44504E54,
+            "PROTOCOL": 4,
+            "GATEWARE": 4,
+            **dict.fromkeys(IDENTITY, 0),
+            **self.identity,
+            "BOOT_NONCE": self.nonce,
+            "EPOCH": self.epoch,
+            "STATUS": status | self.errors << 8,
+            "IMAGE_CRC": self.image_crc,
+            "IMAGE_WORDS": self.image_words,
+            "RUN": self.run,
+            "CYCLES_LO": self.cycles % (1 << 32),
+            "CYCLES_HI": self.cycles >> 32,
+            "TILES": self.tiles,
+            "STALLED": self.stalled,
+            "CHECKS": self.checks,
+            "IMAGE_ERRORS": self.image_errors,
+            "FRAME_ERRORS": self.frame_errors,
+            "REJECTED": self.rejected,
+            **dict(zip(errors, self.counters, strict=True)),
+            "VECTORS": self.vectors,
+            "RELEASE": self.run | self.released << 16,
+            "START": 0,
+            "ABORT": 0,
+        }
+        return [values[name] for name in BY_NAME]
 
 
 def _little(data: bytes) -> int:

@@ -47,7 +47,9 @@ class Requests:
             self._check: 2,
             self._start: 2,
             self._vectors: 1,
-            self._odd: 2,
+            self._abort: 1,
+            self._hello: 1,
+            self._odd: 3,
             self._damaged: 3,
             self._stream: 4,
             self._release: 2,
@@ -63,9 +65,13 @@ class Requests:
         return self.model.epoch if self.source.random() < 0.9 else self.source.randrange(256)
 
     def _span(self) -> tuple[int, int]:
+        """Byte address and bytes; a few reach beyond the store."""
         region = self.source.choice(list(REGION_WORDS))
-        start = self.source.randrange(REGION_WORDS[region] + 4)
-        return region << 28 | start << 2, 4 * self.source.choice([1, 2, 3, 8, 17, 63, 64])
+        start = self.source.randrange(REGION_WORDS[region])
+        count = self.source.choice([1, 2, 3, 8, 17, 63, 64])
+        if self.source.random() < 0.9:
+            count = min(count, REGION_WORDS[region] - start)
+        return region << 28 | start << 2, 4 * count
 
     def _payload(self, size: int) -> bytes:
         # Zeros, and long runs without any, are what COBS treats differently.
@@ -123,14 +129,17 @@ class Requests:
         for _ in range(self.source.randint(1, most)):
             region = self.source.choice(regions)
             start = self.source.randrange(REGION_WORDS[region])
-            ranges.append((region << 26 | start, self.source.randint(1, 70)))
+            count = min(self.source.randint(1, 70), REGION_WORDS[region] - start)
+            beyond = self.source.choice([1, 2, 1 << 20, 1 << 26, (1 << 32) - count - 1])
+            count += beyond if self.source.random() < 0.04 else 0
+            ranges.append((region << 26 | start, count))
         return ranges
 
     def _commit(self) -> bytes:
         ranges = self._ranges([1, 2, 3, 4], 31 if self.source.random() < 0.1 else 3)
         crc = 0
         for address, count in ranges:
-            for word in range(address, address + count):
+            for word in range(address, address + min(count, 99)):
                 crc = binascii.crc32(struct.pack("<I", self.model.memory.get(word, 0)), crc)
         if self.model.state == VALID:
             crc = self.model.image_crc
@@ -171,10 +180,18 @@ class Requests:
         payload = struct.pack("<I", count)
         return self.frame(Operation.WRITE, offset=BY_NAME["VECTORS"].offset, payload=payload)
 
+    def _abort(self) -> bytes:
+        run = self.source.choice([self.model.run, self.model.run, self.model.run + 1, 0])
+        payload = struct.pack("<HH", run % 65536, self.source.randrange(65536))
+        return self.frame(Operation.WRITE, offset=BY_NAME["ABORT"].offset, payload=payload)
+
+    def _hello(self) -> bytes:
+        return self.frame(Operation.HELLO, epoch=self._epoch(), payload=self._payload(4))
+
     def _odd(self) -> bytes:
         """Good frames that ask for what there is not."""
         source = self.source
-        operation = source.choice([0, 1, 2, 3, 4, 5, 6, 7])
+        operation = source.choice([*range(16), *range(6)])
         begin = BY_NAME["START"].offset
         offset = source.choice(
             [
@@ -186,6 +203,7 @@ class Requests:
                 begin - 2,
                 begin,
                 begin + 4,
+                begin + 8,
                 1 << 28 | 1,
                 (2 << 28) - 8,
                 7 << 28,
@@ -209,7 +227,7 @@ class Requests:
         payload = self._payload(source.choice([0, 4, 256]))
         head = struct.pack(
             "<BBBBIH",
-            source.choice([0x32, 0x3A, 0x02, 0x15, 0x32]),
+            source.choice([0x42, 0xC2, 0x02, 0x15, 0x32, 0x4A]),
             self._txid,
             self.model.epoch,
             0,

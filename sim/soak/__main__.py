@@ -12,20 +12,31 @@ Exit codes: 0 all promises kept, 1 one was broken, 3 no simulator, 130 interrupt
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.sim.soak.__main__", "all"))
+
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dpnet.host.report import table
 from dpnet.model.build_root import build_root
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.sim.board.harness import HarnessError
 from dpnet.sim.simulator import SimulatorError
 from dpnet.sim.soak import loads, rates, receiver, uart
 from dpnet.sim.soak.cells import Cell, Counts, totals
+
+FULL = {"frames": 10**7, "uart_frames": 10**5, "loads": 10**4}
+"""How much `make soak` does."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,11 @@ class Sizes:
     frames: int
     uart_frames: int
     loads: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is as much as the report must have to be evidence."""
+        return all(getattr(self, name) >= least for name, least in FULL.items())
 
     def parts(self) -> Mapping[str, Callable[[], list[Cell]]]:
         """What makes the cells of each part, builds included."""
@@ -148,15 +164,14 @@ def _columns(counts: Counts, names: tuple[str, ...]) -> list[str]:
 
 def run_all(tally: Tally) -> None:
     """Every cell of every part, or what was kept of it; `tally` counts."""
-    path = build_root() / "soak.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, made_of = build_root() / "soak.json", provenance("soak.json")
     for part, make in tally.sizes.parts().items():
         print(f"{part}: building (the first time up to a minute)", file=sys.stderr, flush=True)
         cells = make()
         for n, cell in enumerate(cells):
             counts = cell.run()
             tally.counts[part][cell.name] = counts
-            path.write_text(json.dumps(tally.report(), indent=1) + "\n")
+            write_json(path, tally.report(), indent=1)
             shown = ", ".join(
                 f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.3f}"
                 for name, value in list(counts.items())[:6]
@@ -167,6 +182,8 @@ def run_all(tally: Tally) -> None:
                 file=sys.stderr,
                 flush=True,
             )
+    if tally.sizes.whole:
+        write_json(path, tally.report() | made_of, indent=1)
     shutil.rmtree(build_root() / "soak" / "kept", ignore_errors=True)
 
 
@@ -178,9 +195,13 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    parser.add_argument("--frames", type=float, default=1e7, help="byte by byte, at least (1e7)")
-    parser.add_argument("--uart-frames", type=float, default=1e5, help="bit by bit (1e5)")
-    parser.add_argument("--loads", type=float, default=1e4, help="with accidents (1e4)")
+    parser.add_argument(
+        "--frames", type=float, default=FULL["frames"], help="byte by byte, at least (1e7)"
+    )
+    parser.add_argument(
+        "--uart-frames", type=float, default=FULL["uart_frames"], help="bit by bit (1e5)"
+    )
+    parser.add_argument("--loads", type=float, default=FULL["loads"], help="with accidents (1e4)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     options = parser.parse_args(arguments)
     sizes = Sizes(options.seed, int(options.frames), int(options.uart_frames), int(options.loads))
@@ -201,7 +222,3 @@ def main(arguments: list[str] | None = None) -> int:
     for promise in tally.broken():
         print(f"broken: {promise}", file=sys.stderr)
     return 130 if interrupted else int(bool(tally.broken()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -70,7 +70,9 @@ int main() {
         }
         const uint32_t size = static_cast<uint32_t>(out.size());
         fwrite(&ran, 8, 1, stdout);
+        const uint32_t state = (top->active || !in.empty()) | top->busy << 1;
         fwrite(&size, 4, 1, stdout);
+        fwrite(&state, 4, 1, stdout);
         fwrite(out.data(), 1, size, stdout);
         fflush(stdout);
     }

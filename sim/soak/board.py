@@ -11,7 +11,7 @@ from dpnet.gateware.emit import emit
 from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.board.bytes_board import CLOCK_HZ, SimTransport
+from dpnet.sim.board.bytes_board import ANSWER, CLOCK_HZ, SimTransport
 from dpnet.sim.soak.build import build_program
 
 ENGINE = EngineParameters(
@@ -41,7 +41,9 @@ def board_program() -> Path:
     """The program of the board of `ENGINE`."""
     # Without SYNTHESIS the stores' text would fill them with zeros.
     return build_program(
-        emit(Top(params=ENGINE)), "board", more=("-DSYNTHESIS", "--x-initial", "unique")
+        emit(Top(params=ENGINE, status=True)),
+        "board",
+        more=("-DSYNTHESIS", "--x-initial", "unique"),
     )
 
 
@@ -61,7 +63,7 @@ class PowerBoard(SimTransport):
         flags = (_NEW | (seed & 0xFFFFFF) << 8) if forget else _RESET
         process.stdin.write(struct.pack("<IIQI", 0, 0, 0, flags))
         process.stdin.flush()
-        self._output.read(12)
+        self._output.read(ANSWER.size)
 
 
 class HostGone(Exception):

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpnet.model.build_root import build_root
 from dpnet.sim.board.harness import compile_and_keep
-from dpnet.sim.simulator import SimulatorError, find_simulator
+from dpnet.sim.simulator import SimulatorError, find_simulator, simulator_folder
 
 SOURCES = Path(__file__).parent
 
@@ -30,8 +29,8 @@ def build_program(verilog: str, name: str, *, more: tuple[str, ...] = ()) -> Pat
         )
     texts = [(SOURCES / file).read_text() for file in ("frames.h", f"{name}.cpp")]
     content = "\n".join([simulator.version, *more, *texts, verilog])
-    folder = build_root() / "soak" / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    folder = simulator_folder("soak") / f"{name}-{digest}"
     with FileLock(f"{folder}.lock"):
         if not (folder / name).exists():
             scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpnet.model.build_root import build_root
+from dpnet.model.files import write_json
 from dpnet.sim.board.harness import HarnessError
 
 Counts = dict[str, Any]
@@ -41,10 +42,7 @@ class Cell:
         began = time.monotonic()
         counts = self.count()
         counts["seconds"] = round(time.monotonic() - began, 2)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".part")
-        scratch.write_text(json.dumps(counts))
-        scratch.replace(path)
+        write_json(path, counts, indent=None)
         return counts
 
 

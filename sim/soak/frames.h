@@ -84,7 +84,7 @@ inline bool reads(const Bytes& raw) { return (raw[0] & 15) == READ; }
 // Whether header and payload are those of a request: no response, a READ without payload, any other as its
 // length says and of at most 256 bytes.
 inline bool is_request(const Bytes& raw) {
-    if (raw.size() < HEADER_BYTES || raw[0] & 8) return false;
+    if (raw.size() < HEADER_BYTES || raw[0] & 0x80) return false;
     const size_t payload = raw.size() - HEADER_BYTES;
     return reads(raw) ? payload == 0 : payload == length_of(raw) && payload <= MOST_PAYLOAD;
 }
@@ -105,7 +105,7 @@ inline std::vector<Bytes> requests_in(const Bytes& line) {
 // A request with a random header and payload; most are short, so that many frames go into a run.
 inline Bytes random_request(Random& random, int longest = MOST_PAYLOAD) {
     Bytes raw;
-    raw.push_back(static_cast<char>(random.below(16) << 4 | random.below(8)));
+    raw.push_back(static_cast<char>(random.below(8) << 4 | random.below(16)));
     for (int n = 1; n < HEADER_BYTES; ++n)
         raw.push_back(static_cast<char>(random.chance(0.2) ? 0 : random.next()));
     if (reads(raw)) return raw;
@@ -125,7 +125,7 @@ inline Bytes random_impostor(Random& random) {
     for (;;) {
         Bytes raw = random_request(random);
         switch (random.below(4)) {
-            case 0: raw[0] = static_cast<char>(raw[0] | 8); break;
+            case 0: raw[0] = static_cast<char>(raw[0] | 0x80); break;
             case 1: raw[8] = static_cast<char>(random.next()); break;
             case 2: raw[9] = static_cast<char>(1 + random.below(255)); break;
             default: raw.append(1 + random.below(400), 'x');

@@ -9,22 +9,29 @@ each method is recomputed here from its clusters; "excess_cost" is relative to `
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.bench", "bench"))
+
 import argparse
 import importlib
 import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.build_root import build_root
+from dpnet.model.evidence import provenance
+from dpnet.model.files import write_json
 from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.judges.least import cost_of
@@ -301,7 +308,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
     out = build_root() / "bench" / "quantizer.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
     missing = [name for name in LIBRARIES if _library(name) is None]
     if missing:
         print(f"without {', '.join(missing)}: pip install 'dpnet[bench]'", file=sys.stderr)
@@ -311,6 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
         "cores": os.cpu_count(),
         "rows": [],
     }
+    made_of = {} if given.quick or missing else provenance("quantizer.json")
     try:
         # First: a process that starts another hands its own peak of memory on to it.
         result["footprint"] = footprint()
@@ -318,7 +325,9 @@ def main(arguments: list[str] | None = None) -> int:
             for name in DISTRIBUTIONS:
                 print(f"{case} {name}", file=sys.stderr, flush=True)
                 result["rows"] += measure(case, name, given.seed, 0.02 if given.quick else 1.0)
-                _keep(out, result)
+                write_json(out, result, indent=1)
+        result |= made_of
+        write_json(out, result, indent=1)
     except KeyboardInterrupt:
         print(f"interrupted; what was measured is in {out}", file=sys.stderr)
         return 130
@@ -327,13 +336,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(", ".join(f"{key} {value:.3g}" for key, value in result["footprint"].items()))
         print(f"milliseconds; {out}")
     return 0
-
-
-def _keep(path: Path, result: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

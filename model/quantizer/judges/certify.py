@@ -8,9 +8,15 @@ halving where they are long (`monge`); what restricts the centroids in rational 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.certify", "bench"))
+
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -182,7 +188,3 @@ def main(arguments: list[str] | None = None) -> int:
     kept = not sum(entry["broken"] for entry in random.values())
     told = max(entry.get("reported", 0.0) for entry in random.values())
     return 0 if worst <= LIMIT and told <= REPORTED and kept else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

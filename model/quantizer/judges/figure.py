@@ -12,9 +12,15 @@ tables of frequencies are not counted as bits.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # first: what follows may be missing, or interrupted
+    from dpnet.launch import launch
+
+    sys.exit(launch("dpnet.model.quantizer.judges.figure", "bench"))
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +30,8 @@ from numpy.typing import NDArray
 
 from dpnet.model.build_root import build_root
 from dpnet.model.coding.entropy import quantize_entropy
-from dpnet.model.files import replacing
+from dpnet.model.evidence import provenance
+from dpnet.model.files import replacing, write_json
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.judges.figure_picture import draw
 from dpnet.model.quantizer.judges.limits import GAUSSIAN, LAPLACE, Density
@@ -162,9 +169,7 @@ def table(measured: dict[str, Any]) -> str:
 
 def write(folder: Path, measured: dict[str, Any]) -> None:
     """The picture and the figures it rests on, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "quantizer-figure.json") as file:
-        file.write(f"{json.dumps(measured, indent=1)}\n".encode())
+    write_json(folder / "quantizer-figure.json", measured, indent=1)
     with replacing(folder / "quantizer.png") as file:
         draw(file, measured, SOURCES)
 
@@ -176,8 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args(arguments)
     print("measuring: half a minute …", file=sys.stderr, flush=True)
+    made_of = provenance("quantizer-figure.json")
     try:
-        measured = measure(given.seed)
+        measured = measure(given.seed) | made_of
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
@@ -185,7 +191,3 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(measured, indent=1) if given.json else table(measured))
     print(f"{build_root() / 'quantizer.png'}, seed {given.seed}", file=sys.stderr)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,8 @@ from typing import Any
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from dpnet.gateware.array.segment import drain_row, row_address_bits
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.widths import drain_row, row_address_bits
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard

@@ -155,6 +155,37 @@ async def a_reset_leaves_nothing_behind(dut: Any) -> None:
     driver.finish()
 
 
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def a_run_is_ended(dut: Any) -> None:
+    """In any cycle of a run, also of one whose descriptor means nothing: the next one is right."""
+    sizes = sizes_here()
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    driver = attach(dut, "baseline")
+    await start(dut)
+    await driver.idle()
+    for n in range(40):
+        layer = Layer(rng, sizes, "plain")
+        await give(driver, layer, 0, 0)
+        if n % 2:
+            garbage = rng.integers(0, 1 << 32, 8)
+            garbage[n // 2 % 2] = 0
+            await driver.write(Region.LAYERS.base, garbage)
+        await driver.start(0, 0)
+        for _ in range(int(rng.integers(layer.cycles()))):
+            await RisingEdge(dut.clk)
+        dut.link__abort.value = 1
+        await RisingEdge(dut.clk)
+        dut.link__abort.value = 0
+        for _ in range(100):
+            await RisingEdge(dut.clk)
+        assert not driver.busy
+        await give(driver, layer, 0, 0)
+        assert await driver.run(0, 0) == layer.cycles()
+        assert not driver.errors
+        await driver.expect(Region.RESULT.base, layer.results())
+    driver.finish()
+
+
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def address_map_ends(dut: Any) -> None:
     """Every store keeps its words; behind its end reads are 0 and writes vanish."""

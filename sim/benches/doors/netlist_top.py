@@ -86,7 +86,8 @@ async def answers_as_the_rtl_does(dut: Any) -> None:
 
     engine = EngineParameters(**parameters()["engine"])
     host = Conversation(send, receive)
-    checked = await prove(host, engine, cocotb.RANDOM_SEED)
+    clock_hz = 10**12 // parameters()["clock_ps"]
+    checked = await prove(host, engine, cocotb.RANDOM_SEED, clock_hz)
     assert lit(dut) == ["clocked"], "no error, nothing lost"
     await fail(host, Network(engine, np.random.default_rng(cocotb.RANDOM_SEED)))
     assert lit(dut) == ["clocked", "failed"]

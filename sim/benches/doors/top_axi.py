@@ -66,7 +66,7 @@ async def computes(dut: Any, kind: str) -> None:
     await start(dut)
     engine = EngineParameters(**parameters()["engine"])
     host = Conversation(door.send, door.receive)
-    assert await prove(host, engine, cocotb.RANDOM_SEED) > 10
+    assert await prove(host, engine, cocotb.RANDOM_SEED) > 0
     # The zero that ends the last response may still be on its way.
     await ClockCycles(dut.clk, 50)
     while await door.read(RX) == 1 << 31:

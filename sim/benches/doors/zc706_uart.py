@@ -1,6 +1,6 @@
 """The ZC706's UART top: what the chip level adds to the UART's bench, clock, reset and lamps.
 
-Values: `baud`.  Pins of the board as `dpnet.boards.zc706.top.UartTop` has them; `clk` is its
+Values: `baud`.  Pins of the board as `dpnet.boards.zynq.top.IdleTop` has them; `clk` is its
 oscillator.
 """
 

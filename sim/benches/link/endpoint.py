@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from dpnet.gateware.registers import BY_NAME, IDENTITY, REGISTERS, Operation
+from dpnet.gateware.registers import BY_NAME, REGISTERS, Operation
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.core_model import CoreModel
 from dpnet.sim.kit.streams import PAUSES, exchange, start
@@ -23,9 +23,8 @@ NONCE, CHECKS = BY_NAME["BOOT_NONCE"].offset // 4, BY_NAME["CHECKS"].offset // 4
 
 
 def model_of(core: CoreModel) -> EngineModel:
-    """The model of the engine under test."""
-    identity = parameters()["identity"]
-    return EngineModel(identity=tuple(identity[name] for name in IDENTITY), words=REGION_WORDS)
+    """The model of the engine under test, whose runs go on until the bench ends them."""
+    return EngineModel(identity=parameters()["identity"], words=REGION_WORDS, on_abort=lambda: None)
 
 
 async def begin(dut: Any) -> CoreModel:
@@ -83,8 +82,10 @@ async def conversation(dut: Any, kind: str) -> None:
     requests = Requests(model, source)
     starts: list[tuple[int, int, int]] = []
     nonces: dict[int, int] = {}
+    aborts: list[int] = []
     checks = 0
     model.on_start = lambda run, *what: starts.append(what)
+    model.on_abort = lambda: aborts.append(model.run)
     for group in range(GROUPS):
         line, expected = bytearray(), bytearray()
         for piece in requests.lines(25):
@@ -114,8 +115,10 @@ async def conversation(dut: Any, kind: str) -> None:
         checks = await all_registers(dut, model, requests, nonces)
         assert core.memory == model.memory
         assert core.starts == starts
+        assert core.aborts == len(aborts)
         assert core.released == model.released
     assert checks > GROUPS, "hardly any pass over an image"
+    assert aborts, "no run was told to end"
 
 
 def count_errors(model: EngineModel, strobes: int) -> None:

@@ -330,7 +330,8 @@ async def streaming(dut: Any, kind: str) -> None:
         await write(place, STALE, flags=STREAM, epoch=3)
     await host.send(Operation.BEGIN, OK, epoch=3)
     for place in places:
-        await write(place, OK, flags=STREAM, epoch=3)
+        await write(place, OK, epoch=3)
+        await write(place, STALE, flags=STREAM, epoch=3)
     await host.load(4, image)
     for run in range(1, 8):
         for busy in (False, True):
@@ -342,7 +343,7 @@ async def streaming(dut: Any, kind: str) -> None:
                 await write(place, STALE, epoch=4)
                 await write(place, STALE, flags=STREAM, epoch=3)
                 await write(place, STALE, flags=STREAM, epoch=0)
-            await write(LAYERS, STALE, flags=STREAM, epoch=4)
+            await host.write(LAYERS, [9] * REGION_WORDS[4], STALE, flags=STREAM, epoch=4)
             await write(VECTOR, BUSY if busy else OK, flags=STREAM, epoch=4)
             await write(RESULT, BUSY if busy else OK, epoch=4)
             await host.send(Operation.READ, BUSY if busy else OK, offset=4 * places[0], wanted=36)

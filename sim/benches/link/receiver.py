@@ -60,7 +60,8 @@ class Reader:
 
 def frame(source: random.Random) -> bytes:
     """Header, payload and CRC of a request; mostly good."""
-    operation = source.choice([0, 1, 2, 2, 2, 2, 3, 4, 5, 7, 8, 15])
+    operation = source.choice([0, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7, 8, 15])
+    version = source.randrange(8) + source.choice([0, 0, 0, 0, 8])  # 8 and more: a response
     size = source.choice([0, 1, 3, 4, 8, 100, 236, 237, 238, 239, 240, 255, 256, 256, 257, 300])
     payload = source.choice(
         [
@@ -73,7 +74,7 @@ def frame(source: random.Random) -> bytes:
         payload = source.choice([b"", b"", b"", payload])
     length = source.choice([len(payload)] * 20 + [0, len(payload) + 1, len(payload) ^ 256, 65535])
     body = source.randbytes(8) + struct.pack("<H", length) + payload
-    body = bytes([source.randrange(16) << 4 | operation]) + body[1:]
+    body = bytes([version << 4 | operation]) + body[1:]
     return body + struct.pack("<I", binascii.crc32(body))
 
 
@@ -110,7 +111,7 @@ def good_frames(line: bytes) -> tuple[list[bytes], int]:
             operation, length = raw[0] % 16, int.from_bytes(raw[8:10], "little")
             size = 0 if operation == 1 else length
             crc = binascii.crc32(raw[:-4]).to_bytes(4, "little")
-            counts = operation < 8 and size <= 256 and len(raw) == 14 + size and crc == raw[-4:]
+            counts = raw[0] < 128 and size <= 256 and len(raw) == 14 + size and crc == raw[-4:]
             if counts:
                 good.append(raw[:-4])
         bad += not counts

@@ -12,9 +12,9 @@ from typing import Any
 from amaranth.hdl import Cat, Mux, Signal, signed
 
 from dpnet.gateware.array.lane import Lane
-from dpnet.gateware.array.segment import drain_row
 from dpnet.gateware.core.sequencer import Sequencer
 from dpnet.model.engine.parameters import EngineParameters
+from dpnet.model.engine.widths import drain_row
 from dpnet.sim.formal.harness import Harness, implies
 from dpnet.sim.formal.proof import Proof
 
@@ -104,7 +104,7 @@ class Run:
         h.assume(_well_formed(read, engine))
         self.per_tile = engine.stages * engine.bank_columns
         self.owed = Signal(16, name="owed")
-        begins = h.inside("_tile_begins")
+        begins = h.inside("begin")
         h.m.d.sync += self.owed.eq(self.owed + Mux(begins, self.per_tile, 0) - dut.result_done)
         h.assume(implies(dut.result_done, self.owed != 0))
         h.assume(implies(begins, self.owed <= OPEN_TILES * self.per_tile))
@@ -156,8 +156,11 @@ def sequencing(*, engine: EngineParameters, only: str | None = None) -> Harness:
         "beats_and_drains_apart",
         ~(command.beat & command.drain) & implies(command.beat, beats < layer.beats),
     )
-    whole = h.inside("open_tiles")
-    h.prove("as_many_results_as_tiles", run.owed + h.inside("results") == whole * run.per_tile)
+    whole = h.inside("open_tiles.open_tiles")
+    h.prove(
+        "as_many_results_as_tiles",
+        run.owed + h.inside("open_tiles.results") == whole * run.per_tile,
+    )
     _progress(run)
     h.cover("a_drain_ends", at("DRAIN") & command.last & (layer.last_k == 3))
     h.cover("a_run_ends", at("IDLE") & h.past(at("WAIT")))
@@ -167,8 +170,8 @@ def sequencing(*, engine: EngineParameters, only: str | None = None) -> Harness:
 
 def _counters(run: Run, beats: Any, drained: Any) -> None:
     h, at, layer, engine = run.h, run.at, run.layer, run.engine
-    left, last, count = (h.inside(n) for n in ("_left_beats", "_last_beat", "_count"))
-    tiles = h.inside("_left_tiles")
+    left, last, count = (h.inside(n) for n in ("left_beats", "last_beat", "count"))
+    tiles = h.inside("left_tiles")
     h.invariant("fsm", at.legal)
     h.invariant(
         "beats",
@@ -191,7 +194,7 @@ def _counters(run: Run, beats: Any, drained: Any) -> None:
             at("DRAIN"),
             (count == drained)
             & (count <= layer.last_k)
-            & (h.inside("_drained") == (count == layer.last_k))
+            & (h.inside("drained") == (count == layer.last_k))
             & implies(count == 0, beats == layer.beats),
         ),
     )
@@ -215,22 +218,22 @@ def _counters(run: Run, beats: Any, drained: Any) -> None:
         "tiles", implies(at("READY", "BEATS", "DRAIN"), (tiles != 0) & (tiles <= layer.tiles))
     )
     for name, fact in (
-        ("one_bucket", h.inside("_one_bucket") == (layer.last_k == 0)),
-        ("one_beat", h.inside("_one_beat") == (layer.beats == 1)),
-        ("before_last", h.inside("_before_last") == (layer.last_k - 1)[:8]),
+        ("one_bucket", h.inside("times.one_bucket") == (layer.last_k == 0)),
+        ("one_beat", h.inside("times.one_beat") == (layer.beats == 1)),
+        ("before_last", h.inside("times.before_last") == (layer.last_k - 1)[:8]),
     ):
         h.invariant(name, implies(at("READY", "BEATS", "DRAIN"), fact))
-    h.invariant("last_tile", implies(at("DRAIN"), h.inside("_last_tile") == (tiles == 1)))
+    h.invariant("last_tile", implies(at("DRAIN"), h.inside("last_tile") == (tiles == 1)))
     h.invariant(
         "last_round",
         implies(
             at("DRAIN"),
-            h.inside("_last_round")
-            == Mux(layer.streams, h.inside("_stream_left") == 0, h.inside("_vectors") == 0),
+            h.inside("last_round")
+            == Mux(layer.streams, h.inside("releases.left") == 0, h.inside("vectors") == 0),
         ),
     )
-    h.invariant("results", h.inside("results") < run.per_tile)
-    h.invariant("open", h.inside("open_tiles") <= OPEN_TILES + 1)
+    h.invariant("results", h.inside("open_tiles.results") < run.per_tile)
+    h.invariant("open", h.inside("open_tiles.open_tiles") <= OPEN_TILES + 1)
 
 
 def _progress(run: Run) -> None:
@@ -238,8 +241,8 @@ def _progress(run: Run) -> None:
     a state while it lasts, the layers of a run.  What may hold a step up is the surroundings: a
     scan that is on, a release, results, a copy."""
     h, at, layer = run.h, run.at, run.layer
-    vectors, due = h.inside("_vectors"), h.inside("_due")
-    stream_left, tiles = h.inside("_stream_left"), h.inside("_left_tiles")
+    vectors, due = h.inside("vectors"), h.inside("due@elaborate")
+    stream_left, tiles = h.inside("releases.left"), h.inside("left_tiles")
     phase = Mux(at("READY"), 2, at("BEATS"))
     stream_phase = Mux(at("BEATS"), 2, at("DRAIN"))
     rank = Signal(32)
@@ -262,30 +265,32 @@ def _progress(run: Run) -> None:
             (rank < h.past(rank)) | (stays & (rank == h.past(rank))),
         ),
     )
-    left, count = h.inside("_left_beats"), h.inside("_count")
+    left, count = h.inside("left_beats"), h.inside("count")
     h.prove(
         "beats_and_drains_go_on",
         implies(stays & at("BEATS"), left < h.past(left))
         & implies(stays & at("DRAIN"), (count > h.past(count)) | (rank < h.past(rank))),
     )
     h.invariant("launched", implies(run.dut.launched, at("BEATS")))
-    gap, pace = h.inside("_left_gap"), h.inside("pace")
-    scan, settle = h.inside("left@_scan"), h.inside("settle")
+    gap, pace = h.inside("left_gap"), h.inside("pace.pace")
+    scan, settle = h.inside("scan_rows.left"), h.inside("scan_rows.settle")
     # A row of the scan sets `settle` again: rows weigh more than all that it is set to.
     scanning = Mux(scan != 0, 8 * scan + 32, 2 * settle)
-    measure = gap + scanning + 2 * pace + h.inside("_paced") + ~h.inside("_scanned").bool()
+    measure = (
+        gap + scanning + 2 * pace + h.inside("pace.wait") + ~h.inside("scan_rows.scanned").bool()
+    )
     steps = Signal(20)
     h.m.d.comb += steps.eq(measure)
-    waits = ~h.inside("_released")
+    waits = ~h.inside("releases.free")
     h.prove(
         "ready_goes_on_when_released",
         implies(stays & at("READY"), (steps < h.past(steps)) | h.past(waits)),
     )
     done = Signal(3)
     h.m.d.sync += done.eq(Mux(at("WAIT") & (run.owed == 0), done + ~done.all(), 0))
-    h.invariant("none_is_seen", implies(done != 0, h.inside("none") | ~at("WAIT")))
+    h.invariant("none_is_seen", implies(done != 0, h.inside("open_tiles.none") | ~at("WAIT")))
     h.prove("a_wait_ends_with_the_last_result", implies(at("WAIT"), done <= 2))
-    number, following, final = (h.inside(n) for n in ("_number", "_following", "final"))
+    number, following, final = (h.inside(n) for n in ("number", "following", "final"))
     h.invariant("following", implies(~at("IDLE", "FLUSH"), following == (number + 1)[:8]))
     to_come = (final - number)[:8]
     h.prove(

@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
 from dpnet.gateware.link.receiver import HEADER, PAYLOAD_WORDS, FrameReceiver
-from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, RESPONSE, Operation
+from dpnet.gateware.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, Operation
 from dpnet.host.link.frames import Frame as Sent
 from dpnet.sim.formal.crc import ONES, after_byte
 from dpnet.sim.formal.harness import Harness, Together, implies
@@ -62,7 +62,7 @@ class Frame:
             & crc_is_right
             & (self.count == HEADER_BYTES + CRC_BYTES + payload)
             & (payload <= MAX_PAYLOAD)
-            & ((header.operation & RESPONSE) == 0)
+            & ~header.response
         )
 
 

@@ -1,0 +1,1 @@
+"""What every board has around its engine: the link's pins, lamps; a frame for measurements."""
