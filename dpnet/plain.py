@@ -38,7 +38,6 @@ def prepare_output() -> None:
     """Let stdout and stderr write what their encoding lacks in its plain form (x for ×), and a
     stream that is closed swallow everything.  LANG=C is ASCII, though Python takes it for UTF-8.
     """
-    codecs.register_error(_HANDLER, _replace)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -46,6 +45,12 @@ def prepare_output() -> None:
         elif hasattr(stream, "reconfigure"):
             encoding = "ascii" if _is_ascii_locale() else None
             stream.reconfigure(encoding=encoding, errors=_HANDLER)
+
+
+def encodable(text: str) -> str:
+    """`text` as stdout's encoding can take it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, _HANDLER).decode(encoding)
 
 
 def plain(text: str) -> str:
@@ -87,3 +92,6 @@ def _is_ascii_locale() -> bool:
     kind = given.get("LC_CTYPE", "")
     chosen = given.get("LC_ALL") or (kind if kind != "C.UTF-8" else "") or given.get("LANG")
     return chosen in ("C", "POSIX")
+
+
+codecs.register_error(_HANDLER, _replace)

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dpnet.plain import encodable
+
 WIDEST = 80
 """Columns that help takes at most."""
 
@@ -45,6 +47,10 @@ class Command(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help, in what stdout can take: click would write UTF-8 where that is ASCII."""
+        return encodable(super().get_help(ctx))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Exit codes and example."""

@@ -162,8 +162,9 @@ def test_the_command_writes_picture_and_figures(
     monkeypatch.setattr(figure, "measure", lambda seed: seeds.append(seed) or measured)
     assert main(["--seed", "7", "--json"]) == 0 and seeds == [7]
     out = capsys.readouterr()
-    assert json.loads(out.out) == measured and out.err.endswith("quantizer.png, seed 7\n")
-    assert json.loads((tmp_path / "quantizer-figure.json").read_text()) == measured
+    written = json.loads((tmp_path / "quantizer-figure.json").read_text())
+    assert json.loads(out.out) == written and out.err.endswith("quantizer.png, seed 7\n")
+    assert re.fullmatch("[0-9a-f]{16}", written.pop("provenance")) and written == measured
     picture = (tmp_path / "quantizer.png").read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) > 20_000
     width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
