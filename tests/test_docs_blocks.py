@@ -81,6 +81,7 @@ def run(command, folder):
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPNET_BUILD", str(build_root().resolve()))
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
     ran = 0
     for block in blocks(page):

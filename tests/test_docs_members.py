@@ -92,6 +92,7 @@ WITH_RULES_OF_THEIR_OWN = {
     "Strobe",  # `payload` and `valid`, of any shape
     "CommandLayout",  # those of BeatLayout but three
     "Sequencer",
+    "Tally",  # counters, in one sentence
 }
 
 KINDS = (wiring.Component, wiring.Signature, data.StructLayout)

@@ -130,7 +130,8 @@ USAGE = [
     ),
     (
         ["plan", "--board", "zc702"],
-        "--board must be zc706 or arty-z7-20, not 'zc702'; see dpnet plan --help",
+        "--board must be arty-a7-35t, arty-z7-20, nexys4-ddr, ulx3s or zc706, not 'zc702'; see "
+        "dpnet plan --help",
     ),
     (["train", "--lam", "x"], "--lam must be a number, not 'x'; see dpnet train --help"),
     (["bench", "--layer", "fc"], "--layer names a layer of an image; give it with --image"),
@@ -260,7 +261,7 @@ def test_zeros_of_pruned_weights_stay(dpnet: Call) -> None:
         torch.save(layer.state_dict(), name)
         zeros = (layer.weight == 0).numpy()
         assert zeros.sum() == 252 and dpnet("compress", name, "--bits", 2).code == 0
-        image = read_image(Path(name).with_suffix(".dpnet")).layers[0]
+        image = read_image(Path(f"{Path(name).stem}-2bit.dpnet")).layers[0]
         assert image.name == "weight" and image.codebook is not None
         dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
         assert not dense[zeros].any() and dense[~zeros].any()
@@ -276,7 +277,7 @@ def test_weights_in_parts(dpnet: Call) -> None:
     found = dpnet("compress", "norm.pt", "--bits", 3, "--json").json
     (entry,) = found["layers"]
     assert (entry["name"], entry["note"]) == ("weight", "multiplied out (weight norm)")
-    image = read_image(Path("norm.dpnet")).layers[0]
+    image = read_image(Path("norm-3bit.dpnet")).layers[0]
     assert image.codebook is not None
     dense = np.take_along_axis(image.codebook, np.asarray(image.indices).astype(int), 1)
     lengths = np.linalg.norm(layer.weight.detach().numpy(), axis=1)
@@ -306,7 +307,7 @@ def test_rows_of_transposed_and_unknown_tensors(dpnet: Call) -> None:
     torch.save(net.state_dict(), "net.pt")
     found = dpnet("compress", "net.pt", "--json").json["layers"]
     assert [(entry["k"], entry["relative_error"]) for entry in found] == [(8, 0.0)]
-    layer = read_image(Path("net.dpnet")).layers[0]
+    layer = read_image(Path("net-4bit.dpnet")).layers[0]
     np.testing.assert_array_equal(layer.codebook, plan.quantized["0.weight"].codebook.astype("f"))
 
 
@@ -417,7 +418,7 @@ def test_the_port(dpnet: Call) -> None:
     assert (found["kind"], found["lanes"], found["state"]) == ("array of lanes", 16, "empty")
     assert found["registers"]["INDEX_DEPTH"] == 512 and found["errors"] == []
     text = dpnet("info", "--port", TINY).out
-    assert re.search(r"^segments +2  segments of the array$", text, re.MULTILINE)
+    assert re.search(r"^segments +2 +segments of the array$", text, re.MULTILINE)
     assert "image: empty\nno run yet\nsince reset: frame_errors 0, " in text
 
 

@@ -209,7 +209,7 @@ def test_the_output_is_none_of_the_inputs(dpnet: Call) -> None:
             "--out",
         )
     assert Path("x.npy").read_bytes() == content
-    torch.save({"w": torch.randn(4, 99)}, "net.pt")
+    torch.save({"fc.weight": torch.randn(4, 99)}, "net.pt")
     for out in ("net.pt", Path("net.pt").resolve()):
         result = dpnet("compress", "net.pt", "--out", out)
         assert result.code == 2 and "is the input net.pt itself" in result.err

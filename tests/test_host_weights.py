@@ -52,9 +52,11 @@ UNUSABLE: dict[str, tuple[Callable[[], Any], str]] = {
 
 @pytest.mark.filterwarnings("ignore")
 def test_tensors_that_hold_no_weights_are_left_out_by_name(dpnet: Call) -> None:
-    torch.save({"fc": FC, **{name: make() for name, (make, _) in UNUSABLE.items()}}, "net.pt")
+    torch.save(
+        {"fc.weight": FC, **{name: make() for name, (make, _) in UNUSABLE.items()}}, "net.pt"
+    )
     found = dpnet("compress", "net.pt", "--json")
-    assert found.code == 0 and [layer["name"] for layer in found.json["layers"]] == ["fc"]
+    assert found.code == 0 and [layer["name"] for layer in found.json["layers"]] == ["fc.weight"]
     reasons = {name: reason for name, (_, reason) in UNUSABLE.items()}
     assert found.json["left_out"] == reasons
 
@@ -62,11 +64,13 @@ def test_tensors_that_hold_no_weights_are_left_out_by_name(dpnet: Call) -> None:
 def test_types_of_safetensors(dpnet: Call) -> None:
     tensors = {name: UNUSABLE[name][0]() for name in ("complex", "fp4")}
     small = FC.clamp(-1, 1).to(torch.float8_e4m3fn)
-    save_file({"fc": FC, "small": small, **tensors}, "net.safetensors")
+    save_file({"fc.weight": FC, "small.weight": small, **tensors}, "net.safetensors")
     found = read_weights(Path("net.safetensors"))
-    assert set(found.tensors) == {"fc", "small", "complex", "fp4"} and not found.left_out
+    assert (
+        set(found.tensors) == {"fc.weight", "small.weight", "complex", "fp4"} and not found.left_out
+    )
     result = dpnet("compress", "net.safetensors", "--all", "--json")
-    assert [layer["name"] for layer in result.json["layers"]] == ["fc", "small"]
+    assert [layer["name"] for layer in result.json["layers"]] == ["fc.weight", "small.weight"]
     assert result.json["left_out"] == {name: UNUSABLE[name][1] for name in tensors}
 
 
@@ -199,13 +203,13 @@ def test_no_suffix_is_needed(dpnet: Call) -> None:
     Path("weights.bin").write_bytes(saved({"fc": FC}))
     save_file({"fc": FC}, "weights")
     for name in ("weights.bin", "weights"):
-        assert list(read_weights(Path(name)).tensors) == ["fc"]
+        assert list(read_weights(Path(name)).tensors) == ["fc.weight"]
     Path("old.pt").write_bytes(saved({"fc": FC}, _use_new_zipfile_serialization=False))
-    assert list(read_weights(Path("old.pt")).tensors) == ["fc"]
+    assert list(read_weights(Path("old.pt")).tensors) == ["fc.weight"]
 
 
 def test_an_image_is_no_weights(dpnet: Call) -> None:
-    torch.save({"fc": FC}, "net.pt")
+    torch.save({"fc.weight": FC}, "net.pt")
     assert dpnet("compress", "net.pt", "--bits", 3).code == 0
     refused(
         dpnet("compress", "net-3bit.dpnet"),
@@ -229,9 +233,9 @@ def test_pipes_do_not_block(dpnet: Call) -> None:
 
 
 def test_names_do_not_reach_the_terminal_as_commands(dpnet: Call) -> None:
-    evil = "fc\x1b[31m\x07\u202e\nline"
+    evil = "fc\x1b[31m\x07\u202e\nline.weight"
     torch.save({evil: FC}, "net.pt")
-    shown = "fc\\x1b[31m\\x07\\u202e\\nline"
+    shown = "fc\\x1b[31m\\x07\\u202e\\nline.weight"
     for result in (
         dpnet("compress", "net.pt"),
         dpnet("info", "net-4bit.dpnet"),

@@ -97,7 +97,13 @@ def _chip(function: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--activation", type=OneOf(ACTIVATIONS), help="activations of --matrix (default fp32)"
 )
-@click.option("--board", type=OneOf(list(BOARDS)), default="zc706", help="default zc706")
+@click.option(
+    "--board",
+    type=OneOf(list(BOARDS)),
+    default="zc706",
+    metavar="BOARD",
+    help=f"{', '.join(BOARDS)} (default zc706)",
+)
 @_chip
 @click.option(
     "--repeated",
