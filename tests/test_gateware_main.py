@@ -42,7 +42,9 @@ def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     text = path.read_text()
     header = text[text.index("module dpnet(") :].split(";", 1)[0]
     assert ports | {"clk", "rst"} <= set(re.findall(r"\w+", header))
-    assert ("32'd25000000" in text) == (door == "uart"), "the clock that the engine says it has"
+    assert (f"{25_000_000:08x}" in text) == (door == "uart"), (
+        "the clock that the engine says it has"
+    )
     simulator = find_simulator()
     commands = {
         "verilator": ["--lint-only", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top", "dpnet"],

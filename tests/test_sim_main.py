@@ -34,7 +34,10 @@ def start(*options, build):
         (["--columns", "x"], "--columns must be a whole number from 1 to 1024, not 'x'"),
         (["--colums", "4"], "there is no option --colums; did you mean --columns?"),
         (["--weights", "missing.safetensors"], "missing.safetensors cannot be read"),
-        (["--weights", "README.md"], "README.md must be a .safetensors file or a state dict"),
+        (
+            ["--weights", "README.md"],
+            "README.md is a text file, and holds no weights that dpnet reads",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, options, message):
