@@ -85,7 +85,7 @@ def design():
     """RTL and netlist of the board's top around a very small engine, side by side."""
     top = Ulx3sTop(engine=EngineParameters(**ENGINE), mhz=MHZ, baud=BAUD)
     rtl = emit(top, TOP)
-    netlist = with_flip(synthesize(rtl, find_yosys()), "logic.engine.core.array")
+    netlist = with_flip(synthesize(rtl, TOP, find_yosys()), "logic.engine.core.array")
     return rtl + netlist_model(netlist, TOP) + HARD_CELLS + BENCH_TOP
 
 

@@ -64,7 +64,9 @@ def test_the_file_has_what_was_counted_and_how(small, capsys):
     assert "adder-4" in out and "of the XC7Z045" in out
     assert "synthesizing adder-2, 2 lanes … done, " in err
     assert resources.main(["adder-2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {**document, "rows": [first]}
+    assert json.loads(capsys.readouterr().out) == {k: v for k, v in document.items() if k != "provenance"} | {
+        "rows": [first]
+    }
     assert resources.main(["adder-2", "--modules"]) == 0
     assert "\n  engine  " in capsys.readouterr().out
 

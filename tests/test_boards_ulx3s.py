@@ -370,8 +370,9 @@ def test_the_board_holds_the_digits_networks():
 def test_a_top_has_ports_for_lamps_only_where_they_are_wanted(door):
     engine = find_board("ulx3s").engine
     plain, more = (Top(params=engine, door=door, status=status) for status in (False, True))
-    assert set(more.signature.members) - set(plain.signature.members) == {"busy", "failed", "lost"}
-    assert not {"busy", "failed", "lost"} & set(plain.signature.members)
+    lamps = {"active", "busy", "failed", "lost"}
+    assert set(more.signature.members) - set(plain.signature.members) == lamps
+    assert not lamps & set(plain.signature.members)
 
 
 def test_ecppack_is_found():

@@ -53,7 +53,7 @@ def test_ports_that_are_not_there(dpnet: Call, port: str, message: str) -> None:
 def test_a_port_where_nobody_is(dpnet: Call) -> None:
     result = dpnet("info", "--port", "loop://")
     assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
-    assert result.err.startswith("dpnet: no engine answers: no response to READ for ")
+    assert result.err.startswith("dpnet: no engine answers: no response to HELLO for ")
 
 
 def test_a_board_that_stops_answering(dpnet: Call, boards: Callable[..., Board]) -> None:

@@ -468,4 +468,4 @@ def test_findings_as_text_and_document() -> None:
         "ok": True,
         "findings": [{"name": "Vivado", "status": "note", "found": "not there", "cure": "get it"}],
     }
-    assert len(CHECKS) == 9
+    assert len(CHECKS) == 10

@@ -34,12 +34,17 @@ OPTIONS = sorted({name for names in CALLS.values() for name in names.split()})
 FLAGS = {"KEEP", "MODULES", "WAVES"}
 
 
+def outer() -> dict[str, str]:
+    """The environment without the make that runs these tests: it would have this one tell of the
+    folders it enters."""
+    made = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+    return {name: value for name, value in os.environ.items() if name not in made}
+
+
 def dry(*arguments: str, **exported: str) -> list[list[str]]:
     """The commands that make would run for a set-up environment, in words."""
     assert MAKE is not None
-    kept = {
-        name: value for name, value in os.environ.items() if name not in (*OPTIONS, "MAKEFLAGS")
-    }
+    kept = {name: value for name, value in outer().items() if name not in OPTIONS}
     done = subprocess.run(
         [MAKE, "-n", "--old-file=.venv/.ready", *arguments],
         capture_output=True,
@@ -94,7 +99,7 @@ def test_options_are_no_variables_of_the_programs() -> None:
     """A program would take COLUMNS=4 for the width of its terminal."""
     assert MAKE is not None
     show = ["--eval=show: ; @env", "show"]
-    kept = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    kept = outer()
 
     def shown(*given: str) -> dict[str, str]:
         done = subprocess.run(
