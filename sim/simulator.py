@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpnet.model.build_root import PathError, plain_path, tool_root
+from dpnet.sim import object_cache
 
 OLDEST_VERILATOR = (5, 36)
 BUILD_TOOLS = ("perl", "make", "g++")
@@ -96,9 +97,17 @@ def build_environment(simulator: Simulator) -> dict[str, str]:
         environment.pop(name, None)
     environment.update(simulator.environment)
     environment["PATH"] = os.pathsep.join([str(simulator.path.parent), environment.get("PATH", "")])
-    if shutil.which("ccache"):
-        environment.setdefault("OBJCACHE", "ccache")
+    environment.setdefault("OBJCACHE", "ccache" if shutil.which("ccache") else _object_cache())
     return environment
+
+
+def _object_cache() -> str:
+    """What `make` starts compilations with: see `dpnet.sim.object_cache`."""
+    try:
+        words = plain_path(Path(sys.executable)), plain_path(Path(object_cache.__file__))
+        return " ".join([str(words[0]), "-I", "-S", str(words[1]), str(tool_root() / "objects")])
+    except PathError:
+        return ""
 
 
 def _path_verilator() -> Simulator | None:

@@ -64,9 +64,10 @@ def run_bench(
     simulator and its version stay the same.
     """
     simulator = find_simulator()
-    # `default` in the log name keeps two parameter sets of one bench apart.
-    job = hashlib.sha256(json.dumps([values, tests], sort_keys=True).encode()).hexdigest()[:8]
-    directory = _build(simulator, verilog, bench, top)
+    directory = _build(simulator, verilog, top)
+    # Benches and parameter sets of one design share its simulator.
+    what = json.dumps([bench, *more, values, tests], sort_keys=True)
+    job = f"{bench}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     results = directory / f"results-{job}.xml"
     results.unlink(missing_ok=True)
     runner = get_runner(simulator.kind)
@@ -94,10 +95,10 @@ def run_bench(
     return _check(results, directory / f"run-{job}.log", bench)
 
 
-def _build(simulator: Simulator, verilog: str, bench: str, top: str) -> Path:
+def _build(simulator: Simulator, verilog: str, top: str) -> Path:
     content = f"{simulator.kind} {simulator.version}\n{top}\n{verilog}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    directory = simulator_folder("benches") / f"{bench}-{digest}"
+    directory = simulator_folder("benches") / digest
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "built"
     with FileLock(str(directory) + ".lock"):

@@ -121,7 +121,11 @@ def run_dense(
     report = build_root() / "dense" / f"{job}.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    run_bench(emit(DenseCore(params=params)), "baselines.dense_run", values=values | {"report": str(report)})
+    run_bench(
+        emit(DenseCore(params=params)),
+        "baselines.dense_run",
+        values=values | {"report": str(report)},
+    )
     found = json.loads(report.read_text())
     latency, total = found["cycles"]
     return {

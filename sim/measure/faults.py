@@ -49,6 +49,7 @@ from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import SMALL, Configuration
 from dpnet.model.engine.layout import LAYER_WORDS, Region, result_bytes, results, slot_words
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
+from dpnet.model.engine.records import ROW
 from dpnet.model.evidence import provenance
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, Run, build_core
 from dpnet.sim.board.harness import HarnessError
@@ -134,7 +135,9 @@ class Twins(Single):
         bits = int(largest).bit_length()
         layer.shift = np.full(layer.rows, bits + 16 - 7)
         layer.multiplier = rng.integers(1 << 15, 1 << 16, layer.rows)
-        layer.bias = rng.integers(-(1 << bits - 2), 1 << bits - 2, layer.rows)
+        # What a row has room for; fp32 results have no bias, and larger sums.
+        limit = 1 << min(bits - 2, ROW.places["bias"][1] - 1)
+        layer.bias = rng.integers(-limit, limit, layer.rows)
         self.golden = [[layer.results(x) for x in inputs] for inputs in self.inputs]
 
     def fill(self, core: BareCore) -> None:
