@@ -1,8 +1,8 @@
 """The graph of a network: operators with their numbers, nodes with shapes and sources (NumPy only).
 
 Shapes are those of one picture, without a batch: (C, H, W) of a map, (C,) of a vector.  A vector is
-a map of one position wherever a map is expected.  Padding is (top, bottom, left, right), and need not
-be symmetric; pairs are (vertical, horizontal).
+a map of one position wherever a map is expected.  Padding is (top, bottom, left, right), and need
+not be symmetric; pairs are (vertical, horizontal).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Convolution:
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
     parameter: str = ""
-    """The name of the weight in the network's state dict (its canonical one, if there are several)."""
+    """The weight's name in the network's state dict (its canonical one, if there are several)."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Clamp:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maxima of windows; what padding adds is below every number.  A partial last window (ceil_mode)
-    is written as more padding."""
+    """Maxima of windows; what padding adds is below every number.  A partial last window
+    (ceil_mode) is written as more padding."""
 
     kernel: Pair
     stride: Pair
@@ -124,8 +124,8 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """Sums of windows, padding being 0, each divided by `divisor` (oh, ow) of its position: how many
-    values PyTorch counts there (`count_include_pad`, `ceil_mode`, `divisor_override`)."""
+    """Sums of windows, padding being 0, each divided by `divisor` (oh, ow) of its position: how
+    many values PyTorch counts there (`count_include_pad`, `ceil_mode`, `divisor_override`)."""
 
     kernel: Pair
     stride: Pair
@@ -174,8 +174,8 @@ class Permute:
 
 @dataclass(frozen=True)
 class HostOperator:
-    """What runs on the host, in float, after everything else: softmax, log_softmax, sigmoid or argmax,
-    over the axis `axis` of the result."""
+    """What runs on the host, in float, after everything else: softmax, log_softmax, sigmoid or
+    argmax, over the axis `axis` of the result."""
 
     kind: str
     axis: int = 0
@@ -201,8 +201,8 @@ Operator: TypeAlias = (
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: its unique `name`, the names of the nodes that it reads, the `shape` of what it
-    makes, and where it was written."""
+    """One operation: its unique `name`, the names of the nodes that it reads, the `shape` of what
+    it makes, and where it was written."""
 
     name: str
     operator: Operator
