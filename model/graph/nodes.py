@@ -30,11 +30,11 @@ __all__ = [
     "Node",
     "Operator",
     "Pad",
+    "Permute",
     "Reshape",
     "Select",
     "Shape",
     "Source",
-    "Permute",
 ]
 
 Floats = NDArray[np.float64]
