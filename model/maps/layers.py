@@ -69,8 +69,8 @@ class MapLayer:
         y = clamp(acc · multiplier[r] / 2**shift[r], to nearest even, `low`, `high`)
 
     `entries` (R, K), K ≤ 16, signed 18 bits; `indices` (R, C / groups · kh · kw), the weights of
-    `torch.nn.functional.conv2d` row by row; `bias` (R,) signed 40 bits, `multiplier` (R,) unsigned 16
-    bits, `shift` (R,) 0…63.  Every acc fits 40 bits.  Padding counts as the integer 0.
+    `torch.nn.functional.conv2d` row by row; `bias` (R,) signed 40 bits, `multiplier` (R,) unsigned
+    16 bits, `shift` (R,) 0…63.  Every acc fits 40 bits.  Padding counts as the integer 0.
 
     With `indices` None, the maximum of the window, each channel on its own (R = C); padding counts
     as less than every number; multiplier, shift, bias and clamp as above.
