@@ -27,6 +27,7 @@ from dpnet.model.indices import index_bits
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+SHARE = 0.75  # of the rows' values that a group of them may have
 PRICE_STEPS = 120  # halvings of the price of a byte: more than float64 can tell apart
 CORE = 20_000  # choices that are given to the integer program at most
 
@@ -104,6 +105,29 @@ def matrix_bytes(
 ) -> int:
     """Bytes of a matrix of rows of n weights with K = k, as `ratios.stored_bytes` says."""
     return -(-rows * n * index_bits(k) // 8) + rows * (k * entry_bytes + scale_bytes_per_row)
+
+
+def rows_per_codebook(rows: NDArray[np.floating[Any]], k: int) -> int | None:
+    """How many consecutive rows (R, n) share a codebook of at most `k` values, in the fewest bytes;
+    None if one row has more values.
+
+    Rows whose values have nothing to do with each other do not share, whatever their number: a
+    group must have fewer values than its rows have, a 0 apart.
+    """
+    best, least, alone = None, math.inf, 0
+    for every in (number for number in range(1, len(rows) + 1) if len(rows) % number == 0):
+        ordered = np.sort(rows.reshape(len(rows) // every, -1), axis=1)
+        new = ordered[:, 1:] != ordered[:, :-1]
+        width = int(new.sum(axis=1).max()) + 1
+        several = int((new & (ordered[:, 1:] != 0)).sum() + (ordered[:, 0] != 0).sum())
+        alone = alone or several
+        size = matrix_bytes(len(ordered), ordered.shape[1], width)
+        shared = every == 1 or several <= SHARE * alone
+        if width <= k and shared and size < least:
+            best, least = every, size
+        if best is None:
+            break
+    return best
 
 
 def allocate_codebooks(

@@ -11,14 +11,13 @@ its own K and the codebooks that rows share. In all others a row with a 0 keeps 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.compression.allocate import matrix_bytes
+from dpnet.model.compression.allocate import rows_per_codebook
 from dpnet.model.compression.axis import has_few_values
 from dpnet.model.compression.groups import wide
 from dpnet.model.compression.plan import CompressConfig
@@ -26,8 +25,6 @@ from dpnet.model.compression.ratios import ratio_eq1
 from dpnet.model.compression.solver import Solver, per_row, relative_error, rows_of
 from dpnet.model.compression.weights import Weight
 from dpnet.model.quantizer.quantized import Quantized
-
-SHARE = 0.75  # of the rows' values that a group of them may have
 
 Rows = NDArray[np.floating[Any]]
 
@@ -99,7 +96,8 @@ def kept_rows(weight: Weight, k: int) -> tuple[Quantized, int] | None:
     if not has_few_values(weight.to_rows(wide(weight.values)), k):
         return None
     rows = rows_of(weight, weight.values)
-    every = _shared(rows, k)
+    every = rows_per_codebook(rows, k)
+    assert every is not None, "no row has more values"
     groups = rows.reshape(len(rows) // every, -1)
     books = [np.unique(group) for group in groups]
     width = max(len(book) for book in books)
@@ -111,26 +109,6 @@ def kept_rows(weight: Weight, k: int) -> tuple[Quantized, int] | None:
         np.array([len(book) for book in books], np.int64),
     )
     return per_row(quantized, rows), every
-
-
-def _shared(rows: Rows, k: int) -> int:
-    """How many consecutive rows share a codebook of at most `k` values, in the fewest bytes.
-
-    Rows whose values have nothing to do with each other do not, whatever their number: a group
-    must have fewer values than its rows have, a 0 apart.
-    """
-    best, least, alone = 1, math.inf, 0
-    for every in (number for number in range(1, len(rows) + 1) if len(rows) % number == 0):
-        ordered = np.sort(rows.reshape(len(rows) // every, -1), axis=1)
-        new = ordered[:, 1:] != ordered[:, :-1]
-        width = int(new.sum(axis=1).max()) + 1
-        several = int((new & (ordered[:, 1:] != 0)).sum() + (ordered[:, 0] != 0).sum())
-        alone = alone or several
-        size = matrix_bytes(len(ordered), ordered.shape[1], width)
-        shared = every == 1 or several <= SHARE * alone
-        if width <= k and shared and size < least:
-            best, least = every, size
-    return best
 
 
 def _kept_text(k: int, every: int) -> str:

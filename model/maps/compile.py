@@ -1,0 +1,127 @@
+"""From a graph to integers: fused, calibrated, clustered, rounded.
+
+    compiled = compile_maps(graph, pictures, bits=4, bits_of={"conv1": 3})
+    compiled.network                                # what engines and the golden model compute
+    print(*compiled.scales.values(), sep="\\n")      # how every tensor's scale was chosen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpnet.model.graph.nodes import Graph, GraphError
+from dpnet.model.maps.calibration.observed import Observed
+from dpnet.model.maps.calibration.pictures import check_pictures
+from dpnet.model.maps.calibration.scales import TensorScale, observe, scales_of
+from dpnet.model.maps.codebooks import LARGEST_BITS, Codebook, clustered, find_codebook
+from dpnet.model.maps.floats.fuse import fuse
+from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
+from dpnet.model.maps.layers import MapNetwork
+from dpnet.model.maps.rounding import rounded
+
+__all__ = ["Compiled", "bits_by_layer", "compile_maps"]
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A network in integers, and what it came from: `floats` as the user has it, `clustered` with
+    weights on codebooks, both in real numbers; the choice of every tensor's scale; codebooks and
+    bits by layer."""
+
+    network: MapNetwork
+    floats: FloatNetwork
+    clustered: FloatNetwork
+    scales: dict[str, TensorScale]
+    codebooks: dict[str, Codebook]
+    bits: dict[str, int]
+
+
+def compile_maps(
+    graph: Graph,
+    calibration: object,
+    *,
+    bits: int | Mapping[str, int] = 4,
+    bits_of: Mapping[str, int] | None = None,
+    weighted: bool = False,
+    progress: Progress | None = None,
+) -> Compiled:
+    """The integers of a graph that `simplify` has made.
+
+    Parameters
+    ----------
+    calibration : (n, C, H, W), pictures such as the network will see; uint8 and int8 pictures are
+        taken for the integers of the first tensor
+    bits : 1 to 4, for all layers, or by the layer's name ("*": all others)
+    bits_of : 1 to 4 by name, for layers that differ from `bits`
+    weighted : whether a weight counts by the mean square of what it is multiplied with
+    progress : is called with the calibration pictures that are done, and all
+
+    Raises `GraphError` with the node's source for what the engine has not, and for bits that it
+    has not; `PictureError` for calibration pictures that are none.
+    """
+    floats = fuse(graph)
+    chosen = bits_by_layer(floats, bits, bits_of or {})
+    pictures = check_pictures("the calibration", calibration, floats.input.shape)
+    seen = observe(floats, pictures) if weighted else {}
+    codebooks = {
+        layer.name: find_codebook(
+            layer, chosen.get(layer.name, LARGEST_BITS), _counts(layer, seen) if weighted else None
+        )
+        for layer in floats.layers
+        if layer.weight is not None
+    }
+    with_codebooks = clustered(floats, codebooks)
+    scales = scales_of(
+        with_codebooks, observe(with_codebooks, pictures, progress), pictures.dtype
+    )
+    network = rounded(with_codebooks, scales, codebooks)
+    return Compiled(network, floats, with_codebooks, scales, codebooks, chosen)
+
+
+def _counts(layer: FloatLayer, seen: Mapping[str, Observed]) -> Floats | None:
+    """How much each weight (R, n) of a learned layer counts."""
+    if not layer.learned:
+        return None
+    energy = seen[layer.input].energy.reshape(layer.groups, 1, -1, 1)
+    taps = layer.kernel[0] * layer.kernel[1]
+    rows = layer.rows // layer.groups
+    whole = np.broadcast_to(energy, (layer.groups, rows, energy.shape[2], taps))
+    return whole.reshape(layer.rows, -1)
+
+
+def bits_by_layer(
+    network: FloatNetwork, bits: int | Mapping[str, int], bits_of: Mapping[str, int]
+) -> dict[str, int]:
+    """The bits of each layer with learned weights, by its name, in order; `GraphError` for names
+    that the network does not have, and for what is not from 1 to 4."""
+    learned = [layer for layer in network.layers if layer.learned]
+    by_name = {**(bits if isinstance(bits, Mapping) else {"*": bits}), **bits_of}
+    known = {name for layer in learned for name in (layer.name, *layer.names)}
+    for name, count in by_name.items():
+        if name not in known and name != "*":
+            there = ", ".join(layer.name for layer in learned)
+            raise GraphError(f"the network has no layer {name!r}; there are {there}")
+        _check_bits("bits" if name == "*" else f"bits of {name}", count)
+    found = {}
+    for layer in learned:
+        name = next((n for n in (layer.name, *layer.names, "*") if n in by_name), None)
+        if name is None:
+            raise GraphError(f"bits must name every layer, or '*' for the others: {layer.name}")
+        found[layer.name] = int(by_name[name])
+    return found
+
+
+def _check_bits(what: str, count: object) -> None:
+    whole = not isinstance(count, bool) and isinstance(count, (int, np.integer))
+    if not whole or not 1 <= int(str(count)) <= LARGEST_BITS:
+        raise GraphError(
+            f"{what} must be a whole number from 1 to {LARGEST_BITS}, not {count!r}: the engine "
+            f"holds {1 << LARGEST_BITS} values a row"
+        )

@@ -1,0 +1,136 @@
+"""Layers in real numbers to layers in integers: units, entries, biases, multipliers.
+
+A row's accumulator counts in units of its own, in which its largest entry, or the factor of its
+skip values if that is larger, takes all of the 18 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpnet.model.graph.nodes import GraphError
+from dpnet.model.maps.calibration.scales import TensorScale
+from dpnet.model.maps.checks import ACC_BITS, ENTRY_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
+from dpnet.model.maps.codebooks import Codebook
+from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
+from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip
+
+__all__ = ["rounded"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+LARGEST_ENTRY = (1 << ENTRY_BITS - 1) - 1
+LARGEST_SUM = float((1 << ACC_BITS - 1) - 1)
+LEAST_ENTRY = 1 << 7
+"""A row whose sums would not fit is held in coarser units, as long as its largest entry has this;
+what they lose is below a step of the result."""
+
+
+def rounded(
+    network: FloatNetwork, scales: Mapping[str, TensorScale], codebooks: Mapping[str, Codebook]
+) -> MapNetwork:
+    """The network in integers, with the scale of every tensor and a codebook for each layer that
+    sums.  Raises `GraphError` with the layer's source where its numbers fit no accumulator."""
+    tensors = {
+        tensor.name: MapTensor(
+            tensor.name, tensor.shape, scales[tensor.name].scale, scales[tensor.name].signed
+        )
+        for tensor in network.tensors
+    }
+    layers = [_rounded(layer, tensors, codebooks.get(layer.name)) for layer in network.layers]
+    return MapNetwork(tuple(tensors.values()), tuple(layers), network.output, network.host)
+
+
+def _rounded(
+    layer: FloatLayer, tensors: Mapping[str, MapTensor], codebook: Codebook | None
+) -> MapLayer:
+    x, y = tensors[layer.input], tensors[layer.output]
+    ratio = tensors[layer.skip.tensor].scale / x.scale if layer.skip else 0.0
+    unit = np.ones(layer.rows)
+    skip = entries = None
+    if codebook is not None:
+        unit = _units(layer, codebook, tensors)
+        entries = np.rint(codebook.values / unit[:, None]).astype(np.int64)
+    if layer.skip is not None:
+        factor = np.rint(layer.skip.factor * ratio / unit).astype(np.int64)
+        skip = Skip(layer.skip.tensor, factor, layer.skip.stride, layer.skip.channel)
+    multiplier, shift = _fixed_point(layer, unit * (x.scale / y.scale))
+    return MapLayer(
+        name=layer.name,
+        input=layer.input,
+        output=layer.output,
+        output_channel=layer.output_channel,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        dilation=layer.dilation,
+        padding=layer.padding,
+        groups=layer.groups,
+        entries=entries,
+        indices=None if codebook is None else codebook.indices.astype(np.int64),
+        bias=np.rint(layer.bias / (unit * x.scale)).astype(np.int64),
+        multiplier=multiplier,
+        shift=shift,
+        low=_limit(layer.low, y),
+        high=_limit(layer.high, y),
+        skip=skip,
+        window=layer.window,
+    )
+
+
+def _limit(value: float, tensor: MapTensor) -> int:
+    """A clamp's end in the tensor's integers."""
+    return int(np.clip(np.rint(np.float64(value) / tensor.scale), tensor.low, tensor.high))
+
+
+def _units(layer: FloatLayer, codebook: Codebook, tensors: Mapping[str, MapTensor]) -> Floats:
+    """What one step of each row's entries is worth; rows that share a codebook share it."""
+    x = tensors[layer.input]
+    largest = np.abs(codebook.values).max(axis=1)
+    sums = np.abs(codebook.weights).sum(axis=1) * _magnitude(x) + np.abs(layer.bias) / x.scale
+    if layer.skip is not None:
+        other = tensors[layer.skip.tensor]
+        factor = np.abs(layer.skip.factor) * (other.scale / x.scale)
+        largest = np.maximum(largest, factor)
+        sums = sums + factor * _magnitude(other)
+    with np.errstate(over="ignore"):
+        # Half a step of rounding for each term: a millionth of the range is more than enough.
+        unit = np.maximum(largest / LARGEST_ENTRY, sums * (1 + 1e-6) / LARGEST_SUM)
+    shared = unit.reshape(-1, codebook.every).max(axis=1).repeat(codebook.every)
+    shared = np.where(shared == 0, 1.0, shared)
+    _check(layer, largest, shared, sums)
+    return shared
+
+
+def _check(layer: FloatLayer, largest: Floats, unit: Floats, sums: Floats) -> None:
+    """Whether what the sums leave to the entries is enough, where they are not as good as 0."""
+    coarse = (largest < LEAST_ENTRY * unit) & (largest * LARGEST_SUM > sums)
+    if not np.isfinite(sums).all() or coarse.any():
+        raise GraphError(
+            f"{layer.source}: layer {layer.name} has sums that do not fit accumulators of "
+            f"{ACC_BITS} bits; use fewer inputs, or smaller weights and biases"
+        )
+
+
+def _magnitude(tensor: MapTensor) -> int:
+    return max(-tensor.low, tensor.high)
+
+
+def _fixed_point(layer: FloatLayer, factor: Floats) -> tuple[Integers, Integers]:
+    """multiplier / 2^shift ≈ factor, with all bits of the multiplier used."""
+    mantissa, exponent = np.frexp(factor)
+    multiplier = np.rint(np.ldexp(mantissa, MULTIPLIER_BITS)).astype(np.int64)
+    shift = MULTIPLIER_BITS - exponent.astype(np.int64)
+    carried = multiplier >> MULTIPLIER_BITS
+    multiplier, shift = multiplier >> carried, shift - carried
+    if (shift < 0).any():
+        raise GraphError(
+            f"{layer.source}: one step of layer {layer.name}'s sums is {factor.max():g} steps of "
+            "its results, too many to requantize"
+        )
+    # A row whose results all round to 0 keeps the smallest factor that there is.
+    tiny = np.maximum(shift - LARGEST_SHIFT, 0)
+    return multiplier >> np.minimum(tiny, MULTIPLIER_BITS), np.minimum(shift, LARGEST_SHIFT)
