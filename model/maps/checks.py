@@ -35,9 +35,10 @@ def check_network(network: MapNetwork) -> None:
     written = {name: np.zeros(tensor.shape, bool) for name, tensor in tensors.items()}
     written[network.input.name][:] = True
     for layer in network.layers:
-        for name in (layer.input, layer.output, *([layer.skip.tensor] if layer.skip else [])):
+        for name in (layer.output, layer.input, *([layer.skip.tensor] if layer.skip else [])):
             _require(name in tensors, layer, f"there is no tensor {name!r}")
-            ready = name == layer.output or written[name].all()
+        for name in (layer.input, *([layer.skip.tensor] if layer.skip else [])):
+            ready = written[name].all()
             _require(ready, layer, f"it reads {name} before all of it is written")
         _check_layer(layer, tensors)
         values = written[layer.output][_written(layer, tensors[layer.output])]

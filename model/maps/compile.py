@@ -1,8 +1,8 @@
 """From a graph to integers: fused, calibrated, clustered, rounded.
 
-    compiled = compile_maps(graph, pictures, bits=4, bits_of={"conv1": 3})
-    compiled.network                                # what engines and the golden model compute
-    print(*compiled.scales.values(), sep="\\n")      # how every tensor's scale was chosen
+compiled = compile_maps(graph, pictures, bits=4, bits_of={"conv1": 3})
+compiled.network                                # what engines and the golden model compute
+print(*compiled.scales.values(), sep="\\n")      # how every tensor's scale was chosen
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def compile_maps(
         if layer.weight is not None
     }
     with_codebooks = clustered(floats, codebooks)
-    scales = scales_of(
-        with_codebooks, observe(with_codebooks, pictures, progress), pictures.dtype
-    )
+    scales = scales_of(with_codebooks, observe(with_codebooks, pictures, progress), pictures.dtype)
     network = rounded(with_codebooks, scales, codebooks)
     return Compiled(network, floats, with_codebooks, scales, codebooks, chosen)
 

@@ -5,7 +5,7 @@ The result of a network of these layers is that of the PyTorch net, to the round
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def evaluate(network: FloatNetwork, pictures: Floats) -> dict[str, Floats]:
         whole = found[layer.output]
         window = layer.window or Window(0, whole.shape[2], 0, whole.shape[3])
         places = np.s_[:, :, window.top : window.bottom, window.left : window.right]
-        values = _layer(layer, found, (layer.rows, *whole.shape[2:]))
+        values = values_of(layer, found, (layer.rows, *whole.shape[2:]))
         rows = whole[:, layer.output_channel : layer.output_channel + layer.rows]
         rows[places] = values[places]
     return found
@@ -41,7 +41,10 @@ def batches(network: FloatNetwork, count: int) -> Iterator[slice]:
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def _layer(layer: FloatLayer, found: dict[str, Floats], shape: tuple[int, int, int]) -> Floats:
+def values_of(
+    layer: FloatLayer, found: Mapping[str, Floats], shape: tuple[int, int, int]
+) -> Floats:
+    """What one layer gives at all positions of `shape` (R, oh, ow), from the tensors `found`."""
     x, bias = found[layer.input], layer.bias[:, None, None]
     made = (maxima(x, layer) if layer.weight is None else sums(x, layer.weight, layer)) + bias
     if layer.skip is not None:

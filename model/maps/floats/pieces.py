@@ -58,7 +58,9 @@ def maximum(node: Node, operator: MaxPool, tensor: str, of: Triple) -> Pieces:
         padding=operator.padding,
     )
     if not np.isfinite(maxima(np.zeros((1, 1, *of[1:])), layer)).all():
-        raise GraphError(f"{node.source}: a window holds nothing but padding, whose maximum is -inf")
+        raise GraphError(
+            f"{node.source}: a window holds nothing but padding, whose maximum is -inf"
+        )
     return (_sized(node, layer, of),)
 
 

@@ -37,9 +37,7 @@ class View:
         start = [s + t * n for s, t, n in zip(self.start, self.step, operator.start, strict=True)]
         step = [s * t for s, t in zip(self.step, operator.step, strict=True)]
         shape = shape_of(node)
-        return replace(
-            self, shape=shape, start=_triple(start), step=_triple(step), count=shape[0]
-        )
+        return replace(self, shape=shape, start=_triple(start), step=_triple(step), count=shape[0])
 
     def padded(self, node: Node, operator: Pad) -> View | None:
         """The view of `node`, which pads this one; None where one view cannot say it."""

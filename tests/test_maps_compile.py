@@ -1,0 +1,306 @@
+"""Graphs to integers: each layer gives its real result to half a step, scales and codebooks are as
+promised, and what has no integers is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from maps_kit import GraphMaker, graphs, torch_layers
+
+from dpnet.model.graph.nodes import (
+    AveragePool,
+    Clamp,
+    Concatenate,
+    Convolution,
+    Graph,
+    GraphError,
+    Input,
+    MaxPool,
+)
+from dpnet.model.maps.accuracy import accuracy, results
+from dpnet.model.maps.calibration.pictures import PictureError
+from dpnet.model.maps.compile import Compiled, compile_maps
+from dpnet.model.maps.floats.evaluate import evaluate, values_of
+from dpnet.model.maps.golden import compute
+from dpnet.model.maps.layers import MapNetwork, Window
+
+GRAPHS = int(os.environ.get("DPNET_RANDOM_NETWORKS", "30"))
+
+slow = settings(
+    max_examples=GRAPHS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+RNG = np.random.default_rng(3)
+
+
+@slow
+@given(graphs())
+def test_each_layer_is_its_real_result_to_half_a_step(graph: Graph) -> None:
+    x = np.random.default_rng(1).normal(size=(3, *graph.input.shape))
+    made = compile_maps(graph, x)
+    pictures = np.random.default_rng(2).integers(-128, 128, (2, *graph.input.shape))
+    tensors = compute(made.network, pictures)
+    for name, values in torch_layers(made.network, pictures).items():
+        np.testing.assert_array_equal(tensors[name], values, err_msg=name)
+    for place in range(len(made.network.layers)):
+        assert_rounded(made, tensors, place)
+
+
+def assert_rounded(made: Compiled, tensors: dict[str, np.ndarray], place: int) -> None:
+    """A layer's results are what its weights on codebooks give of its integer inputs."""
+    layer, one = made.network.layers[place], made.clustered.layers[place]
+    real = {t.name: tensors[t.name] * t.scale for t in made.network.tensors}
+    output = made.network.tensor(layer.output)
+    free = replace(one, low=-np.inf, high=np.inf)
+    wanted = values_of(free, real, (layer.rows, *output.shape[1:]))
+    window = layer.window or Window(0, output.shape[1], 0, output.shape[2])
+    rows = slice(layer.output_channel, layer.output_channel + layer.rows)
+    places = slice(window.top, window.bottom), slice(window.left, window.right)
+    steps = np.clip(wanted[:, :, *places] / output.scale, layer.low, layer.high)
+    limits = np.clip([one.low / output.scale, one.high / output.scale], output.low, output.high)
+    assert np.abs(np.array([layer.low, layer.high]) - limits).max() <= 0.5
+    assert np.abs(steps - tensors[layer.output][:, rows, *places]).max() <= 0.56
+
+
+CONV = {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1), "padding": (1, 1, 1, 1)}
+
+
+def one_layer(weight: np.ndarray, bias: np.ndarray | None = None, groups: int = 1) -> Graph:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (weight.shape[1] * groups, 4, 4))
+    bias = np.zeros(len(weight)) if bias is None else bias
+    operator = Convolution(weight, bias, groups=groups, parameter="conv.weight")
+    size = (4 - weight.shape[2] + 1, 4 - weight.shape[3] + 1)
+    maker.put(operator, [x], (len(weight), *size))
+    return maker.graph()
+
+
+def pictures(graph: Graph, count: int = 8) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(count, *graph.input.shape))
+
+
+def test_entries_take_all_18_bits_of_their_row() -> None:
+    graph = one_layer(RNG.normal(size=(5, 6, 2, 2)) * np.logspace(-9, 9, 5)[:, None, None, None])
+    layer = compile_maps(graph, pictures(graph)).network.layers[0]
+    assert layer.entries is not None and layer.entries.shape == (5, 16)
+    assert np.abs(layer.entries).max(axis=1).tolist() == [131071] * 5
+    assert (layer.multiplier[layer.shift < 63] >= 1 << 15).all()
+
+
+def test_a_net_that_is_clustered_keeps_values_and_indices() -> None:
+    books = np.sort(RNG.normal(size=(6, 5)), axis=1)
+    indices = RNG.integers(0, 5, (6, 3 * 2 * 2))
+    weight = np.take_along_axis(books, indices, 1).reshape(6, 3, 2, 2)
+    graph = one_layer(weight)
+    made = compile_maps(graph, pictures(graph), bits=3)
+    (book,) = made.codebooks.values()
+    assert book.kept and book.weights.tobytes() == weight.reshape(6, -1).tobytes()
+    for row in range(6):
+        used = np.unique(indices[row], return_inverse=True)[1]
+        np.testing.assert_array_equal(book.indices[row], used)
+    layer = made.network.layers[0]
+    assert layer.indices is not None
+    np.testing.assert_array_equal(layer.indices, book.indices)
+    # With fewer bits it is solved.
+    (solved,) = compile_maps(graph, pictures(graph), bits=2).codebooks.values()
+    assert not solved.kept and solved.values.shape == (6, 4)
+
+
+def test_rows_that_share_a_codebook_have_the_same_entries() -> None:
+    books = np.sort(RNG.normal(size=(2, 4)), axis=1).repeat(3, axis=0)
+    indices = RNG.integers(0, 4, (6, 20 * 4))
+    weight = np.take_along_axis(books, indices, 1).reshape(6, 20, 2, 2)
+    graph = one_layer(weight, RNG.normal(size=6) * [1, 1e5, 1, 1, 1, 1])
+    made = compile_maps(graph, pictures(graph))
+    (book,), (layer,) = made.codebooks.values(), made.network.layers
+    assert (book.every, book.kept) == (3, True) and layer.entries is not None
+    assert len(np.unique(layer.entries, axis=0)) == 2
+
+
+def test_pruned_weights_stay_0() -> None:
+    weight = RNG.normal(size=(4, 30, 2, 2)) * (RNG.random((4, 30, 2, 2)) < 0.5)
+    graph = one_layer(weight)
+    made = compile_maps(graph, pictures(graph), bits=2)
+    (book,), (layer,) = made.codebooks.values(), made.network.layers
+    zeros = weight.reshape(4, -1) == 0
+    assert (book.weights[zeros] == 0).all() and layer.entries is not None
+    dense = np.take_along_axis(layer.entries, book.indices.astype(int), 1)
+    assert (dense[zeros] == 0).all()
+
+
+def test_grouped_layers_leave_room_for_a_zero() -> None:
+    graph = one_layer(RNG.normal(size=(4, 30, 1, 1)), groups=2)
+    (book,) = compile_maps(graph, pictures(graph)).codebooks.values()
+    assert book.values.shape == (4, 15)
+    depthwise = one_layer(RNG.normal(size=(6, 1, 3, 3)), groups=6)
+    (book,) = compile_maps(depthwise, pictures(depthwise)).codebooks.values()
+    assert book.kept and book.values.shape == (6, 9)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1e-3, 2.5, -1e6])
+def test_rows_of_zeros_give_their_bias(bias: float) -> None:
+    graph = one_layer(np.zeros((2, 3, 2, 2)), np.array([bias, 1.0]))
+    made = compile_maps(graph, pictures(graph))
+    output = made.network.tensor(made.network.output)
+    found = compute(made.network, np.zeros((1, 3, 4, 4), np.int64))[output.name] * output.scale
+    np.testing.assert_allclose(found[0, 0], bias, atol=0.51 * output.scale)
+
+
+def test_a_bias_far_above_the_weights_and_weights_far_below_it() -> None:
+    graph = one_layer(RNG.normal(size=(1, 3, 2, 2)) * 1e-12, np.array([1e9]))
+    made = compile_maps(graph, pictures(graph))
+    values = results(made.network, pictures(graph)).values
+    assert values.min() == values.max() == 127
+
+
+def test_a_sum_that_fits_no_accumulator_names_its_layer() -> None:
+    graph = one_layer(np.full((1, 1, 1, 1), 1e300), np.array([1e308]))
+    with pytest.raises(PictureError, match=r"^tensor n1 is a NaN or an infinity for the calib.*$"):
+        compile_maps(graph, pictures(graph) * 1e9)
+
+
+def test_post_relu_tensors_are_unsigned_and_maxima_keep_their_scale() -> None:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 4, 4))
+    x = maker.convolution(x, CONV, 1, 3)
+    x = maker.put(Clamp(0, np.inf), [x], x.shape)
+    x = maker.put(MaxPool((2, 2), (2, 2)), [x], (3, 2, 2))
+    x = maker.put(AveragePool((2, 2), (1, 1), np.full((1, 1), 4.0)), [x], (3, 1, 1))
+    maker.convolution(x, CONV | {"padding": (0,) * 4, "kernel": (1, 1)}, 1, 2)
+    made = compile_maps(maker.graph(), pictures(maker.graph()))
+    tensors = {tensor.name: tensor for tensor in made.network.tensors}
+    assert [tensor.signed for tensor in tensors.values()] == [True, False, False, False, True]
+    assert tensors["n3"].scale == tensors["n2"].scale
+    assert made.scales["n3"].choice == "that of n2, whose maxima it has"
+    # Exactly, over all integers of the tensor.
+    values = compute(made.network, np.random.default_rng(0).integers(-128, 128, (9, 2, 4, 4)))
+    windows = values["n2"].reshape(9, 3, 2, 2, 2, 2)
+    np.testing.assert_array_equal(values["n3"], windows.max(axis=(3, 5)))
+
+
+def test_a_concatenation_has_one_scale() -> None:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 4, 4))
+    parts = [maker.convolution(x, CONV, 1, 2), x, maker.put(MaxPool((1, 1), (1, 1)), [x], x.shape)]
+    maker.put(Concatenate(), parts, (6, 4, 4))
+    graph = maker.graph()
+    made = compile_maps(graph, pictures(graph))
+    assert [tensor.name for tensor in made.network.tensors] == ["n0", "n3"]
+    x, y = made.network.tensors
+    values = np.random.default_rng(0).integers(-128, 128, (3, 2, 4, 4))
+    found = compute(made.network, values)["n3"]
+    wanted = np.clip(np.rint(values * (x.scale / y.scale)), y.low, y.high)
+    assert np.abs(found[:, 2:4] - wanted).max() <= 1 and np.abs(found[:, 4:] - wanted).max() <= 1
+
+
+def test_relu6_is_cut_off_by_its_clamp_and_not_by_the_range() -> None:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 4, 4))
+    x = maker.convolution(x, CONV, 1, 3)
+    maker.put(Clamp(0, 0.5), [x], x.shape)
+    made = compile_maps(maker.graph(), pictures(maker.graph()) * 50)
+    assert made.network.tensor("n2").scale == 0.5 / 254
+    assert made.network.layers[0].high == 254
+    assert results(made.network, pictures(maker.graph()) * 50).saturated["n2"] == 0
+
+
+def network(bits: object = 4, **options: Any) -> Compiled:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 4, 4))
+    x = maker.convolution(maker.convolution(x, CONV, 1, 5), CONV, 1, 7)
+    given = maker.graph()
+    return compile_maps(given, pictures(given), bits=bits, **options)
+
+
+@pytest.mark.parametrize(
+    "options, wanted",
+    [
+        ({}, (16, 16)),
+        ({"bits": 1}, (2, 2)),
+        ({"bits": {"n1": 2, "*": 3}}, (4, 8)),
+        ({"bits": 2, "bits_of": {"n2": 4}}, (4, 16)),
+    ],
+)
+def test_bits_by_layer(options: dict[str, Any], wanted: tuple[int, int]) -> None:
+    made = network(**options)
+    assert tuple(book.values.shape[1] for book in made.codebooks.values()) == wanted
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"bits": 8}, r"bits must be a whole number from 1 to 4, not 8: the engine holds 16 .*"),
+        ({"bits": True}, r"bits must be a whole number from 1 to 4, not True: .*"),
+        ({"bits_of": {"n1": 2.0}}, r"bits of n1 must be a whole number from 1 to 4, not 2\.0: .*"),
+        ({"bits_of": {"fc": 2}}, r"the network has no layer 'fc'; there are n1, n2"),
+        ({"bits": {"n1": 2}}, r"bits must name every layer, or '\*' for the others: n2"),
+    ],
+)
+def test_bits_that_there_are_not(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(GraphError, match=f"^{message}$"):
+        network(**options)
+
+
+def test_weights_that_count_by_what_they_are_multiplied_with() -> None:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 4, 4))
+    maker.convolution(x, CONV | {"kernel": (3, 3)}, 1, 3)
+    graph = maker.graph()
+    x = pictures(graph) * np.array([100.0, 0.01])[:, None, None]
+    errors = []
+    for weighted in (False, True):
+        made = compile_maps(graph, x, bits=2, weighted=weighted)
+        real, book = (evaluate(one, x)["n1"] for one in (made.floats, made.clustered))
+        errors.append(float(((real - book) ** 2).mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_integers_of_a_network_are_near_its_real_results() -> None:
+    made = network()
+    x = pictures_of(made.network)
+    output = made.network.tensor(made.network.output)
+    real = evaluate(made.clustered, x)[output.name]
+    found = results(made.network, x).values * output.scale
+    assert np.linalg.norm(found - real) < 0.02 * np.linalg.norm(real)
+
+
+def pictures_of(network: MapNetwork) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(8, *network.input.shape))
+
+
+def test_accuracy_counts_the_pictures_whose_label_has_the_largest_result() -> None:
+    graph = one_layer(np.eye(3)[:, :, None, None])
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (3, 1, 1))
+    maker.put(graph.nodes[1].operator, [x], (3, 1, 1))
+    x = np.array([[9.0, 1, 1], [1, 9, 1], [1, 1, 9], [9, 9, 1]])
+    made = compile_maps(maker.graph(), x)
+    steps: list[tuple[int, int]] = []
+    found = accuracy(made.network, x, [0, 1, 1, 0], lambda *done: steps.append(done))
+    assert (found.right, found.pictures, steps) == (3, 4, [(4, 4)])
+    assert str(found) == "75.00 % (3 of 4)" and found.percent == 75
+    assert found.saturated == {"n0": 0, "n1": 0}
+    assert accuracy(made.network, x * 2, [0, 1, 1, 0]).saturated["n0"] > 0.3
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ([0, 1], r"labels must be one for each of 3 pictures, not \(2,\)"),
+        ([0, 1, 7], r"labels must be integers from 0 to 6"),
+        ([0, 1, 0.5], r"labels must be integers from 0 to 6"),
+    ],
+)
+def test_labels_that_do_not_fit(labels: list[float], message: str) -> None:
+    maker = GraphMaker(RNG)
+    x = maker.put(Input(), [], (2, 1, 1))
+    maker.convolution(x, CONV | {"kernel": (1, 1), "padding": (0,) * 4}, 1, 7)
+    made = compile_maps(maker.graph(), pictures(maker.graph()))
+    with pytest.raises(PictureError, match=f"^{message}$"):
+        accuracy(made.network, np.zeros((3, 2)), labels)
