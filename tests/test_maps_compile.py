@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from maps_kit import GraphMaker, graphs, torch_layers
+from maps_kit import GraphMaker, graphs, pictures_for, torch_graph, torch_layers
 
 from dpnet.model.graph.nodes import (
     AveragePool,
@@ -36,7 +36,11 @@ slow = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-RNG = np.random.default_rng(3)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
 
 
 @slow
@@ -44,9 +48,9 @@ RNG = np.random.default_rng(3)
 def test_each_layer_is_its_real_result_to_half_a_step(graph: Graph) -> None:
     x = np.random.default_rng(1).normal(size=(3, *graph.input.shape))
     made = compile_maps(graph, x)
-    pictures = np.random.default_rng(2).integers(-128, 128, (2, *graph.input.shape))
-    tensors = compute(made.network, pictures)
-    for name, values in torch_layers(made.network, pictures).items():
+    drawn = pictures_for(made.network.input, 2, np.random.default_rng(2))
+    tensors = compute(made.network, drawn)
+    for name, values in torch_layers(made.network, drawn).items():
         np.testing.assert_array_equal(tensors[name], values, err_msg=name)
     for place in range(len(made.network.layers)):
         assert_rounded(made, tensors, place)
@@ -55,7 +59,7 @@ def test_each_layer_is_its_real_result_to_half_a_step(graph: Graph) -> None:
 def assert_rounded(made: Compiled, tensors: dict[str, np.ndarray], place: int) -> None:
     """A layer's results are what its weights on codebooks give of its integer inputs."""
     layer, one = made.network.layers[place], made.clustered.layers[place]
-    real = {t.name: tensors[t.name] * t.scale for t in made.network.tensors}
+    real = {t.name: (tensors[t.name] - t.zero) * t.scale for t in made.network.tensors}
     output = made.network.tensor(layer.output)
     free = replace(one, low=-np.inf, high=np.inf)
     wanted = values_of(free, real, (layer.rows, *output.shape[1:]))
@@ -72,7 +76,7 @@ CONV = {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1), "padding": (1, 1
 
 
 def one_layer(weight: np.ndarray, bias: np.ndarray | None = None, groups: int = 1) -> Graph:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (weight.shape[1] * groups, 4, 4))
     bias = np.zeros(len(weight)) if bias is None else bias
     operator = Convolution(weight, bias, groups=groups, parameter="conv.weight")
@@ -85,17 +89,17 @@ def pictures(graph: Graph, count: int = 8) -> np.ndarray:
     return np.random.default_rng(5).normal(size=(count, *graph.input.shape))
 
 
-def test_entries_take_all_18_bits_of_their_row() -> None:
-    graph = one_layer(RNG.normal(size=(5, 6, 2, 2)) * np.logspace(-9, 9, 5)[:, None, None, None])
+def test_entries_take_all_18_bits_of_their_row(rng: np.random.Generator) -> None:
+    graph = one_layer(rng.normal(size=(5, 6, 2, 2)) * np.logspace(-9, 9, 5)[:, None, None, None])
     layer = compile_maps(graph, pictures(graph)).network.layers[0]
     assert layer.entries is not None and layer.entries.shape == (5, 16)
     assert np.abs(layer.entries).max(axis=1).tolist() == [131071] * 5
     assert (layer.multiplier[layer.shift < 63] >= 1 << 15).all()
 
 
-def test_a_net_that_is_clustered_keeps_values_and_indices() -> None:
-    books = np.sort(RNG.normal(size=(6, 5)), axis=1)
-    indices = RNG.integers(0, 5, (6, 3 * 2 * 2))
+def test_a_net_that_is_clustered_keeps_values_and_indices(rng: np.random.Generator) -> None:
+    books = np.sort(rng.normal(size=(6, 5)), axis=1)
+    indices = rng.integers(0, 5, (6, 3 * 2 * 2))
     weight = np.take_along_axis(books, indices, 1).reshape(6, 3, 2, 2)
     graph = one_layer(weight)
     made = compile_maps(graph, pictures(graph), bits=3)
@@ -112,19 +116,19 @@ def test_a_net_that_is_clustered_keeps_values_and_indices() -> None:
     assert not solved.kept and solved.values.shape == (6, 4)
 
 
-def test_rows_that_share_a_codebook_have_the_same_entries() -> None:
-    books = np.sort(RNG.normal(size=(2, 4)), axis=1).repeat(3, axis=0)
-    indices = RNG.integers(0, 4, (6, 20 * 4))
+def test_rows_that_share_a_codebook_have_the_same_entries(rng: np.random.Generator) -> None:
+    books = np.sort(rng.normal(size=(2, 4)), axis=1).repeat(3, axis=0)
+    indices = rng.integers(0, 4, (6, 20 * 4))
     weight = np.take_along_axis(books, indices, 1).reshape(6, 20, 2, 2)
-    graph = one_layer(weight, RNG.normal(size=6) * [1, 1e5, 1, 1, 1, 1])
+    graph = one_layer(weight, rng.normal(size=6) * [1, 1e5, 1, 1, 1, 1])
     made = compile_maps(graph, pictures(graph))
     (book,), (layer,) = made.codebooks.values(), made.network.layers
     assert (book.every, book.kept) == (3, True) and layer.entries is not None
     assert len(np.unique(layer.entries, axis=0)) == 2
 
 
-def test_pruned_weights_stay_0() -> None:
-    weight = RNG.normal(size=(4, 30, 2, 2)) * (RNG.random((4, 30, 2, 2)) < 0.5)
+def test_pruned_weights_stay_0(rng: np.random.Generator) -> None:
+    weight = rng.normal(size=(4, 30, 2, 2)) * (rng.random((4, 30, 2, 2)) < 0.5)
     graph = one_layer(weight)
     made = compile_maps(graph, pictures(graph), bits=2)
     (book,), (layer,) = made.codebooks.values(), made.network.layers
@@ -134,11 +138,11 @@ def test_pruned_weights_stay_0() -> None:
     assert (dense[zeros] == 0).all()
 
 
-def test_grouped_layers_leave_room_for_a_zero() -> None:
-    graph = one_layer(RNG.normal(size=(4, 30, 1, 1)), groups=2)
+def test_grouped_layers_leave_room_for_a_zero(rng: np.random.Generator) -> None:
+    graph = one_layer(rng.normal(size=(4, 30, 1, 1)), groups=2)
     (book,) = compile_maps(graph, pictures(graph)).codebooks.values()
     assert book.values.shape == (4, 15)
-    depthwise = one_layer(RNG.normal(size=(6, 1, 3, 3)), groups=6)
+    depthwise = one_layer(rng.normal(size=(6, 1, 3, 3)), groups=6)
     (book,) = compile_maps(depthwise, pictures(depthwise)).codebooks.values()
     assert book.kept and book.values.shape == (6, 9)
 
@@ -152,8 +156,8 @@ def test_rows_of_zeros_give_their_bias(bias: float) -> None:
     np.testing.assert_allclose(found[0, 0], bias, atol=0.51 * output.scale)
 
 
-def test_a_bias_far_above_the_weights_and_weights_far_below_it() -> None:
-    graph = one_layer(RNG.normal(size=(1, 3, 2, 2)) * 1e-12, np.array([1e9]))
+def test_a_bias_far_above_the_weights_and_weights_far_below_it(rng: np.random.Generator) -> None:
+    graph = one_layer(rng.normal(size=(1, 3, 2, 2)) * 1e-12, np.array([1e9]))
     made = compile_maps(graph, pictures(graph))
     values = results(made.network, pictures(graph)).values
     assert values.min() == values.max() == 127
@@ -161,12 +165,12 @@ def test_a_bias_far_above_the_weights_and_weights_far_below_it() -> None:
 
 def test_a_sum_that_fits_no_accumulator_names_its_layer() -> None:
     graph = one_layer(np.full((1, 1, 1, 1), 1e300), np.array([1e308]))
-    with pytest.raises(PictureError, match=r"^tensor n1 is a NaN or an infinity for the calib.*$"):
+    with pytest.raises(PictureError, match=r"^tensor n1 is no number, or beyond 1e\+100, .*$"):
         compile_maps(graph, pictures(graph) * 1e9)
 
 
 def test_post_relu_tensors_are_unsigned_and_maxima_keep_their_scale() -> None:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 4, 4))
     x = maker.convolution(x, CONV, 1, 3)
     x = maker.put(Clamp(0, np.inf), [x], x.shape)
@@ -184,8 +188,28 @@ def test_post_relu_tensors_are_unsigned_and_maxima_keep_their_scale() -> None:
     np.testing.assert_array_equal(values["n3"], windows.max(axis=(3, 5)))
 
 
+def test_features_on_one_side_of_0_are_padded_outside_and_lose_nothing(
+    rng: np.random.Generator,
+) -> None:
+    maker = GraphMaker(np.random.default_rng(3))
+    x = maker.put(Input(), [], (1, 9, 5))
+    maker.convolution(x, CONV | {"kernel": (4, 3), "padding": (1, 2, 1, 1)}, 1, 4)
+    steps = rng.integers(-211, 45, (40, 1, 9, 5))
+    steps[0, 0, 0, :2] = -211, 44
+    made = compile_maps(maker.graph(), steps * 0.585)
+    first, layer = made.network.input, made.network.layers[0]
+    assert (first.shape, first.zero, made.network.padding) == ((1, 12, 7), 211, (1, 2, 1, 1))
+    assert layer.padding == (0, 0, 0, 0) and made.network.picture == (1, 9, 5)
+    real = torch_graph(maker.graph(), steps * 0.585)["n1"].numpy()
+    np.testing.assert_allclose(evaluate(made.floats, steps * 0.585)["n1"], real, atol=1e-9)
+    output = made.network.tensor("n1")
+    found = results(made.network, steps * 0.585).values * output.scale
+    wanted = evaluate(made.clustered, steps * 0.585)["n1"]
+    assert np.abs(found - wanted).max() <= 0.53 * output.scale
+
+
 def test_a_concatenation_has_one_scale() -> None:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 4, 4))
     parts = [maker.convolution(x, CONV, 1, 2), x, maker.put(MaxPool((1, 1), (1, 1)), [x], x.shape)]
     maker.put(Concatenate(), parts, (6, 4, 4))
@@ -200,7 +224,7 @@ def test_a_concatenation_has_one_scale() -> None:
 
 
 def test_relu6_is_cut_off_by_its_clamp_and_not_by_the_range() -> None:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 4, 4))
     x = maker.convolution(x, CONV, 1, 3)
     maker.put(Clamp(0, 0.5), [x], x.shape)
@@ -211,7 +235,7 @@ def test_relu6_is_cut_off_by_its_clamp_and_not_by_the_range() -> None:
 
 
 def network(bits: object = 4, **options: Any) -> Compiled:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 4, 4))
     x = maker.convolution(maker.convolution(x, CONV, 1, 5), CONV, 1, 7)
     given = maker.graph()
@@ -248,7 +272,7 @@ def test_bits_that_there_are_not(options: dict[str, Any], message: str) -> None:
 
 
 def test_weights_that_count_by_what_they_are_multiplied_with() -> None:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 4, 4))
     maker.convolution(x, CONV | {"kernel": (3, 3)}, 1, 3)
     graph = maker.graph()
@@ -258,7 +282,7 @@ def test_weights_that_count_by_what_they_are_multiplied_with() -> None:
         made = compile_maps(graph, x, bits=2, weighted=weighted)
         real, book = (evaluate(one, x)["n1"] for one in (made.floats, made.clustered))
         errors.append(float(((real - book) ** 2).mean()))
-    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.8 * errors[0]
 
 
 def test_the_integers_of_a_network_are_near_its_real_results() -> None:
@@ -276,7 +300,7 @@ def pictures_of(network: MapNetwork) -> np.ndarray:
 
 def test_accuracy_counts_the_pictures_whose_label_has_the_largest_result() -> None:
     graph = one_layer(np.eye(3)[:, :, None, None])
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (3, 1, 1))
     maker.put(graph.nodes[1].operator, [x], (3, 1, 1))
     x = np.array([[9.0, 1, 1], [1, 9, 1], [1, 1, 9], [9, 9, 1]])
@@ -298,7 +322,7 @@ def test_accuracy_counts_the_pictures_whose_label_has_the_largest_result() -> No
     ],
 )
 def test_labels_that_do_not_fit(labels: list[float], message: str) -> None:
-    maker = GraphMaker(RNG)
+    maker = GraphMaker(np.random.default_rng(3))
     x = maker.put(Input(), [], (2, 1, 1))
     maker.convolution(x, CONV | {"kernel": (1, 1), "padding": (0,) * 4}, 1, 7)
     made = compile_maps(maker.graph(), pictures(maker.graph()))

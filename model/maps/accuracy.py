@@ -51,7 +51,7 @@ def results(network: MapNetwork, pictures: object, progress: Progress | None = N
     """The golden results of real `pictures` (N, C, H, W), in batches of bounded memory.  Pictures
     are rounded to the first tensor's scale.  `progress` is called with the pictures that are done,
     and all.  Raises `PictureError` for pictures that are none."""
-    array = check_pictures("the pictures", pictures, network.input.shape)
+    array = check_pictures("the pictures", pictures, network.picture)
     golden, saturated = MapGolden(network), {tensor.name: 0 for tensor in network.tensors}
     output = network.tensor(network.output)
     values = np.empty((len(array), *output.shape), np.int64)
@@ -59,7 +59,7 @@ def results(network: MapNetwork, pictures: object, progress: Progress | None = N
     step = min(256, max(1, BATCH_VALUES // each))
     for start in range(0, len(array), step):
         part = slice(start, min(start + step, len(array)))
-        integers, beyond = to_integers(array[part], network.input)
+        integers, beyond = to_integers(array[part], network)
         saturated[network.input.name] += beyond
         values[part] = golden.compute(integers, saturated)[network.output]
         if progress is not None:
@@ -73,7 +73,7 @@ def accuracy(
     """How many of the pictures the golden model gives their labels.  Raises `PictureError` for
     pictures or labels that do not fit the network."""
     output = network.tensor(network.output)
-    count = len(check_pictures("the pictures", pictures, network.input.shape))
+    count = len(check_pictures("the pictures", pictures, network.picture))
     if output.shape[1:] != (1, 1):
         raise ValueError(f"the network must give one vector, not {output.shape}, to be labelled")
     wanted = check_labels(labels, count, output.shape[0])

@@ -2,7 +2,7 @@
 
 A row (an output channel) has at most 2^bits values, the best ones, and an index for each weight.
 Rows that have no more already keep exactly these, with the codebooks that they share; so do short
-ones (the 9 weights of a depthwise layer): with entries of 18 bits even these take less than in fp32.
+ones (the 9 weights of a depthwise layer): entries of 18 bits make even these smaller than in fp32.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.graph.nodes import Graph, GraphError
+from dpnet.model.maps.calibration.input import counted_from_least, padded_outside
 from dpnet.model.maps.calibration.observed import Observed
 from dpnet.model.maps.calibration.pictures import check_pictures
-from dpnet.model.maps.calibration.scales import TensorScale, observe, scales_of
+from dpnet.model.maps.calibration.scales import TensorScale, calibrate, observe
 from dpnet.model.maps.codebooks import LARGEST_BITS, Codebook, clustered, find_codebook
 from dpnet.model.maps.floats.fuse import fuse
 from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
@@ -68,7 +69,9 @@ def compile_maps(
     """
     floats = fuse(graph)
     chosen = bits_by_layer(floats, bits, bits_of or {})
-    pictures = check_pictures("the calibration", calibration, floats.input.shape)
+    pictures = check_pictures("the calibration", calibration, floats.picture)
+    counted = counted_from_least(floats, pictures)
+    floats = (padded_outside(floats) if counted else None) or floats
     seen = observe(floats, pictures) if weighted else {}
     codebooks = {
         layer.name: find_codebook(
@@ -78,7 +81,7 @@ def compile_maps(
         if layer.weight is not None
     }
     with_codebooks = clustered(floats, codebooks)
-    scales = scales_of(with_codebooks, observe(with_codebooks, pictures, progress), pictures.dtype)
+    scales = calibrate(with_codebooks, pictures, counted, progress=progress)
     network = rounded(with_codebooks, scales, codebooks)
     return Compiled(network, floats, with_codebooks, scales, codebooks, chosen)
 
@@ -109,10 +112,10 @@ def bits_by_layer(
         _check_bits("bits" if name == "*" else f"bits of {name}", count)
     found = {}
     for layer in learned:
-        name = next((n for n in (layer.name, *layer.names, "*") if n in by_name), None)
-        if name is None:
+        names = [name for name in (layer.name, *layer.names, "*") if name in by_name]
+        if not names:
             raise GraphError(f"bits must name every layer, or '*' for the others: {layer.name}")
-        found[layer.name] = int(by_name[name])
+        found[layer.name] = int(by_name[names[0]])
     return found
 
 

@@ -1,6 +1,7 @@
 """The layers of a network in integers: what the map engine computes (NumPy only).
 
-A *tensor* is a map (C, H, W) of 8-bit integers with one scale: value = scale · integer.  A layer
+A *tensor* is a map (C, H, W) of 8-bit integers with one scale: value = scale · integer.  (Of the
+picture alone the integers may count from another one than 0, which engines need not know.)  A layer
 reads one tensor, perhaps a second one as skip values, and writes one tensor or some channels or a
 rectangle of one.  Nothing rounds but the last step, once.
 """
@@ -22,12 +23,18 @@ Padding: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class MapTensor:
-    """A map's name, shape (C, H, W), scale and range: -128…127 if `signed`, else 0…255."""
+    """A map's name, shape (C, H, W), scale and range: -128…127 if `signed`, else 0…255.
+
+    `zero` is the integer of the value 0: value = scale · (integer - zero).  It is 0 but for a
+    picture whose values lie unevenly around 0; layers that read such a picture pad it nowhere, and
+    have the difference in their biases.
+    """
 
     name: str
     shape: tuple[int, int, int]
     scale: float
     signed: bool
+    zero: int = 0
 
     @property
     def low(self) -> int:
@@ -109,13 +116,15 @@ class MapNetwork:
     """Tensors, the first one the picture, and the layers that compute the others, in order.
 
     `output` names the result; `host` what is left to do with it in float on the host ("softmax",
-    "argmax", …; empty for nothing).
+    "argmax", …; empty for nothing).  `padding` is what the host puts around a picture, whose
+    integer is the first tensor's `zero`, before it is that tensor.
     """
 
     tensors: tuple[MapTensor, ...]
     layers: tuple[MapLayer, ...]
     output: str
     host: tuple[str, ...] = ()
+    padding: Padding = (0, 0, 0, 0)
 
     def tensor(self, name: str) -> MapTensor:
         """The tensor of this name; raises `KeyError`."""
@@ -127,3 +136,10 @@ class MapNetwork:
     @property
     def input(self) -> MapTensor:
         return self.tensors[0]
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """The shape of a picture as the user has it."""
+        channels, height, width = self.input.shape
+        top, bottom, left, right = self.padding
+        return channels, height - top - bottom, width - left - right

@@ -37,12 +37,18 @@ def rounded(
     sums.  Raises `GraphError` with the layer's source where its numbers fit no accumulator."""
     tensors = {
         tensor.name: MapTensor(
-            tensor.name, tensor.shape, scales[tensor.name].scale, scales[tensor.name].signed
+            tensor.name,
+            tensor.shape,
+            scales[tensor.name].scale,
+            scales[tensor.name].signed,
+            scales[tensor.name].zero,
         )
         for tensor in network.tensors
     }
     layers = [_rounded(layer, tensors, codebooks.get(layer.name)) for layer in network.layers]
-    return MapNetwork(tuple(tensors.values()), tuple(layers), network.output, network.host)
+    return MapNetwork(
+        tuple(tensors.values()), tuple(layers), network.output, network.host, network.padding
+    )
 
 
 def _rounded(
@@ -50,11 +56,13 @@ def _rounded(
 ) -> MapLayer:
     x, y = tensors[layer.input], tensors[layer.output]
     ratio = tensors[layer.skip.tensor].scale / x.scale if layer.skip else 0.0
-    unit = np.ones(layer.rows)
-    skip = entries = None
+    unit = np.ones(layer.rows) if codebook is None else _units(layer, codebook, tensors)
+    bias = np.rint(layer.bias / (unit * x.scale)).astype(np.int64)
+    skip = entries = indices = None
     if codebook is not None:
-        unit = _units(layer, codebook, tensors)
         entries = np.rint(codebook.values / unit[:, None]).astype(np.int64)
+        indices = codebook.indices.astype(np.int64)
+        bias -= x.zero * np.take_along_axis(entries, indices, axis=1).sum(axis=1)
     if layer.skip is not None:
         factor = np.rint(layer.skip.factor * ratio / unit).astype(np.int64)
         skip = Skip(layer.skip.tensor, factor, layer.skip.stride, layer.skip.channel)
@@ -70,8 +78,8 @@ def _rounded(
         padding=layer.padding,
         groups=layer.groups,
         entries=entries,
-        indices=None if codebook is None else codebook.indices.astype(np.int64),
-        bias=np.rint(layer.bias / (unit * x.scale)).astype(np.int64),
+        indices=indices,
+        bias=bias,
         multiplier=multiplier,
         shift=shift,
         low=_limit(layer.low, y),

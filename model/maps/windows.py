@@ -7,7 +7,7 @@ order they are added, are integers below 2⁵³.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,15 +85,20 @@ def skip_values(x: Floats, stride: Pair, channel: int, shape: tuple[int, int, in
     return found
 
 
+def padded(x: NDArray[Any], padding: Padding, value: float = 0) -> NDArray[Any]:
+    """x (N, C, H, W) with values around it."""
+    top, bottom, left, right = padding
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+
+
 def _windows(x: Floats, layer: Windowed, fill: float) -> Iterator[tuple[slice, Floats]]:
     """Views (n, C, oh, ow, kh, kw) of the windows of so many pictures as `CHUNK` allows."""
-    (top, bottom, left, right), (sy, sx), (dy, dx) = layer.padding, layer.stride, layer.dilation
+    (sy, sx), (dy, dx) = layer.stride, layer.dilation
     height, width = output_size(layer, *x.shape[2:])
     each = x.shape[1] * layer.kernel[0] * layer.kernel[1] * height * width
     step = max(1, CHUNK // max(each, 1))
     for start in range(0, len(x), step):
         part = slice(start, min(start + step, len(x)))
-        around = ((0, 0), (0, 0), (top, bottom), (left, right))
-        padded = np.pad(x[part], around, constant_values=fill)
-        every = np.lib.stride_tricks.sliding_window_view(padded, reach(layer), axis=(2, 3))
+        whole = padded(x[part], layer.padding, fill)
+        every = np.lib.stride_tricks.sliding_window_view(whole, reach(layer), axis=(2, 3))
         yield part, every[:, :, ::sy, ::sx, ::dy, ::dx]

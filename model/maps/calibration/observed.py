@@ -49,7 +49,7 @@ class Observed:
     @property
     def mean(self) -> Floats:
         """Of each channel."""
-        return self.total * (self.channels / self.count)
+        return np.asarray(self.total * (self.channels / self.count))
 
     @property
     def energy(self) -> Floats:
@@ -59,7 +59,8 @@ class Observed:
     @property
     def centers(self) -> Floats:
         """The middle of each bin."""
-        return (np.arange(-BINS, BINS) + 0.5) * (self.limit / BINS)
+        places = np.arange(-BINS, BINS, dtype=np.float64) + 0.5
+        return places * (self.limit / BINS)
 
     def magnitude(self, share: float) -> float:
         """The least magnitude that `share` of the values do not exceed, to a bin's width; the

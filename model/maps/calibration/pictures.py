@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.maps.layers import MapTensor
+from dpnet.model.maps.layers import MapNetwork
+from dpnet.model.maps.windows import padded
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -34,11 +35,9 @@ def check_pictures(what: str, values: object, shape: Shape) -> NDArray[Any]:
         raise PictureError(f"{what} must have the shape {wanted}, not {array.shape}")
     if not len(array):
         raise PictureError(f"{what} must have at least one picture, there is none")
-    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
-        wrong = np.argwhere(~np.isfinite(array))
-        if len(wrong):
-            place = tuple(int(n) for n in wrong[0])
-            raise PictureError(f"{what} must be finite, not {array[place]} at {place}")
+    if array.dtype.kind == "f" and not np.isfinite([array.min(), array.max()]).all():
+        place = tuple(int(n) for n in np.argwhere(~np.isfinite(array))[0])
+        raise PictureError(f"{what} must be finite, not {array[place]} at {place}")
     return array.reshape(len(array), *shape)
 
 
@@ -52,9 +51,11 @@ def check_labels(labels: object, count: int, classes: int) -> Integers:
     return array.astype(np.int64)
 
 
-def to_integers(pictures: NDArray[Any], tensor: MapTensor) -> tuple[Integers, int]:
-    """Real pictures in steps of the tensor's scale, to nearest even and clamped to its range; and
-    how many values the clamp changed."""
-    steps = np.rint(np.asarray(pictures, np.float64) / tensor.scale)
+def to_integers(pictures: NDArray[Any], network: MapNetwork) -> tuple[Integers, int]:
+    """Real pictures as a network's first tensor: in steps of its scale, to nearest even, clamped to
+    its range, padded; and how many values the clamp changed."""
+    tensor = network.input
+    steps = np.rint(np.asarray(pictures, np.float64) / tensor.scale) + tensor.zero
     found = np.clip(steps, tensor.low, tensor.high)
-    return found.astype(np.int64), int((found != steps).sum())
+    integers = padded(found, network.padding, tensor.zero).astype(np.int64)
+    return integers, int((found != steps).sum())

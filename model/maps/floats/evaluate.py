@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
 from dpnet.model.maps.layers import Window
-from dpnet.model.maps.windows import maxima, skip_values, sums
+from dpnet.model.maps.windows import maxima, padded, skip_values, sums
 
 Floats = NDArray[np.float64]
 
@@ -21,9 +21,9 @@ BATCH_VALUES = 1 << 23
 
 
 def evaluate(network: FloatNetwork, pictures: Floats) -> dict[str, Floats]:
-    """The tensors (N, C, H, W) by name, for `pictures` (N, C, H, W)."""
+    """The tensors (N, C, H, W) by name, for pictures (N, C, H, W) as the user has them."""
     found = {t.name: np.empty((len(pictures), *t.shape)) for t in network.tensors}
-    found[network.input.name][:] = pictures
+    found[network.input.name][:] = padded(pictures, network.padding)
     for layer in network.layers:
         whole = found[layer.output]
         window = layer.window or Window(0, whole.shape[2], 0, whole.shape[3])

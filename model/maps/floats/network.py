@@ -73,13 +73,15 @@ class FloatLayer:
 class FloatNetwork:
     """Tensors, the first one the picture, and the layers that compute the others, in order.
 
-    `output` names the result, `host` what the host does with it.
+    `output` names the result, `host` what the host does with it, `padding` the zeros that it puts
+    around a picture before that is the first tensor.
     """
 
     tensors: tuple[FloatTensor, ...]
     layers: tuple[FloatLayer, ...]
     output: str
     host: tuple[str, ...] = ()
+    padding: Padding = (0, 0, 0, 0)
 
     def tensor(self, name: str) -> FloatTensor:
         """The tensor of this name; raises `KeyError`."""
@@ -91,6 +93,13 @@ class FloatNetwork:
     @property
     def input(self) -> FloatTensor:
         return self.tensors[0]
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """The shape of a picture as the user has it."""
+        channels, height, width = self.input.shape
+        top, bottom, left, right = self.padding
+        return channels, height - top - bottom, width - left - right
 
     def writers(self, name: str) -> list[FloatLayer]:
         """The layers that write a tensor, in order."""
