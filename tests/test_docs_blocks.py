@@ -121,11 +121,11 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
                 for command in commands(block):
                     if ELSEWHERE.match(command.line):
                         continue
-                    command = replace(command, line=command.line.replace("4000", str(port)))
-                    if command.line.endswith("&"):
-                        stack.enter_context(background(command.line, tmp_path))
+                    here = replace(command, line=command.line.replace("4000", str(port)))
+                    if here.line.endswith("&"):
+                        stack.enter_context(background(here.line, tmp_path))
                     else:
-                        run(command, tmp_path)
+                        run(here, tmp_path)
                     ran += 1
     assert ran, f"{page} shows nothing that is run"
 

@@ -177,8 +177,8 @@ def test_the_package_is_made_of_links_to_the_parts(part: str) -> None:
 
 def test_files_are_replaced_in_one_way() -> None:
     """`dpnet.model.files.replacing`; a link is made, and a folder is renamed where simulators are
-    built, what starts compilers has no package, and boards hand over what tools wrote in a folder of
-    their own."""
+    built, what starts compilers has no package, and boards hand over what tools wrote in a folder
+    of their own."""
     found = Counter(
         name
         for name, path in modules().items()

@@ -104,7 +104,10 @@ async def a_run_that_waits_for_a_tile_is_ended(dut: Any, name: str) -> None:
     for released in (0, 1, 0, 1):
         number = core.source.choice(numbers)
         await core.load(streams)
-        await core.give(streams, streams.layers[number], streams.vector(streams.layers[number]))
+        layer = streams.layers[number]
+        await core.give(streams, layer, streams.vector(layer))
+        for address, words in layer.tile_words(0) if released else []:
+            await core.driver.write(address, words)
         core.driver.dut.link__released.value = 0
         await core.driver.start(number, number)
         core.driver.dut.link__released.value = released
