@@ -518,7 +518,7 @@ def _pytest(tree: Path, tests: list[str], *options: str) -> subprocess.Completed
     }  # fmt: skip
     files = [f"tests/{test}.py" for test in tests]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, *files],
+        [sys.executable, "-m", "pytest", "-m", "", "-p", "no:cacheprovider", *options, *files],
         cwd=tree, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -102,7 +102,13 @@ def run(command, folder):
     )
 
 
-@pytest.mark.parametrize("page", sorted({*RUN, *WITH_PYTHON}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if page == "docs/quick-start.md" else [])
+        for page in sorted({*RUN, *WITH_PYTHON})
+    ],
+)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPNET_BUILD", str(build_root().resolve()))
