@@ -15,7 +15,6 @@ from dpnet.host.commands import InputError
 from dpnet.model.build_root import build_root
 from dpnet.sim.measure.table_six import file_cases
 
-
 KEPT = ("boards", "numba", "objects", "verilog")
 """What is kept by its content alone, and takes long to make: it may be there already."""
 
