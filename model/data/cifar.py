@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.data.labeled import Labeled
-from dpnet.model.data.places import DataError, data_folder
+from dpnet.model.data.places import DataError, data_folder, needed
 from dpnet.model.files import opened
 
 PICTURES = 10_000
@@ -38,8 +38,7 @@ def cifar10_test(folder: Path | None = None) -> tuple[NDArray[np.uint8], NDArray
 
 
 def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    if not path.exists():
-        raise DataError(f"{path} is missing: CIFAR-10's binary version has its six files there")
+    needed(path, "CIFAR-10's binary version has its six files there")
     wanted = PICTURES * ROW
     try:
         with opened(path) as (file, size):

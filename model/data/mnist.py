@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.data.labeled import Labeled
-from dpnet.model.data.places import DataError, data_folder
+from dpnet.model.data.places import DataError, MissingDataError, data_folder
 from dpnet.model.files import opened
 
 SIDE = 28
@@ -45,7 +45,9 @@ def _read(raw: Path, name: str, magic: int, shape: tuple[int, ...]) -> NDArray[n
     """The bytes of an idx file of this shape."""
     path = next((p for p in (raw / name, raw / f"{name}.gz") if p.exists()), None)
     if path is None:
-        raise DataError(f"{raw / name} is missing, also with .gz: MNIST has its four files there")
+        raise MissingDataError(
+            f"{raw / name} is missing, also with .gz: MNIST has its four files there"
+        )
     header = b"".join(number.to_bytes(4, "big") for number in (magic, *shape))
     wanted = len(header) + int(np.prod(shape))
     data = _content(path, wanted + 1)

@@ -24,6 +24,10 @@ class DataError(ValueError):
     """Data that are missing or not what they should be: which, where, what to do, in one line."""
 
 
+class MissingDataError(DataError):
+    """Data that are not there."""
+
+
 def data_folder() -> Path:
     """The folder of the data sets; `DataError` where `DPNET_DATA` names none."""
     return _folder(DATA, "MNIST/raw/ and cifar-10-batches-bin/")
@@ -38,7 +42,7 @@ def weights_folder() -> Path:
 def _folder(variable: str, content: str) -> Path:
     said = os.environ.get(variable)
     if not said:
-        raise DataError(f"{variable} must name the folder that has {content}; it is not set")
+        raise MissingDataError(f"{variable} must name the folder that has {content}; it is not set")
     folder = Path(said).expanduser()
     if not folder.is_dir():
         raise DataError(f"{variable} must name a folder that has {content}, not {said!r}")
@@ -46,7 +50,7 @@ def _folder(variable: str, content: str) -> Path:
 
 
 def needed(path: Path, what: str) -> Path:
-    """`path`, or a `DataError` that says that it is missing and what should be there."""
+    """`path`, or a `MissingDataError` that says so and what should be there."""
     if not path.exists():
-        raise DataError(f"{path} is missing: {what}")
+        raise MissingDataError(f"{path} is missing: {what}")
     return path

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpnet.model.data.places import DataError, weights_folder
+from dpnet.model.data.places import MissingDataError, needed, weights_folder
 from dpnet.model.networks.catalog import find
 from dpnet.model.networks.googlenet import GoogLeNet
 from dpnet.model.networks.residual import CifarResNet
@@ -40,8 +40,8 @@ COUNTER = "num_batches_tracked"
 def trained(name: str, folder: Path | None = None) -> nn.Module:
     """A network with its published weights, in evaluation mode.
 
-    `folder` is by default what `weights_folder` says.  `DataError` for weights that are not
-    there, `WeightsError` for others than they should be, ValueError for a network without any.
+    `folder` is by default what `weights_folder` says.  `MissingDataError` for weights that are
+    not there, `WeightsError` for others than they should be, ValueError for a network without any.
     """
     if name not in MLPERF | CIFAR:
         raise ValueError(f"name must be one of {', '.join(MLPERF | CIFAR)}, not {name!r}")
@@ -50,7 +50,7 @@ def trained(name: str, folder: Path | None = None) -> nn.Module:
         return load_mlperf(folder / "mlperf-tiny", name)
     found = sorted((folder / "resnet-cifar10").glob(CIFAR[name]))
     if len(found) != 1:
-        raise DataError(
+        raise MissingDataError(
             f"{folder / 'resnet-cifar10'} must have one file {CIFAR[name]}, not {len(found)}: "
             "akamaster/pytorch_resnet_cifar10 has it"
         )
@@ -91,8 +91,7 @@ def load_mlperf(folder: Path, name: str) -> nn.Module:
         raise ValueError(f"name must be one of {', '.join(MLPERF)}, not {name!r}")
     graph, weights = (folder / f"{MLPERF[name]}.{end}" for end in ("json", "safetensors"))
     for path in (graph, weights):
-        if not path.exists():
-            raise DataError(f"{path} is missing: the graphs and weights of MLPerf Tiny's networks")
+        needed(path, "the graphs and weights of MLPerf Tiny's networks")
     operations = read_graph(graph)
     tensors = {n: torch.from_numpy(array) for n, array in read_floats(weights).items()}
     entry = find(name)
@@ -108,8 +107,7 @@ def load_mlperf(folder: Path, name: str) -> nn.Module:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a file of PyTorch's by name, without ``module.`` in front."""
-    if not path.exists():
-        raise DataError(f"{path} is missing")
+    needed(path, "a state dict of PyTorch")
     try:
         found: Any = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises a different type for every kind of damage
