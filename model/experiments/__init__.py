@@ -1,2 +1,1 @@
-"""The paper's experiments on real data: their trainer, which runs from a checkout with torch, NumPy,
-numba and SciPy alone."""
+"""The paper's experiments on real data, and their trainer: torch, NumPy, numba and SciPy alone."""

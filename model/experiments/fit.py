@@ -140,8 +140,9 @@ class _Run:
         began = time.perf_counter()
         if self.term is not None:
             self.term.step(self.done)
-        with _seeded(self.settings.seed * 1_000_003 + self.done + 1, self.device):
-            loss = self._train()
+        seed = self.settings.seed * 1_000_003 + self.done + 1
+        with _seeded(seed, self.device):
+            loss = self._train(torch.Generator(self.device).manual_seed(seed))
         if not math.isfinite(loss):
             raise DivergedError(f"loss must stay finite, not {loss} in epoch {self.done + 1}")
         judged = self.net if self.average is None else self.average.module
@@ -160,10 +161,9 @@ class _Run:
         self.net.eval()
         return {} if self.term is None else self.term.finalize(frozen=True)
 
-    def _train(self) -> float:
+    def _train(self, generator: torch.Generator) -> float:
         """All steps of an epoch; the mean loss."""
         s = self.settings
-        generator = torch.Generator(self.device).manual_seed(torch.initial_seed())
         order = torch.randperm(len(self.x), generator=generator, device=self.device)
         total = torch.zeros((), device=self.device)
         self.net.train()

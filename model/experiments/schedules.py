@@ -64,7 +64,7 @@ class OneCycle:
             raise ValueError(f"rise must be between 0 and 1, not {self.rise!r}")
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step; that of the middle of it, so that no step has a rate of 0."""
+        """The learning rate in the middle of a step, so that none has a rate of 0."""
         done = (step + 0.5) / steps
         if done < self.rise:
             return self.first + (self.peak - self.first) * done / self.rise

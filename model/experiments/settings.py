@@ -10,6 +10,8 @@ from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.experiments.schedules import Schedule
 from dpnet.model.training.regularizer import Reading
 
+NONE = Augmentation()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
@@ -42,7 +44,7 @@ class FitSettings:
     batch: int = 128
     momentum: float = 0.9
     decay: float = 5e-4
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = NONE
     smoothing: float = 0.0
     average: float = 0.0
     bf16: bool = False
