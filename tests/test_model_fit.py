@@ -285,7 +285,7 @@ def test_bfloat16_is_near_float32_and_leaves_the_weights_alone(few: Pictures) ->
 def test_channels_last_is_where_the_weights_lie(few: Pictures) -> None:
     net = small()
     seen = []
-    net.conv2.register_forward_hook(lambda _m, inputs, _out: seen.append(inputs[0]))
+    net.conv2.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     run(net, few, FitSettings(epochs=1, schedule=Cosine(0.05), channels_last=True))
     for tensor in (net.conv2.weight, seen[0]):
         assert tensor.is_contiguous(memory_format=torch.channels_last)

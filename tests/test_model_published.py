@@ -240,6 +240,8 @@ OTHER = "gives other values in the graph than in the net: its inputs, stride, pa
         (3, {"inputs": ["conv1", "conv2"]}, f"conv4 {OTHER} before it differ"),
         (11, {"activation": None}, f"linear1 {OTHER} before it differ"),
         (14, {"activation": RELU, "inputs": ["nowhere"]}, "linear1 reads 'nowhere', which is not"),
+        (3, {"inputs": ["conv1"]}, "add1 cannot be computed: list index out of range"),
+        (2, {"op": "linear"}, "conv3 cannot be computed: "),
         (8, {"stride": [1, 1]}, "conv7 must give (1, 64, 8, 8), not (1, 64, 15, 15)"),
     ],
 )

@@ -9,6 +9,7 @@ from dpnet.model.data.augmentation import prepare
 from dpnet.model.data.preparation import Preparation
 
 BATCH = 500
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def reestimate_norms(net: nn.Module, x: Tensor, preparation: Preparation | None 
 
     For a net whose weights were moved onto centroids.  The net is in evaluation mode afterwards.
     """
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in net.modules() if isinstance(m, NORMS)]
     momenta = [norm.momentum for norm in norms]
     device = next(net.parameters()).device
     net.eval()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,9 @@ class _Run:
 
 
 def _named(function: Any) -> str:
-    """A function by its name, an object by what it says of itself."""
+    """A function by its name, one with arguments by both, an object by what it says of itself."""
+    if isinstance(function, partial):
+        return f"{_named(function.func)} {function.args} {function.keywords}"
     name = getattr(function, "__qualname__", None)
     return f"{function.__module__}.{name}" if name else repr(function)
 

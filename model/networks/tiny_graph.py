@@ -87,8 +87,12 @@ def evaluate(
         if missing:
             raise WeightsError(f"{operation.name} reads {missing[0]!r}, which is not before it")
         inputs = [values[name] for name in operation.inputs]
-        result = _compute(operation, inputs, tensors)
-        shape = (len(x), operation.shape[-1], *operation.shape[1:-1])
+        try:
+            result = _compute(operation, inputs, tensors)
+        except (IndexError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"{operation.name} cannot be computed: {reason}") from error
+        shape = (len(x), *operation.shape[-1:], *operation.shape[1:-1])
         if tuple(result.shape) != shape:
             raise WeightsError(f"{operation.name} must give {shape}, not {tuple(result.shape)}")
         raw[operation.name] = result
