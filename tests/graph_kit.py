@@ -82,6 +82,7 @@ class RandomGraph:
             self._concatenate,
             self._cut,
             self._average,
+            self._shortcut,
             *([self._permute, self._reshape, self._linear, self._shuffle] if self.layouts else []),
         ]
         kind = kinds[self._from(0, len(kinds) - 1)]
@@ -157,6 +158,22 @@ class RandomGraph:
             return slice_axis(self.builder, name, axis, start, shape[axis], step, source)
         sides = [(self._from(-1, 2), self._from(-1, 2)) for _ in shape]
         return pad(self.builder, name, sides, source)
+
+    def _shortcut(self, name: str, source: Source) -> str:
+        """A convolution of stride 2 and, added to it, its input's every second position with
+        channels of zeros, as the ResNets of CIFAR have it."""
+        shape = self.builder.shape(name)
+        if len(shape) != 3:
+            raise GraphError("only maps have shortcuts")
+        before, after = self._from(0, 2), self._from(0, 2)
+        rows = shape[0] + before + after
+        weight = self._numbers(rows, shape[0], 3, 3)
+        operator = Convolution(weight, self._numbers(rows), (2, 2), padding=(1, 1, 1, 1))
+        found = convolve(self.builder, name, operator, source)
+        for axis in (1, 2):
+            name = slice_axis(self.builder, name, axis, 0, shape[axis], 2, source)
+        name = pad(self.builder, name, [(before, after), (0, 0), (0, 0)], source)
+        return self.builder.add(Add(), (found, name), source)
 
     def _average(self, name: str, source: Source) -> str:
         return average(self.builder, name, [1, 2], keep=True, total=False, source=source)

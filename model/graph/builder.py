@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from dpnet.model.graph.nodes import (
     Graph,
@@ -50,6 +51,8 @@ class Builder:
         """The values of a node in the shape `shape`; the node itself if it has it already."""
         if shape == self.shape(name):
             return name
+        if prod(shape) != prod(self.shape(name)):
+            raise GraphError(f"{source}: the shape {self.shape(name)} cannot be read as {shape}")
         return self._keep(Reshape(), (name,), shape, source)
 
     def permute(self, name: str, axes: Sequence[int], source: Source) -> str:

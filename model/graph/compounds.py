@@ -190,7 +190,7 @@ def average(
     """The mean (or, with `total`, the sum) over some of the last two axes of a map or the last one
     of a signal; `keep` leaves them with one value."""
     shape = builder.shape(name)
-    if not axes or 0 in axes or len(shape) not in (2, 3):
+    if not axes or min(axes) < 1 or max(axes) >= len(shape) or len(shape) > 3:
         raise GraphError(
             f"{source}: the engine averages over height and width of a map, not over "
             f"the axes {tuple(axes)} of {shape} (counted without the batch)"

@@ -118,7 +118,7 @@ class _Layouts:
             case Select():
                 return view.arranged(_selected(node.operator, view), node.source)
             case Pad():
-                return view.arranged(_padded(node.operator, view), node.source)
+                return self._pad(node, node.operator, view)
             case Linear():
                 return self._linear(node, node.operator, view)
             case Convolution():
@@ -142,6 +142,14 @@ class _Layouts:
         """An operation of the new graph with the name of `node`."""
         name = self.builder.add(operator, inputs, replace(node.source, node=node.name))
         return own(name, self.builder.shape(name), node.source)
+
+    def _pad(self, node: Node, operator: Pad, view: View) -> View:
+        padded = view.arranged(_padded(operator, view), node.source)
+        if not view.whole and lattice(padded) is None and lattice(view) is not None:
+            # Zeros where values were cut off: the part must be a map before.
+            view = self._as_map(view, node)
+            return view.arranged(_padded(operator, view), node.source)
+        return padded
 
     def _linear(self, node: Node, operator: Linear, view: View) -> View:
         """A convolution whose kernel is the whole map, its columns in the map's order."""

@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows along one axis of `size` values, as PyTorch counts them.
+    """The windows along one axis of `size` values, as PyTorch counts them; `padding` is before and
+    behind them, unless `behind` is another number.
 
     With `ceil` a last window may be partial, unless it would begin in the padding
     behind the values.
@@ -28,6 +29,11 @@ class Windows:
     padding: int = 0
     dilation: int = 1
     ceil: bool = False
+    behind: int | None = None
+
+    @property
+    def after(self) -> int:
+        return self.padding if self.behind is None else self.behind
 
     @property
     def reach(self) -> int:
@@ -35,7 +41,7 @@ class Windows:
 
     @property
     def count(self) -> int:
-        span = self.size + 2 * self.padding - self.reach
+        span = self.size + self.padding + self.after - self.reach
         if span < 0 and not self.ceil:
             raise GraphError(f"a window of {self.reach} is larger than {self.size} values")
         count = (-(-span // self.stride) if self.ceil else span // self.stride) + 1
@@ -53,7 +59,7 @@ class Windows:
     def sides(self) -> Pair:
         """The padding (before, after) with which every window is whole."""
         needed = int(self.starts[-1]) + self.reach - self.size
-        return self.padding, max(self.padding, needed)
+        return self.padding, max(self.after, needed)
 
     def check_values(self) -> None:
         """`GraphError` if a window holds nothing but padding."""
@@ -63,7 +69,7 @@ class Windows:
 
     def lengths(self, with_padding: bool) -> Floats:
         """How many values each window counts; those beyond the padding never do."""
-        ends = np.minimum(self.starts + self.kernel, self.size + self.padding)
+        ends = np.minimum(self.starts + self.kernel, self.size + self.after)
         if with_padding:
             return (ends - self.starts).astype(np.float64)
         inside = np.minimum(ends, self.size) - np.maximum(self.starts, 0)

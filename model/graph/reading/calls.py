@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dpnet.model.graph.builder import Builder
 from dpnet.model.graph.nodes import GraphError, Shape, Source
@@ -30,16 +28,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor that does not: its value, and the parameters of the net that it is made of."""
+    """A tensor that does not: its numbers, and the parameters of the net that it is made of."""
 
-    value: Tensor
+    numbers: Floats
     parameters: frozenset[str] = frozenset()
     random: bool = False
-
-    @property
-    def numbers(self) -> Floats:
-        found: Floats = self.value.detach().cpu().double().numpy()
-        return found
 
 
 @dataclass(frozen=True)
@@ -93,9 +86,9 @@ class Call:
             )
         if found.random:
             raise self.refuse(f"{name} is drawn at random; make it a parameter or a buffer")
-        if found.value.is_complex():
+        if np.iscomplexobj(found.numbers):
             raise self.refuse(f"{name} is complex; the engine has real numbers")
-        if not torch.isfinite(found.value).all():
+        if not np.isfinite(found.numbers).all():
             raise self.refuse(f"{name} holds a NaN or an infinity")
         return found.numbers
 

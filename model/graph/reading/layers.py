@@ -55,6 +55,10 @@ def _padding(call: Call, kernel: tuple[int, ...], dilation: Pair, signal: bool) 
         totals = [spread * (size - 1) for size, spread in zip(kernel, dilation, strict=True)]
         (top, bottom), (left, right) = [(total // 2, total - total // 2) for total in totals]
         return (top, bottom, left, right)
+    if isinstance(given, list) and given and isinstance(given[0], tuple):
+        # ONNX has another padding before than behind.
+        (top, bottom), (left, right) = [(0, 0), *given][-2:]
+        return (top, bottom, left, right)
     rows, columns = call.pair("padding", 0, signal=signal)
     return (rows, rows, columns, columns)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from dpnet.model.graph.builder import Builder
-from dpnet.model.graph.nodes import Graph, GraphError, HostOperator, Reshape, Shape
+from dpnet.model.graph.nodes import Graph, GraphError, Shape
 from dpnet.model.graph.reading.advice import refusal
 from dpnet.model.graph.reading.arranging import ARRANGING
 from dpnet.model.graph.reading.calls import Call, Constant, Handler, Value
 from dpnet.model.graph.reading.elementwise import ELEMENTWISE
+from dpnet.model.graph.reading.last import check_last
 from dpnet.model.graph.reading.layers import LAYERS
 from dpnet.model.graph.reading.sources import source_of
 from dpnet.model.graph.reading.writes import check_writes, is_assertion
@@ -23,25 +25,43 @@ from dpnet.model.graph.reading.writes import check_writes, is_assertion
 __all__ = ["read_program"]
 
 _HANDLERS: dict[str, Handler] = {**LAYERS, **ELEMENTWISE, **ARRANGING}
-_TRAINING = {"batch_norm": "training", "dropout": "train", "feature_dropout": "train"}
 
 
 def read_program(program: ExportedProgram, name: str) -> Graph:
     """The graph of a program in evaluation mode; `GraphError` names the source of what it
     refuses."""
     reader = _Reader(program, name)
-    check_writes(program.graph, reader.states)
+    for node in program.graph.nodes:
+        _check_mode(node)
+    check_writes(program.graph, set(reader.states))
     return reader.graph()
 
 
+@dataclass(frozen=True)
+class _State:
+    """What a tensor is that does not depend on the picture, and what it is made of."""
+
+    value: Any
+    parameters: frozenset[str] = frozenset()
+    random: bool = False
+
+    def constant(self) -> Constant | None:
+        """Its numbers, if it is a tensor."""
+        if not isinstance(self.value, Tensor):
+            return None
+        tensor = self.value.detach().cpu()
+        tensor = tensor if tensor.is_complex() else tensor.double()
+        return Constant(tensor.numpy(), self.parameters, self.random)
+
+
 class _Reader:
-    """Values of a program's nodes by their names: nodes of the graph, or constants."""
+    """What the nodes of a program are, by their names: `values` of the graph, or `states`."""
 
     def __init__(self, program: ExportedProgram, name: str) -> None:
         self.program = program
         self.builder = Builder(name)
-        self.values: dict[str, Any] = {}
-        self.states: set[str] = set()
+        self.values: dict[str, Value | list[Value | None]] = {}
+        self.states: dict[str, _State] = {}
         self.batch = 0
         self._read_inputs()
         self.live = _needed(program.graph)
@@ -51,29 +71,26 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "call_function" and not is_assertion(node):
                 self._read(node)
-            elif node.op == "get_attr":
-                raise GraphError(f"{source_of(node)}: {_higher(node)}")
+            elif node.op == "get_attr" and node.name in self.live:
+                raise GraphError(f"{source_of(next(iter(node.users)))}: {_higher(node)}")
         return self._finished()
 
     def _read_inputs(self) -> None:
         held = {**self.program.constants, **self.program.state_dict}
-        examples = {node.name: node for node in self.program.graph.nodes}
+        nodes = {node.name: node for node in self.program.graph.nodes}
         given = []
         for spec in self.program.graph_signature.input_specs:
-            argument = spec.arg.name
             if spec.target is None:
-                given.append(examples[argument])
+                given.append(nodes[spec.arg.name])
                 continue
-            self.states.add(argument)
-            parameter = spec.kind.name == "PARAMETER"
             value = held.get(spec.target)
-            if isinstance(value, Tensor):
-                names = frozenset([spec.target] if parameter else [])
-                self.values[argument] = Constant(value.detach().clone(), names)
+            value = value.detach().clone() if isinstance(value, Tensor) else value
+            names = frozenset([spec.target] if spec.kind.name == "PARAMETER" else [])
+            self.states[spec.arg.name] = _State(value, names)
         if len(given) != 1:
+            listed = ", ".join(node.name for node in given) or "none"
             raise GraphError(
-                f"the network takes {len(given)} inputs ({_listed(given)}); the engine takes one "
-                "picture"
+                f"the network takes {len(given)} inputs ({listed}); the engine takes one picture"
             )
         self._read_input(given[0])
 
@@ -81,49 +98,43 @@ class _Reader:
         example = node.meta["val"]
         if not isinstance(example, Tensor):
             raise GraphError(f"the network's input must be a tensor, not {type(example).__name__}")
-        if example.is_complex() or not example.is_floating_point():
+        if not example.is_floating_point():
             kind = str(example.dtype).removeprefix("torch.")
             raise GraphError(
                 f"the network's input must be real floating point numbers, not {kind}; give "
                 "pictures as float32"
             )
-        shape = _shape(node)
+        shape = _shapes(node)[0]
         if len(shape) < 2:
             raise GraphError(f"the example input must have a batch in front, not the shape {shape}")
         self.batch = shape[0]
-        name = self.builder.input(shape[1:], source_of(node))
-        self.values[node.name] = Value(name, True)
+        self.values[node.name] = Value(self.builder.input(shape[1:], source_of(node)), True)
 
     def _read(self, node: fx.Node) -> None:
-        arguments = _bound(node)
-        inputs = [self.values.get(one.name) for one in node.all_input_nodes]
-        depends = any(isinstance(value, (Value, list)) for value in inputs)
-        if not depends and None not in inputs:
-            self.values[node.name] = self._computed(node, arguments)
+        if all(one.name in self.states for one in node.all_input_nodes):
+            self.states[node.name] = self._computed(node)
         elif node.name in self.live:
-            self.values[node.name] = self._written(node, arguments)
+            self.values[node.name] = self._written(node)
 
-    def _computed(self, node: fx.Node, arguments: Mapping[str, Any]) -> Any:
-        """A constant, computed by PyTorch as the net would."""
-        found = [value for value in map(self._look, node.all_input_nodes)]
-        random = any(one.random for one in found if isinstance(one, Constant))
-        tags = getattr(node.target, "tags", ())
-        random = random or torch.Tag.nondeterministic_seeded in tags
-        names = frozenset[str]().union(*(one.parameters for one in found))
+    def _computed(self, node: fx.Node) -> _State:
+        """What does not depend on the picture, computed by PyTorch as the net would."""
+        found = [self.states[one.name] for one in node.all_input_nodes]
+        random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
         with torch.no_grad():
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda one: self._look(one).value)
-            value = node.target(*args, **_on_the_cpu(kwargs))  # type: ignore[operator]
-        return Constant(value, names, random)
+            args, kwargs = fx.map_arg(
+                (node.args, node.kwargs), lambda one: self.states[one.name].value
+            )
+            kwargs = {name: "cpu" if name == "device" else one for name, one in kwargs.items()}
+            value = node.target(*args, **kwargs)  # type: ignore[operator]
+        names = frozenset[str]().union(*(one.parameters for one in found))
+        return _State(value, names, random or any(one.random for one in found))
 
-    def _look(self, node: fx.Node) -> Any:
-        return self.values[node.name]
-
-    def _written(self, node: fx.Node, arguments: Mapping[str, Any]) -> Any:
+    def _written(self, node: fx.Node) -> Value | list[Value | None]:
         if node.target is operator.getitem:
             return self._part(node)
         operation = str(node.target).removeprefix("aten.")
         handler = _HANDLERS.get(operation)
-        call = self._call(node, operation, arguments)
+        call = self._call(node, operation)
         if handler is None:
             raise call.refuse(_higher(node) or refusal(operation))
         _check_type(node, operation, call)
@@ -135,17 +146,24 @@ class _Reader:
             for name, shape in zip(found, call.results, strict=False)
         ]
 
-    def _call(self, node: fx.Node, operation: str, arguments: Mapping[str, Any]) -> Call:
-        known = fx.map_arg(dict(arguments), lambda one: self.values.get(one.name, one))
+    def _call(self, node: fx.Node, operation: str) -> Call:
+        known = fx.map_arg(_bound(node), self._look)
         return Call(self.builder, source_of(node), operation, known, _shapes(node), self.batch)
+
+    def _look(self, node: fx.Node) -> Any:
+        """A node as a handler takes it."""
+        if node.name in self.states:
+            return self.states[node.name].constant()
+        return self.values.get(node.name)
 
     def _part(self, node: fx.Node) -> Value:
         whole, place = node.args
         assert isinstance(whole, fx.Node) and isinstance(place, int)
-        found = self.values[whole.name][place]
+        parts = self.values[whole.name]
+        assert isinstance(parts, list)
+        found = parts[place]
         if found is None:
             raise GraphError(f"{source_of(node)}: the engine gives no indices of maxima")
-        assert isinstance(found, Value)
         return found
 
     def _value(self, node: fx.Node, name: str, shape: Shape) -> Value:
@@ -162,20 +180,17 @@ class _Reader:
 
     def _finished(self) -> Graph:
         outputs = self.program.graph_signature.output_specs
-        given = next(node for node in self.program.graph.nodes if node.op == "output")
         users = [spec.arg for spec in outputs if spec.kind.name == "USER_OUTPUT"]
         if len(users) != 1:
             raise GraphError(
                 f"the network gives {len(users)} results; the engine gives one: return a single "
                 "tensor in evaluation mode"
             )
-        name = getattr(users[0], "name", None)
-        value = self.values.get(name) if name is not None else None
+        value = self.values.get(str(getattr(users[0], "name", "")))
         if not isinstance(value, Value):
             raise GraphError("the network's result does not depend on its input")
-        del given
         graph = self.builder.graph(value.node)
-        _check_last(graph)
+        check_last(graph)
         return graph
 
 
@@ -203,10 +218,6 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     }
 
 
-def _shape(node: fx.Node) -> Shape:
-    return _shapes(node)[0]
-
-
 def _shapes(node: fx.Node) -> Sequence[Shape]:
     """The shapes of what a node gives; `GraphError` where they are not known."""
     given = node.meta.get("val")
@@ -222,6 +233,14 @@ def _shapes(node: fx.Node) -> Sequence[Shape]:
     return found
 
 
+def _check_mode(node: fx.Node) -> None:
+    """`GraphError` for a batch norm in training mode."""
+    if str(node.target) == "aten.batch_norm.default" and node.args[5] and node.args[3] is not None:
+        raise GraphError(
+            f"{source_of(node)}: the network was exported in training mode; export net.eval()"
+        )
+
+
 def _check_type(node: fx.Node, operation: str, call: Call) -> None:
     """`GraphError` unless what a node gives are real floating point numbers."""
     given = node.meta.get("val")
@@ -233,22 +252,6 @@ def _check_type(node: fx.Node, operation: str, call: Call) -> None:
         if all(one.meta["val"].is_floating_point() for one in before):
             kind = str(first.dtype).removeprefix("torch.")
             raise call.refuse(f"it makes {kind} of floating point; the engine's maps are real")
-
-
-def _check_last(graph: Graph) -> None:
-    """`GraphError` if something but the host's comes after what the host does."""
-    after: set[str] = set()
-    for node in graph:
-        if after.intersection(node.inputs) and not isinstance(
-            node.operator, (HostOperator, Reshape)
-        ):
-            hosts = [graph[name] for name in node.inputs if name in after]
-            while not isinstance(hosts[0].operator, HostOperator):
-                hosts = [graph[hosts[0].inputs[0]]]
-            kind = hosts[0].operator.kind
-            raise GraphError(f"{hosts[0].source}: {refusal(kind)}")
-        if isinstance(node.operator, HostOperator) or after.intersection(node.inputs):
-            after.add(node.name)
 
 
 def _higher(node: fx.Node) -> str:
@@ -267,11 +270,3 @@ def _higher(node: fx.Node) -> str:
             "are the same for every picture"
         )
     return ""
-
-
-def _on_the_cpu(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: "cpu" if name == "device" else value for name, value in kwargs.items()}
-
-
-def _listed(nodes: Iterable[fx.Node]) -> str:
-    return ", ".join(node.name for node in nodes) or "none"
