@@ -278,7 +278,8 @@ def same_with_stride(net: Any, x: Tensor) -> Tensor:
         ),
         (
             item,
-            "the engine has no item; every picture goes the same way through it, with the same weights",
+            "the engine has no item; every picture goes the same way through it, with the same "
+            "weights",
         ),
         (
             wrong_shape,

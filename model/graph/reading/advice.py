@@ -28,7 +28,14 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     ),
     ("softmax= log_softmax= sigmoid= argmax=", _LAST),
     (
-        "conv_transpose1d= conv_transpose2d= conv_transpose3d= conv3d= upsample_nearest2d= "
+        "quantize_linear=QuantizeLinear dequantize_linear=DequantizeLinear "
+        "q_linear_conv=QLinearConv conv_integer=ConvInteger mat_mul_integer=MatMulInteger",
+        "it rounds by itself: give the network in floating point",
+    ),
+    ("if= loop= scan=", "it does the same for every picture, without control flow"),
+    (
+        "conv_transpose1d= conv_transpose2d= conv_transpose3d= conv3d= conv_transpose=ConvTranspose "
+        "resize=Resize upsample=Upsample depth_to_space=DepthToSpace upsample_nearest2d= "
         "upsample_bilinear2d= upsample_bicubic2d= pixel_shuffle= max_unpool2d=",
         "convolutions in one and two dimensions run on it",
     ),
@@ -62,15 +69,19 @@ def _entries(names: str) -> Iterable[tuple[str, str]]:
         yield name, (shown or name).replace("_over_", " over ")
 
 
-_TABLE = {name: (shown, instead) for names, instead in _GROUPS for name, shown in _entries(names)}
+_TABLE = {
+    name.replace("_", ""): (shown, instead)
+    for names, instead in _GROUPS
+    for name, shown in _entries(names)
+}
 
 
 def refusal(operation: str) -> str:
-    """ "the engine has no SiLU; ReLU, ReLU6 and Hardtanh run on it", for the name of an operator of
-    ATen with or without its overload ("silu_.default")."""
+    """What is missing and what would do: `the engine has no SiLU; ReLU, ReLU6 and Hardtanh run on
+    it`.  `operation` is an operator of ATen, with or without its overload ("silu_.default"), or
+    one of ONNX ("HardSwish")."""
     name = operation.removeprefix("aten.").partition(".")[0]
-    name = name.rstrip("_") or name
-    shown, instead = _TABLE.get(name, _TABLE.get(name.lstrip("_"), (name.strip("_"), "")))
+    shown, instead = _TABLE.get(name.replace("_", "").lower(), (name.strip("_"), ""))
     if not instead:
         instead = (
             "convolution, linear, batch norm, pooling, addition, concatenation and clamps run on it"

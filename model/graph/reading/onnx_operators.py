@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -346,7 +347,7 @@ def _split(one: Operation) -> list[Value]:
         lengths = [min(each, full[axis] - each * part) for part in range(one.outputs)]
     ends = np.cumsum([0, *lengths]).tolist()
     parts = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         parts += one.run("slice.Tensor", self=one.first(), dim=axis, start=start, end=end, step=1)
     return parts
 
