@@ -34,7 +34,8 @@ _GROUPS: tuple[tuple[str, str], ...] = (
     ),
     ("if= loop= scan=", "it does the same for every picture, without control flow"),
     (
-        "conv_transpose1d= conv_transpose2d= conv_transpose3d= conv3d= conv_transpose=ConvTranspose "
+        "conv_transpose1d= conv_transpose2d= conv_transpose3d= conv3d= "
+        "conv_transpose=ConvTranspose "
         "resize=Resize upsample=Upsample depth_to_space=DepthToSpace upsample_nearest2d= "
         "upsample_bilinear2d= upsample_bicubic2d= pixel_shuffle= max_unpool2d=",
         "convolutions in one and two dimensions run on it",
