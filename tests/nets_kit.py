@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -14,11 +15,17 @@ Step = Callable[[list[Tensor]], Tensor]
 
 
 class Calling(nn.Module):
-    """A module whose forward calls `function(self, x)`; modules are its members."""
+    """A module whose forward calls `function(self, x)`; modules are its members.
+
+    PyTorch records the lines of functions that are called `forward`, so this one is for it.
+    """
 
     def __init__(self, function: Callable[[Any, Tensor], Any], **modules: nn.Module) -> None:
         super().__init__()
-        self.function = function
+        code = function.__code__.replace(co_name="forward")
+        self.function = FunctionType(
+            code, function.__globals__, "forward", function.__defaults__, function.__closure__
+        )
         for name, module in modules.items():
             self.add_module(name, module)
 

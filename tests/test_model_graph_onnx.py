@@ -33,15 +33,16 @@ def model(
     held: dict[str, NDArray[Any]] | None = None,
     *,
     outputs: Sequence[str] = ("y",),
+    rank: int = 4,
     kind: int = DOUBLE,
     version: int = 17,
 ) -> Any:
-    """A model from x to y."""
+    """A model from x to results of this rank."""
     graph = helper.make_graph(
         list(nodes),
         "net",
         [helper.make_tensor_value_info("x", kind, list(shape))],
-        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [helper.make_tensor_value_info(name, kind, [None] * rank) for name in outputs],
         [onnx.numpy_helper.from_array(value, name) for name, value in (held or {}).items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
@@ -93,7 +94,7 @@ def test_a_small_network(tmp_path: Path) -> None:
         node("Gemm", ["e", "fc.weight", "fc.bias"], ["f"], transB=1),
         node("Softmax", ["f"], ["y"], axis=1),
     ]
-    graph, simple = read(model(nodes, ["batch", 3, 8, 8], held), tmp_path, 1)
+    graph, simple = read(model(nodes, ["batch", 3, 8, 8], held, rank=2), tmp_path, 1)
     convs = [one for one in simple if isinstance(one.operator, Convolution)]
     assert [one.operator.parameter for one in convs] == ["conv.weight", "fc.weight"]
     assert str(convs[0].source) == "node /conv/Conv (conv)"
@@ -151,7 +152,7 @@ def test_parts_orders_and_constants(tmp_path: Path) -> None:
         node("ReduceMean", ["l"], ["o"], axes=[2, 3], keepdims=0),
         node("Identity", ["o"], ["y"]),
     ]
-    read(model(nodes, [2, 4, 7, 6], held), tmp_path)
+    read(model(nodes, [2, 4, 7, 6], held, rank=2), tmp_path)
 
 
 def test_one_channel_and_global_pooling(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_one_channel_and_global_pooling(tmp_path: Path) -> None:
         node("Flatten", ["c"], ["d"]),
         node("Relu", ["d"], ["y"]),
     ]
-    read(model(nodes, [2, 3, 4, 5]), tmp_path)
+    read(model(nodes, [2, 3, 4, 5], rank=2), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +193,16 @@ def test_one_channel_and_global_pooling(tmp_path: Path) -> None:
             "fixed",
         ),
         (
-            lambda n: model([n("Abs", ["x"], ["y"])], [1, 2], kind=onnx.TensorProto.INT32),
+            lambda n: model([n("Abs", ["x"], ["y"])], [1, 2], rank=2, kind=onnx.TensorProto.INT32),
             "the network's input must be real floating point numbers, not INT32; give pictures as "
             "float32",
         ),
         (
             lambda n: model(
-                [n("Relu", ["x"], ["y"]), n("Neg", ["x"], ["z"])], [1, 2], outputs=("y", "z")
+                [n("Relu", ["x"], ["y"]), n("Neg", ["x"], ["z"])],
+                [1, 2],
+                rank=2,
+                outputs=("y", "z"),
             ),
             "the network gives 2 results; the engine gives one",
         ),

@@ -187,9 +187,14 @@ def linear(
 def average(
     builder: Builder, name: str, axes: Sequence[int], *, keep: bool, total: bool, source: Source
 ) -> str:
-    """The mean (or, with `total`, the sum) over some of the last two axes of a map or the last one
-    of a signal; `keep` leaves them with one value."""
+    """The mean (or, with `total`, the sum) over some of the last two axes of a map or one of a
+    signal; `keep` leaves them with one value."""
     shape = builder.shape(name)
+    if len(shape) == 2 and list(axes) == [0]:
+        # Positions may be in front of channels, after a transposition.
+        turned = builder.permute(name, (1, 0), source)
+        found = average(builder, turned, [1], keep=keep, total=total, source=source)
+        return builder.permute(found, (1, 0), source) if keep else found
     if not axes or min(axes) < 1 or max(axes) >= len(shape) or len(shape) > 3:
         raise GraphError(
             f"{source}: the engine averages over height and width of a map, not over "

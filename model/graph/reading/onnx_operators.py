@@ -75,7 +75,7 @@ class Operation:
             return None
         return [int(one) for one in ([found] if isinstance(found, int) else found)]
 
-    def run(self, operation: str, shape: Shape | None = None, **arguments: Any) -> list[Value]:
+    def run(self, operation: str, shape: Shape | None = None, /, **arguments: Any) -> list[Value]:
         """What ATen's `operation` makes of these arguments; `shape` is the result's, with the
         batch, where it is arranged anew."""
         shapes = [] if shape is None else [shape]
