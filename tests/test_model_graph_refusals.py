@@ -276,11 +276,7 @@ def same_with_stride(net: Any, x: Tensor) -> Tensor:
             "what runs here depends on the picture; the engine does the same for every picture: "
             "leave the control flow out of forward",
         ),
-        (
-            item,
-            "the engine has no item; every picture goes the same way through it, with the same "
-            "weights",
-        ),
+        (item, "the engine has no max; max pooling and average pooling run on it"),
         (
             wrong_shape,
             "torch.export cannot read the network: Given groups=1, weight of size [3, 5, 1, 1], "

@@ -276,7 +276,9 @@ class _Layouts:
             return view
         found = lattice(three)
         if found is None:
-            reader = "" if node.source == view.source else f", and {node.source} reads them so"
+            reader = (
+                "" if str(node.source) == str(view.source) else f", and {node.source} reads them so"
+            )
             raise GraphError(
                 f"{view.source}: the values come in an order that no map has{reader}; {_CURE}"
             )

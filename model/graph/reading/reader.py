@@ -24,6 +24,9 @@ from dpnet.model.graph.reading.writes import check_writes, is_assertion
 
 __all__ = ["read_program"]
 
+_CONTROL = ("cond", "while_loop", "scan", "map_impl", "associative_scan")
+"""Operations whose arguments are graphs of their own."""
+
 _HANDLERS: dict[str, Handler] = {**LAYERS, **ELEMENTWISE, **ARRANGING}
 
 
@@ -71,8 +74,6 @@ class _Reader:
         for node in self.program.graph.nodes:
             if node.op == "call_function" and not is_assertion(node):
                 self._read(node)
-            elif node.op == "get_attr" and node.name in self.live:
-                raise GraphError(f"{source_of(next(iter(node.users)))}: {_higher(node)}")
         return self._finished()
 
     def _read_inputs(self) -> None:
@@ -234,7 +235,12 @@ def _shapes(node: fx.Node) -> Sequence[Shape]:
 
 
 def _check_mode(node: fx.Node) -> None:
-    """`GraphError` for a batch norm in training mode."""
+    """`GraphError` for control flow, and for a batch norm in training mode."""
+    if getattr(node.target, "__name__", "") in _CONTROL:
+        raise GraphError(
+            f"{source_of(node)}: what runs here depends on the picture; the engine does the same "
+            "for every picture: leave the control flow out of forward"
+        )
     if str(node.target) == "aten.batch_norm.default" and node.args[5] and node.args[3] is not None:
         raise GraphError(
             f"{source_of(node)}: the network was exported in training mode; export net.eval()"
@@ -255,13 +261,8 @@ def _check_type(node: fx.Node, operation: str, call: Call) -> None:
 
 
 def _higher(node: fx.Node) -> str:
-    """What to say of an operation of higher order; empty for others."""
+    """What to say of an operation that is none of ATen's; empty for others."""
     name = getattr(node.target, "__name__", str(node.target))
-    if name in ("cond", "while_loop", "map_impl", "scan") or node.op == "get_attr":
-        return (
-            "what runs here depends on the picture; the engine does the same for every picture: "
-            "leave the control flow out of forward"
-        )
     if name.startswith("wrap_with"):
         return refusal(name)
     if not hasattr(node.target, "_schema"):

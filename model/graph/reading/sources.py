@@ -22,7 +22,10 @@ _DPNET = f"{Path(__file__).resolve().parents[1]}/"
 
 def source_of(node: fx.Node) -> Source:
     """The source of a node of an exported graph: the innermost line that is not PyTorch's own, and
-    the innermost module's path."""
+    the innermost module's path.
+
+    PyTorch records the lines of functions that are called `forward`, not of those that they call.
+    """
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path = str(stack[-1][0]).partition(".parametrizations.")[0] if stack else ""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
