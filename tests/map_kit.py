@@ -4,6 +4,7 @@ convolutions in plain int64."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,14 @@ class Builder:
         channels, height, width = self.tensors[source].shape
         kernel = kernel or (height, width)
         return self.conv(
-            name, source, channels, kernel, stride=kernel, padding=(0, 0, 0, 0), groups=channels, k=1
+            name,
+            source,
+            channels,
+            kernel,
+            stride=kernel,
+            padding=(0, 0, 0, 0),
+            groups=channels,
+            k=1,
         )
 
     def made(self, output: str) -> MapNetwork:
@@ -263,3 +271,71 @@ def multiply_adds(network: MapNetwork) -> dict[str, int]:
         columns: Sequence[Any] = () if layer.indices is None else layer.indices[0]
         found[layer.name] = layer.rows * len(columns) * height * width
     return found
+
+
+def convolved(network: MapNetwork, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """Every tensor of a network by its definition: windows of the padded map, int64, Python's own
+    integers for the rounding."""
+    tensors = {one.name: np.zeros(one.shape, np.int64) for one in network.tensors}
+    tensors[network.input.name][:] = picture
+    for layer in network.layers:
+        window = layer.window
+        result = _layer_results(layer, network, tensors)
+        first, output = layer.output_channel, tensors[layer.output]
+        box = np.s_[:, :]
+        if window is not None:
+            box = np.s_[window.top : window.bottom, window.left : window.right]
+        output[first : first + layer.rows][(slice(None), *box)] = result[(slice(None), *box)]
+    return tensors
+
+
+def _layer_results(layer: MapLayer, network: MapNetwork, tensors: dict[str, Any]) -> np.ndarray:
+    """At every position of the output, those outside of the window among them."""
+    top, bottom, left, right = layer.padding
+    _, height, width = tensors[layer.output].shape
+    source = tensors[layer.input]
+    lowest = -(10**6)
+    padded = np.pad(
+        source,
+        [(0, 0), (top, bottom + 400), (left, right + 400)],
+        constant_values=0 if layer.indices is not None else lowest,
+    )
+    (kh, kw), (sy, sx), (dy, dx) = layer.kernel, layer.stride, layer.dilation
+    windows = np.array(
+        [
+            [
+                padded[:, ky * dy :, kx * dx :][:, : sy * height : sy, : sx * width : sx]
+                for kx in range(kw)
+            ]
+            for ky in range(kh)
+        ]
+    )
+    acc = np.zeros((layer.rows, height, width), np.int64)
+    if layer.indices is None:
+        acc += windows.max((0, 1))
+    else:
+        per_row = layer.rows // layer.groups
+        wide = len(source) // layer.groups
+        for row in range(layer.rows):
+            first = row // per_row * wide
+            weights = layer.entries[row][layer.indices[row]].reshape(wide, kh, kw)
+            acc[row] = np.einsum("ckl,klcyx->yx", weights, windows[:, :, first : first + wide])
+    if layer.skip is not None:
+        skipped = tensors[layer.skip.tensor]
+        for row in range(layer.rows):
+            channel = row - layer.skip.channel
+            if 0 <= channel < len(skipped):
+                ys, xs = layer.skip.stride
+                part = skipped[channel, : ys * height : ys, : xs * width : xs]
+                added = np.zeros((height, width), np.int64)
+                added[: part.shape[0], : part.shape[1]] = part
+                acc[row] += layer.skip.factor[row] * added
+    return np.array(
+        [[[_rounded(layer, r, a) for a in line] for line in acc[r]] for r in range(layer.rows)]
+    )
+
+
+def _rounded(layer: MapLayer, row: int, acc: int) -> int:
+    """To nearest even, with a fraction's own rounding."""
+    total = (int(acc) + int(layer.bias[row])) * int(layer.multiplier[row])
+    return min(max(round(Fraction(total, 1 << int(layer.shift[row]))), layer.low), layer.high)

@@ -34,18 +34,22 @@ class MapEngineParameters:
     """Size of a map engine: `clusters` × `stages` units of `LANES` lanes, stores in entries.
 
     The units of one stage work on `clusters` output positions beside each other, each cluster on
-    one of them; the stages' units of one cluster share `LANES` multipliers.  `index_depth` counts
-    index words of `LANES` indices, `row_groups` codebooks and parameters of `LANES` rows, `taps`
-    entries of the tap table, `passes` descriptors.  Bytes of each cluster's bank: `map_depth` for
-    maps, `picture_depth` for the picture (half of it while the other half is written),
-    `result_depth` for results (half of it likewise).  `max_columns` is the largest number of
-    additions in a tile: with it no bucket overflows.  `entry_bits` are those of a codebook's
-    integers, and `multiplier` is the size of the chip's multipliers.
+    one of them; the stages' units of one cluster share `LANES` multipliers.  A tile holds at most
+    `streams` row groups, each with its own words of indices.
+
+    `index_depth` counts words of `LANES` indices, the same number for each stream; `row_groups`
+    codebooks and parameters of `LANES` rows, `taps` entries of the tap table, `passes` descriptors.
+    Bytes of each cluster's bank: `map_depth` for maps, `picture_depth` for the picture (half of it
+    while the other half is written), `result_depth` for results (half of it likewise).
+    `max_columns` is the largest number of additions in a tile: with it no bucket overflows.
+    `entry_bits` are those of a codebook's integers, and `multiplier` is the size of the chip's
+    multipliers.
     Raises `ValueError` for sizes that cannot be built.
     """
 
     clusters: int = 2
     stages: int = 8
+    streams: int = 2
     max_columns: int = 4096
     entry_bits: int = 18
     index_depth: int = 36864
@@ -61,6 +65,7 @@ class MapEngineParameters:
         limits = {
             "clusters": (1, 64),
             "stages": (1, 64),
+            "streams": (1, 4),
             "max_columns": (1, 4096),
             "entry_bits": (2, 18),
             "index_depth": (1, 1 << 24),
@@ -75,7 +80,8 @@ class MapEngineParameters:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-        for name, unit in (("map_depth", 4), ("picture_depth", 8), ("result_depth", 8)):
+        units = {"index_depth": self.streams, "map_depth": 4, "picture_depth": 8, "result_depth": 8}
+        for name, unit in units.items():
             if (value := getattr(self, name)) % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
         if self.multiplier not in MULTIPLIERS:
@@ -87,6 +93,11 @@ class MapEngineParameters:
     def units(self) -> int:
         """Output positions in work at once."""
         return self.clusters * self.stages
+
+    @property
+    def stream_depth(self) -> int:
+        """Index words of each stream."""
+        return self.index_depth // self.streams
 
     @property
     def lanes(self) -> int:

@@ -44,6 +44,10 @@ class PlannedPass:
     def written(self) -> int:
         return self.start + self.schedule.written
 
+    def writes(self, tensor: str) -> bool:
+        """Whether it is the tensor that it computes, not a copy in another form."""
+        return self.write[0] == tensor and self.read[0] != tensor
+
     @property
     def timed(self) -> Timed:
         return Timed(self.work, self.dispatch, self.schedule)
@@ -80,12 +84,12 @@ class Plan:
 def cycles(params: MapEngineParameters, network: MapNetwork) -> int:
     """Cycles from the start of a run to its last result, both included, exactly:
 
-        START_CYCLES + Σ over the passes of (wait + restarts · ((tiles - 1) · tile + last tile))
-            - last tile + adds + 16 · stages + WRITE_CYCLES + 15, of the last pass's last tile
+        START_CYCLES + Σ over the passes of (wait + (tiles - 1) · tile + last tile)
+            - last tile + adds + 16 · stages + WRITE_CYCLES + 15, of the last pass
 
-    adds = taps · channels; tile = max(adds + 16, 16 · stages at work in it); tiles = groups of
-    positions / stages, rounded up; a restart for each row group, or one for all of them where they
-    have the same indices (pools); wait as `wait_cycles` says."""
+    adds = taps · channels; tile = max(adds + 16, 16 · stages), of the last tile those that have
+    work; tiles = row groups · groups of positions / stages, rounded up, more only where a tile
+    would hold more row groups than `streams` (`Schedule.firsts`); wait: `wait_cycles`."""
     return plan(params, network).cycles
 
 

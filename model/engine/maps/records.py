@@ -31,7 +31,7 @@ PASS = Record(
         ("shared", 1),
         ("maximum", 1),
         ("index_mode", 2),
-        ("unused_2", 2),
+        ("first_stream", 2),
         ("width", 16),
         ("height", 16),
         ("groups", 20),
@@ -88,8 +88,10 @@ from a row's last position to the next row's first.
 What is computed when: `groups` of `group_width` positions, which go on in the next row if it
 `wraps`; `row_groups` times, each from `slot` on with its codebook and parameters.  `shared`: all
 row groups take the same indices, so a tile may hold groups of several.  `maximum`: no sums and no
-indices.  `index_mode` is 0, 1 or 3 for 1, 2 or 4 bits, `first_index` their word.  `tile` and
-`last_tile` are cycles to the next tile; the pass begins `wait` cycles later than it could.
+indices.  `index_mode` is 0, 1 or 3 for 1, 2 or 4 bits.  Row group r has them in stream (n mod
+streams), n = `first_stream` + r, from the word `first_index` + (n div streams) · words of a row
+group on.  `tile` and `last_tile` are cycles to the next tile; the pass begins `wait` cycles later
+than it could.
 
 What is written: `rows` of a row group (`last_rows` of the last one), clamped to `low` … `high`.
 `to_map`: from the place `write` on, `write_words` from row to row; in x `write_x` a step, after

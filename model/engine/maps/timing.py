@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,15 @@ from dpnet.model.engine.maps.parameters import (
 )
 from dpnet.model.engine.maps.passes import Pass
 from dpnet.model.engine.maps.taps import Tap
-from dpnet.model.engine.parameters import ceil_div
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A pass's tiles: `row_groups` times `groups` of positions, one for each stage of a tile, which
-    reads for `adds` cycles.  A tile holds groups of several row groups only if `shared`."""
+    """A pass's tiles.  Its items, `groups` of positions for each of the `row_groups`, go to the
+    stages one after the other; a tile ends with its last stage, and before an item of one row group
+    more than there are streams of indices, unless all are `shared`.  It reads for `adds` cycles."""
 
     params: MapEngineParameters
     adds: int
@@ -38,39 +39,41 @@ class Schedule:
     def of(cls, params: MapEngineParameters, one: Pass, dispatch: Dispatch) -> Schedule:
         return cls(params, one.adds, one.row_groups, dispatch.groups, one.shared)
 
-    @property
-    def items(self) -> int:
-        """Groups of positions from one restart to the next."""
-        return self.groups * (self.row_groups if self.shared else 1)
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """The first item of each tile."""
+        items, firsts = self.row_groups * self.groups, [0]
+        while True:
+            limit = firsts[-1] + self.params.stages
+            if not self.shared:
+                limit = min(limit, (firsts[-1] // self.groups + self.params.streams) * self.groups)
+            if limit >= items:
+                return tuple(firsts)
+            firsts.append(limit)
 
     @property
-    def restarts(self) -> int:
-        return 1 if self.shared else self.row_groups
+    def tiles(self) -> int:
+        return len(self.firsts)
 
     @property
     def last_stages(self) -> int:
-        """Stages that have work in the last tile before a restart."""
-        return (self.items - 1) % self.params.stages + 1
+        """Stages that have work in the last tile."""
+        return self.row_groups * self.groups - self.firsts[-1]
 
     @property
     def tile(self) -> int:
-        """Cycles from a full tile to the next one."""
+        """Cycles from a tile to the next one."""
         return self.params.tile_cycles(self.adds, self.params.stages)
 
     @property
     def last_tile(self) -> int:
-        """Cycles from the last tile before a restart to the next one."""
+        """Cycles from the last tile to what may be the next pass's first one."""
         return self.params.tile_cycles(self.adds, self.last_stages)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles from one restart to the next."""
-        return ceil_div(self.items, self.params.stages)
 
     @property
     def cycles(self) -> int:
         """From the pass's first command to what may be the next one's."""
-        return self.restarts * ((self.tiles - 1) * self.tile + self.last_tile)
+        return (self.tiles - 1) * self.tile + self.last_tile
 
     @property
     def written(self) -> int:
@@ -81,12 +84,11 @@ class Schedule:
     @property
     def starts(self) -> Integers:
         """The first command of each row group's groups (row_groups, groups)."""
-        item = np.arange(self.items)
-        tile, stage = np.divmod(item, self.params.stages)
-        first = tile * self.tile + LANES * stage
-        again = np.arange(self.restarts)[:, None] * (self.cycles // self.restarts)
-        starts: Integers = (again + first).reshape(self.row_groups, self.groups)
-        return starts
+        item = np.arange(self.row_groups * self.groups)
+        firsts = np.array(self.firsts)
+        tile = np.searchsorted(firsts, item, "right") - 1
+        starts: Integers = tile * self.tile + LANES * (item - firsts[tile])
+        return starts.reshape(self.row_groups, self.groups)
 
 
 @dataclass(frozen=True)
