@@ -95,6 +95,21 @@ class Placement:
                     result[channel, y, x] = banks[cluster, byte]
         return np.where(result > tensor.high, result - 256, result)
 
+    def map(self, key: Key, words: Words) -> Integers:
+        """Words of the MAPS region, from its base on -> a tensor (C, H, W) in one of its forms, as
+        far as its passes have written it and no other has since."""
+        tensor, form = self.plan.network.tensor(key[0]), self.plan.forms[key]
+        banks = deinterleaved(words, self.params.clusters)
+        channel, y, x = np.indices(tensor.shape)
+        word, bank = np.divmod(form.place(y, x), self.params.clusters)
+        values = banks[bank, self.bases[key] + channel * form.words + word].astype(np.int64)
+        return np.where(values > tensor.high, values - 256, values)
+
+    @property
+    def map_words(self) -> int:
+        """Words of the MAPS region."""
+        return self.params.map_depth // 4 << self.params.cluster_bits
+
     @property
     def result_words(self) -> int:
         """Words of the RESULT region that hold a result, in each half."""

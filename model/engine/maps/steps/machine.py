@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,8 +64,14 @@ class Machine:
         count = 4 * words >> ceil_log2(self.params.clusters)
         return interleaved(self.results.bytes[:, first : first + count])
 
-    def run(self, passes: int, half: int = 0) -> int:
-        """Runs the first `passes` passes on a half of the pictures; the cycles that it takes."""
+    def read_maps(self, words: int) -> Words:
+        """The first words of the MAPS region."""
+        count = 4 * words >> ceil_log2(self.params.clusters)
+        return interleaved(self.maps.bytes[:, :count])
+
+    def run(self, passes: int, half: int = 0, watch: Callable[[int], None] | None = None) -> int:
+        """Runs the first `passes` passes on a half of the pictures; the cycles that it takes.
+        `watch` is called with a pass's number when it has written all."""
         for banks in (self.maps, self.pictures, self.results):
             banks.start()
         self.times = []
@@ -74,6 +80,8 @@ class Machine:
         for number in range(passes):
             fields = self.stores.descriptor(number)
             cycle = self._pass(number, fields, half, cycle + fields["wait"])
+            if watch is not None:
+                watch(number)
         return self.times[-1].written
 
     def _pass(self, number: int, fields: Fields, half: int, start: int) -> int:
