@@ -293,14 +293,14 @@ def _layer_results(layer: MapLayer, network: MapNetwork, tensors: dict[str, Any]
     """At every position of the output, those outside of the window among them."""
     top, bottom, left, right = layer.padding
     _, height, width = tensors[layer.output].shape
+    (kh, kw), (sy, sx), (dy, dx) = layer.kernel, layer.stride, layer.dilation
     source = tensors[layer.input]
     lowest = -(10**6)
     padded = np.pad(
         source,
-        [(0, 0), (top, bottom + 400), (left, right + 400)],
+        [(0, 0), (top, bottom + sy * height), (left, right + sx * width)],
         constant_values=0 if layer.indices is not None else lowest,
     )
-    (kh, kw), (sy, sx), (dy, dx) = layer.kernel, layer.stride, layer.dilation
     windows = np.array(
         [
             [

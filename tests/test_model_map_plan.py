@@ -78,7 +78,8 @@ def test_a_network_that_is_too_large_says_which_engine_holds_it():
         place(params, small())
     assert str(caught.value) == (
         "the network is larger than the engine: index_depth 16 (it needs 54), row_groups 1 (it "
-        "needs 2), map_depth 256 (it needs 512); index_depth=128, row_groups=128, map_depth=512 fits"
+        "needs 2), map_depth 256 (it needs 512); "
+        "index_depth=128, row_groups=128, map_depth=512 fits"
     )
     assert caught.value.fitting is not None
     place(caught.value.fitting, small())
