@@ -102,8 +102,9 @@ class Placement:
         banks = deinterleaved(words, self.params.clusters)
         channel, y, x = np.indices(tensor.shape)
         word, bank = np.divmod(form.place(y, x), self.params.clusters)
-        values = banks[bank, self.bases[key] + channel * form.words + word].astype(np.int64)
-        return np.where(values > tensor.high, values - 256, values)
+        stored = banks[bank, self.bases[key] + channel * form.words + word].astype(np.int64)
+        values: Integers = np.where(stored > tensor.high, stored - 256, stored)
+        return values
 
     @property
     def map_words(self) -> int:
