@@ -1,7 +1,8 @@
 """The map engine's steps on random networks: the integers of plain convolutions, the cycles of the
 formula, and nothing read or written when it must not be.
 
-DPNET_MAP_EXAMPLES sets the number of networks.
+DPNET_MAP_EXAMPLES sets the number of networks; with more than 100 the five large ones run whole,
+else DS-CNN alone.
 """
 
 import os
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from map_kit import Builder, convolved
+from map_kit import NETWORKS, Builder, convolved
 
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import place
@@ -20,6 +21,7 @@ from dpnet.model.engine.maps.steps.machine import Machine
 from dpnet.model.maps.layers import MapTensor, Window
 
 EXAMPLES = int(os.environ.get("DPNET_MAP_EXAMPLES", "25"))
+WHOLE = tuple(NETWORKS) if EXAMPLES > 100 else ("ds-cnn",)
 
 
 def engine(**sizes):
@@ -129,6 +131,12 @@ def picture_of(network, extreme=None):
     if extreme is not None:
         return np.full(tensor.shape, extreme)
     return np.random.default_rng(1).integers(tensor.low, tensor.high + 1, tensor.shape)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_network(name):
+    network = NETWORKS[name]()
+    check(MapEngineParameters(), network, picture_of(network))
 
 
 def test_strides_of_both_kinds_windows_and_channels_of_several_layers():
