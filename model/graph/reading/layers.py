@@ -137,8 +137,8 @@ def _windows(call: Call) -> tuple[Windows, Windows]:
     dilation = call.pair("dilation", 1, signal=signal)
     sizes = (1, *call.builder.shape(call.batched("self"))[1:])[-2:]
     rows, columns = (
-        Windows(size, *window, ceil=bool(call["ceil_mode"]))
-        for size, *window in zip(sizes, kernel, stride, padding, dilation, strict=True)
+        Windows(size, k, s, p, d, ceil=bool(call["ceil_mode"]))
+        for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True)
     )
     return rows, columns
 
