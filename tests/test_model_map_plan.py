@@ -139,6 +139,17 @@ def test_what_is_too_wide_or_missing(values, message):
     assert str(caught.value) == message
 
 
+def test_a_dispatch_given_up_by_a_pass_that_takes_skip_values_of_what_it_reads():
+    """Plane writes of 5 × 5 wrap into one bank: the sum, which reads x twice, must give way."""
+    net = Builder((3, 5, 5))
+    x = net.conv("x", "picture", 4, THREE)
+    y = net.conv("y", x, 4, ONE, skip={"tensor": x})
+    z = net.conv("z", y, 4, ONE, stride=(1, 2))
+    for clusters in (2, 3, 4):
+        made = plan(MapEngineParameters(clusters=clusters), net.made(z))
+        assert {key[0] for key in made.forms} == {"picture", "x", "y", "z"}
+
+
 def test_a_maximum_of_nothing():
     net = Builder((3, 4, 4))
     network = net.made(net.maximum("m", "picture", ONE, stride=TWO, padding=(2, 0, 0, 0)))

@@ -201,8 +201,10 @@ class _Choice:
             n = min((n for n in self.users[key] if len(self.left[n]) > 1), key=self._loss)
             self.left[n].pop(0)
             step = self.steps[n]
-            again = [other for other in (step.read, step.write, step.skip) if other in forms]
-            open_keys += [other for other in again if other is not None and forms.pop(other)]
+            # Their forms were found for the dispatch that was given up.
+            again = {step.read, step.write, step.skip} & forms.keys()
+            open_keys += [other for other in forms if other in again]
+            forms = {other: form for other, form in forms.items() if other not in again}
         return [ways[0] for ways in self.left], forms
 
     def _ways(self, work: Pass) -> list[Dispatch]:
