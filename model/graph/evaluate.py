@@ -149,11 +149,11 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 def _on_the_host(operator: HostOperator, x: Floats) -> Floats:
     axis = operator.axis + 1
     if operator.kind == "argmax":
-        return np.argmax(x, axis=axis).astype(np.float64)
+        return np.asarray(np.argmax(x, axis=axis), dtype=np.float64)
     if operator.kind == "sigmoid":
         # Each half where it cannot overflow.
         small = np.exp(-np.abs(x))
-        return np.where(x >= 0, 1.0, small) / (1.0 + small)
+        return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))
     shifted = x - x.max(axis=axis, keepdims=True)
     sums = np.exp(shifted).sum(axis=axis, keepdims=True)
     if operator.kind == "log_softmax":
