@@ -149,7 +149,7 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 def _on_the_host(operator: HostOperator, x: Floats) -> Floats:
     axis = operator.axis + 1
     if operator.kind == "argmax":
-        return np.asarray(np.argmax(x, axis=axis), np.float64)
+        return np.asarray(np.argmax(x, axis=axis), dtype=np.float64)
     if operator.kind == "sigmoid":
         # Each half where it cannot overflow.
         small = np.exp(-np.abs(x))

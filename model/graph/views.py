@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class View:
     @property
     def in_order(self) -> bool:
         """Whether it has all values of the map, in their order, in whatever shape."""
+        if self.index is _places(self.shape):
+            return True
         flat = self.index.reshape(-1)
         size = int(np.prod(self.shape))
         return flat.size == size and bool((flat == np.arange(size)).all())
@@ -62,7 +65,15 @@ class View:
 
 def own(base: str, shape: Shape, source: Source) -> View:
     """A map as a view of itself."""
-    return View(base, shape, np.arange(int(np.prod(shape))).reshape(shape), source)
+    return View(base, shape, _places(shape), source)
+
+
+@lru_cache(maxsize=64)
+def _places(shape: Shape) -> Indices:
+    """The numbers of a map's places; one array for all maps of a shape, which may be large."""
+    index = np.arange(int(np.prod(shape))).reshape(shape)
+    index.flags.writeable = False
+    return index
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,12 @@ def _windows(call: Call) -> tuple[Windows, Windows]:
     padding = call.pair("padding", 0, signal=signal)
     dilation = call.pair("dilation", 1, signal=signal)
     sizes = (1, *call.builder.shape(call.batched("self"))[1:])[-2:]
+    ceil = bool(call["ceil_mode"])
     rows, columns = (
-        Windows(size, k, s, p, d, ceil=bool(call["ceil_mode"]))
-        for size, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=True)
+        Windows(size, reach, step, before, spread, ceil)
+        for size, reach, step, before, spread in zip(
+            sizes, kernel, stride, padding, dilation, strict=True
+        )
     )
     return rows, columns
 

@@ -22,7 +22,7 @@ __all__ = ["from_file", "from_module", "from_program"]
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Of results, relative to the largest one; of other types:"""
-_NARROW_TOLERANCE = 5e-2
+_NARROW_TOLERANCE = 0.2
 
 
 def from_module(net: nn.Module, example_inputs: Any) -> Graph:
