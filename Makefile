@@ -27,13 +27,14 @@ RUN := $(call quoted,$(VENV)/bin/python)
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-synthesis sim arrays baselines faults test resources fmax lint types check test-the-tests clean \
+.PHONY: help setup setup-synthesis sim arrays baselines faults test test-long resources fmax lint types check test-the-tests clean \
 	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests, cocotb benches, system test"
+	@echo "make test-long   its long ones: whole netlists beside the RTL, the pages' commands, synthesis"
 	@echo "make arrays [NAMES=…] [SEED=0]"
 	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
@@ -88,6 +89,9 @@ sim: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest -n 2 --dist worksteal
+
+test-long: $(READY)
+	@$(RUN) -m pytest -n 2 --dist worksteal -m long
 
 arrays: $(READY)
 	@$(RUN) -m dpnet.sim.measure.arrays $(names) $(call option,SEED,seed)

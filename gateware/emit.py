@@ -1,10 +1,13 @@
 """Component to Verilog, each distinct component written once.
 
 Amaranth writes every submodule out again, even identical ones (12 s against 100 s for 1,000 lanes),
-so repeated components are converted once and placed by `Instance`.  The text that comes out is the
-same for simulation, synthesis and boards.
+so repeated components are converted once and placed by `Instance`, and conversions are kept in the
+build root by their content.  The text that comes out is the same for simulation, synthesis and
+boards.
 """
 
+import contextlib
+import functools
 import hashlib
 import re
 from contextvars import ContextVar
@@ -14,6 +17,9 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
+
+from dpnet.model.build_root import build_root
+from dpnet.model.files import write_whole
 
 _modules: ContextVar[dict[str, str]] = ContextVar("_modules")
 _cache: dict[str, "_Converted"] = {}
@@ -150,4 +156,23 @@ attrmap {attributes} -remove amaranth.decoding
 attrmap -modattr {attributes} -remove amaranth.decoding
 write_verilog
 """
-    return yosys.run(["-q", "-"], script, ignore_warnings=True)
+    return _kept(script, yosys)
+
+
+def _kept(script, yosys):
+    """What Yosys makes of `script`, which holds the whole component: from the build root, if this
+    version made it before (a core has some twenty components, each a start of Yosys)."""
+    content = f"{yosys.__name__} {_version(yosys)}\n{script}"
+    path = build_root() / "verilog" / f"{hashlib.sha256(content.encode()).hexdigest()}.v"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8")
+    text = yosys.run(["-q", "-"], script, ignore_warnings=True)
+    # A folder that takes nothing costs only the time of the next conversion.
+    with contextlib.suppress(OSError):
+        write_whole(path, text.encode())
+    return text
+
+
+@functools.cache
+def _version(yosys):
+    return yosys.version()

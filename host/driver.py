@@ -128,8 +128,10 @@ class Driver:
         """
         image = LoadImage(segments)
         self.identify()
-        self.abort()
         values = self.registers()
+        if _is_busy(values):
+            self.abort()
+            values = self.registers()
         state = BY_NAME["STATUS"].field("state").of(values["STATUS"])
         epoch = values["EPOCH"]
         whole = "parity" not in _run_report(values).errors

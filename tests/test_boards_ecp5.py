@@ -61,6 +61,7 @@ def test_every_flip_flop_of_component_and_shim_is_placed(netlist):
     assert path.source.startswith("component.sum_") and "shim_" not in path.target
 
 
+@pytest.mark.long
 def test_a_configuration_is_written_only_if_timing_is_met(netlist, tmp_path):
     config = tmp_path / "chip.config"
     with pytest.raises(TimingError) as caught:
@@ -73,6 +74,7 @@ def test_a_configuration_is_written_only_if_timing_is_met(netlist, tmp_path):
     assert ".device LFE5U-85F" in config.read_text()
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_clock(netlist):
     first, again = (place_and_route(netlist, seed=2, target=50) for _ in range(2))
     assert first == again

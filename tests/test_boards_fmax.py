@@ -23,6 +23,7 @@ def small(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.long
 def test_all_seeds_are_in_the_file_and_the_best_one_counts(small, capsys, monkeypatch):
     assert fmax.main(["--seed", "5", "--seeds", "2", "--target", "2000"]) == 0
     out, err = capsys.readouterr()

@@ -70,6 +70,7 @@ endmodule
 """
 
 
+@pytest.mark.long
 def test_the_netlist_does_what_the_rtl_does():
     bundle = Bundle(
         lane=Lane(buckets=16, activation_bits=24, bits=34),

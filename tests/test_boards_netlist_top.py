@@ -14,6 +14,8 @@ from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.kit.bench import BenchError, run_bench
 
+pytestmark = pytest.mark.long
+
 ENGINE = {
     "stages": 1,
     "columns": 2,

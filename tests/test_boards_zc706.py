@@ -290,6 +290,7 @@ def test_ps7_inputs(ps7_ports, made):
         assert all(ps7_ports[name][0] == "output" for name in used - set(INPUTS))
 
 
+@pytest.mark.long
 def test_synthesis(made):
     """The whole chip, as far as the mapping to LUTs: memories, DSP slices, registers, PS7."""
     script = synthesis_script().replace("synth_xilinx", "synth_xilinx -run begin:map_luts")
@@ -312,6 +313,7 @@ def test_synthesis(made):
     assert clocks == {clock}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [

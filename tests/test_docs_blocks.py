@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import sysconfig
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,12 +61,34 @@ def pattern(output):
     )
 
 
-def run(command, folder):
-    words = command.line.replace("python ", f"{sys.executable} ", 1).split()
-    if command.line.startswith("dpnet "):
+def words_of(line):
+    words = line.replace("python ", f"{sys.executable} ", 1).split()
+    if line.startswith("dpnet "):
         words = [sys.executable, "-m", "dpnet.host.start", *words[1:]]
+    return words
+
+
+@contextmanager
+def background(line, folder):
+    """A command that ends with "&", from its first line of output on."""
+    process = subprocess.Popen(
+        words_of(line.removesuffix("&")),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline(), f"$ {line}\nsaid nothing and ended"
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def run(command, folder):
     done = subprocess.run(
-        words,
+        words_of(command.line),
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -77,25 +102,44 @@ def run(command, folder):
     )
 
 
-@pytest.mark.parametrize("page", sorted({*RUN, *WITH_PYTHON}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if page == "docs/quick-start.md" else [])
+        for page in sorted({*RUN, *WITH_PYTHON})
+    ],
+)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DPNET_BUILD", str(build_root().resolve()))
     monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
+    port = free_port()
     ran = 0
-    for block in blocks(page):
-        if block.title:
-            Path(block.title).write_text(shorter(page, block.text), encoding="utf-8")
-        elif block.kind == "python":
-            exec(compile(shorter(page, block.text), page, "exec"), names)
-            ran += 1
-        elif block.kind == "console" and page in RUN:
-            for command in commands(block):
-                if not ELSEWHERE.match(command.line):
-                    run(command, tmp_path)
+    with ExitStack() as stack:
+        for block in blocks(page):
+            if block.title:
+                Path(block.title).write_text(shorter(page, block.text), encoding="utf-8")
+            elif block.kind == "python":
+                exec(compile(shorter(page, block.text), page, "exec"), names)
+                ran += 1
+            elif block.kind == "console" and page in RUN:
+                for command in commands(block):
+                    if ELSEWHERE.match(command.line):
+                        continue
+                    here = replace(command, line=command.line.replace("4000", str(port)))
+                    if here.line.endswith("&"):
+                        stack.enter_context(background(here.line, tmp_path))
+                    else:
+                        run(here, tmp_path)
                     ran += 1
     assert ran, f"{page} shows nothing that is run"
+
+
+def free_port():
+    """What is 4000 on the pages."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def test_what_is_trained_shorter_is_on_the_page():

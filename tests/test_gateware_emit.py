@@ -139,3 +139,33 @@ def convert_always(monkeypatch):
             return False
 
     monkeypatch.setattr(emitting, "_cache", Forgets())
+
+
+def test_a_conversion_is_kept_by_its_content(tmp_path, monkeypatch):
+    """And by the version of Yosys; another process finds it."""
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    runs = []
+
+    class Yosys:
+        @classmethod
+        def version(cls):
+            return (1, len(runs) // 10)
+
+        @staticmethod
+        def run(arguments, script, *, ignore_warnings):
+            runs.append(script)
+            return f"module top; // ä {len(runs)}"
+
+    for content, count in (("a", 1), ("a", 1), ("b", 2), ("a", 1)):
+        assert emitting._kept(content, Yosys) == f"module top; // ä {count}"
+    assert len(runs) == 2 and len(list((tmp_path / "verilog").iterdir())) == 2
+    emitting._version.cache_clear()
+    runs += [""] * 10
+    assert emitting._kept("a", Yosys) == "module top; // ä 13"
+
+
+def test_a_build_folder_that_takes_nothing_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "verilog").write_text("a file")
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    text = emit(Pair(parts=[Wire(width=4)]))
+    assert "module top" in text and (tmp_path / "verilog").read_text() == "a file"

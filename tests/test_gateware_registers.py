@@ -214,6 +214,7 @@ CONCERNED = (
 )
 
 
+@pytest.mark.long
 def test_a_new_register_is_one_row(tmp_path: Path) -> None:
     """A row of the table, the command that writes the page; every test is green as it is, the
     endpoint in RTL and the driver read the new register."""

@@ -190,6 +190,7 @@ def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     driver.link.transport.close()
 
 
+@pytest.mark.long
 def test_an_engine_of_other_multipliers_at_another_clock() -> None:
     """An entry takes two multipliers of 18 × 18, and a cycle more: the registers say so, and what
     the clock makes of the cycles."""

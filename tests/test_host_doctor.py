@@ -152,7 +152,8 @@ def test_packages_that_are_missing_or_of_another_release(machine: Machine) -> No
 
 
 def test_extras_of_a_package_without_a_checkout_are_notes(machine: Machine) -> None:
-    lacking = versions(torch=None, amaranth=None, cocotb=None, constriction=None, scipy=None)
+    absent = ("torch", "amaranth", "cocotb", "constriction", "onnx", "scipy")
+    lacking = versions(**dict.fromkeys(absent))
     environment = machine.environment(checkout=False, requires=requires, version_of=lacking)
     findings = found(packages.packages, environment)
     assert findings["packages"].cure == "pip install dpnet"
@@ -161,6 +162,7 @@ def test_extras_of_a_package_without_a_checkout_are_notes(machine: Machine) -> N
         "packages (sim)": (NOTE, "pip install 'dpnet[sim]'"),
         "packages (boards)": (NOTE, "pip install 'dpnet[boards]'"),
         "packages (coding)": (NOTE, "pip install 'dpnet[coding]'"),
+        "packages (onnx)": (NOTE, "pip install 'dpnet[onnx]'"),
         "packages (test)": (NOTE, "pip install 'dpnet[test]'"),
     }
     # An extra has what those have that it names.

@@ -200,11 +200,11 @@ def test_files_of_other_kinds_are_told_apart_in_a_line(dpnet: Call, name: str) -
 
 
 def test_no_suffix_is_needed(dpnet: Call) -> None:
-    Path("weights.bin").write_bytes(saved({"fc": FC}))
-    save_file({"fc": FC}, "weights")
+    Path("weights.bin").write_bytes(saved({"fc.weight": FC}))
+    save_file({"fc.weight": FC}, "weights")
     for name in ("weights.bin", "weights"):
         assert list(read_weights(Path(name)).tensors) == ["fc.weight"]
-    Path("old.pt").write_bytes(saved({"fc": FC}, _use_new_zipfile_serialization=False))
+    Path("old.pt").write_bytes(saved({"fc.weight": FC}, _use_new_zipfile_serialization=False))
     assert list(read_weights(Path("old.pt")).tensors) == ["fc.weight"]
 
 

@@ -177,7 +177,8 @@ def test_the_package_is_made_of_links_to_the_parts(part: str) -> None:
 
 def test_files_are_replaced_in_one_way() -> None:
     """`dpnet.model.files.replacing`; a link is made, and a folder is renamed where simulators are
-    built, and boards hand over what tools wrote in a folder of their own."""
+    built, what starts compilers has no package, and boards hand over what tools wrote in a folder
+    of their own."""
     found = Counter(
         name
         for name, path in modules().items()
@@ -185,7 +186,7 @@ def test_files_are_replaced_in_one_way() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and renames(node)
     )
-    places = ("model.build_root", "model.files", "sim.board.harness")
+    places = ("model.build_root", "model.files", "sim.board.harness", "sim.object_cache")
     assert found == dict.fromkeys((f"dpnet.{place}" for place in places), 1)
 
 

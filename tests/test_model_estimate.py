@@ -62,6 +62,7 @@ def test_the_rows_differ_in_every_size():
         assert len({getattr(engine, size) for engine in known}) >= 3 - (size == "index_bits"), size
 
 
+@pytest.mark.long
 def test_the_file_is_what_yosys_counts_now():
     counted = synthesize(emit(ArrayCore(engine=PLANNED[LIVE]), TOP), TOP)
     # A file that is admitted to be older than the gateware is of an engine that is nearly the same.

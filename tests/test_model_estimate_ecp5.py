@@ -59,6 +59,7 @@ def test_estimates_are_within_a_tenth_of_yosys(name):
     assert (found.lutram, found.bram18) == (COUNTED[name][2], COUNTED[name][5]), "exact"
 
 
+@pytest.mark.long
 def test_what_yosys_counts_now():
     netlist = json.loads(synthesize(emit(ArrayCore(engine=ENGINES[LIVE]), "top"), "top"))
     kinds = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())

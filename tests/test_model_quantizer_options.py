@@ -329,6 +329,7 @@ def test_beside_an_outlier_float64_does_not_decide() -> None:
             assert float(mine / algorithm1(line, 5)[2] - 1) <= 1e-12
 
 
+@pytest.mark.long
 def test_the_judge_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     found = judge_random(2600, SEED, together=200)
     assert max(entry["excess"] for entry in found.values()) <= 1e-12

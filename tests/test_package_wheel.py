@@ -188,7 +188,7 @@ def test_a_project_with_a_model_of_its_own(python: Path, project: Path, package:
     dpnet = ("-m", "dpnet.host.start")
     done = run(python, project, *dpnet, "compress", "net.pt", "--bits", "4")
     assert (done.returncode, done.stderr) == (0, "")
-    done = run(python, project, *dpnet, "info", "net.dpnet")
+    done = run(python, project, *dpnet, "info", "net-4bit.dpnet")
     assert (done.returncode, done.stderr) == (0, "") and "0.weight" in done.stdout
 
 

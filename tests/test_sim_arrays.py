@@ -25,6 +25,7 @@ def test_arrays_reach_their_rate_within_the_chip(made):
     assert taken.bram36 <= 545
 
 
+@pytest.mark.long
 def test_small_arrays_equal_golden_and_formula(tmp_path, capsys):
     out = tmp_path / "arrays.json"
     assert arrays.main([*SMALL, "--seed", "3", "--json", "--out", str(out)]) == 0

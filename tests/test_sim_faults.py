@@ -155,6 +155,7 @@ def test_what_is_checked_is_never_silent():
     )
 
 
+@pytest.mark.long
 def test_what_works_in_lockstep_is_never_silent():
     made = SMALL[TWICE]
     kinds = [kind for kind in KINDS if kind.lockstep]
@@ -182,6 +183,7 @@ def test_registers_that_hand_something_on_are_checked(ignored, pattern, monkeypa
     check_by(monkeypatch, SMALL[TWICE], program(TWICE), ignored, pattern)
 
 
+@pytest.mark.long
 def test_unpacked_indices_are_checked(monkeypatch):
     built = build_core(emit(ArrayCore(engine=PACKED.engine)), faults=True)[0]
     assert PACKED.engine.packs
@@ -203,6 +205,7 @@ def test_runs_in_lockstep_raise_no_alarm():
     assert sum(clocks) >= 50_000 and sum(alarms) == 0
 
 
+@pytest.mark.long
 def test_what_is_not_checked_is_counted_as_silent():
     """The gap of an engine without lockstep is real, and named."""
     counts = list(campaign(NAME, MADE, program(), INJECTIONS, 7, kinds=UNCHECKED))

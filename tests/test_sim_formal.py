@@ -117,6 +117,7 @@ def solvers(folder):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_results_and_no_solver(number, build_folder, capsys):
     with subprocess.Popen(

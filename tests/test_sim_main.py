@@ -12,10 +12,18 @@ from safetensors.numpy import save_file
 from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.host.commands import InputError
+from dpnet.model.build_root import build_root
 from dpnet.sim.measure.table_six import file_cases
+
+KEPT = ("boards", "numba", "objects", "verilog")
+"""What is kept by its content alone, and takes long to make: it may be there already."""
 
 
 def start(*options, build):
+    for name in KEPT:
+        if not (build / name).exists():
+            (build_root() / name).mkdir(parents=True, exist_ok=True)
+            (build / name).symlink_to(build_root() / name)
     environment = dict(os.environ) | {"DPNET_BUILD": str(build), "OMP_WAIT_POLICY": "PASSIVE"}
     return subprocess.Popen(
         [sys.executable, "-m", "dpnet.sim", *options],

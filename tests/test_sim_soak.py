@@ -54,7 +54,7 @@ def test_the_frames_of_the_judge_are_frames():
         body = raw + zlib.crc32(raw).to_bytes(4, "little")
         assert line == b"\0" + stuff(body) + b"\0"
         size, wanted = len(raw) - 10, int.from_bytes(raw[8:10], "little")
-        is_read, is_response = raw[0] & 15 == 1, raw[0] & 8
+        is_read, is_response = raw[0] & 15 == 1, raw[0] & 0x80
         fits = size == 0 if is_read else size == wanted and size <= 256
         assert flag == bytes([fits and not is_response])
         good.append(flag[0])
@@ -156,11 +156,11 @@ def test_the_slow_line_takes_its_time(board):
     for ticks in (False, True):
         line = SlowLine(board, baud=3_000_000, latency_s=0.016, ticks=ticks)
         Link(line, first_txid=1).read(0, 4)
-        # A greeting and a READ of MAGIC: 2 + 17 and 17 bytes there, twice 21 back, besides two
+        # A HELLO and a READ of MAGIC: 2 + 21 and 17 bytes there, twice 21 back, besides two
         # latencies and a microsecond or two in the engine.
-        wanted = 0.032 if ticks else 0.032 + 78 * line.byte_s
+        wanted = 0.032 if ticks else 0.032 + 82 * line.byte_s
         assert line.now() == pytest.approx(wanted, abs=5e-6)
-        assert line.line_bytes == 36
+        assert line.line_bytes == 40
 
 
 @pytest.mark.parametrize("ticks", [False, True])

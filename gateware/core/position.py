@@ -10,12 +10,14 @@ from amaranth.hdl import Signal
 class Position:
     """Where a run is: the layer's `number`, the one after it and the `final` one; how many
     `vectors` of the layer are still to be launched, of which there were `further_vectors` + 1; what
-    is left of a tile's beats, of a product's tiles and of the gap; `count`, cycles of a drain.
+    is left of a tile's beats, of a product's tiles and of the gap; `packed`, the beat among those
+    of one row of the index store; `count`, cycles of a drain.
 
     `last_beat`, `drained`: this is the last one; `due`: the next tile is its product's first one,
-    `first_tile`: this is; `fresh`: no product of the layer was launched yet; `abandoned`: a vector
-    was refused.  `base`, `index_row`, `offset`: where the vector lies, the next indices, and the
-    way from the product's slots to its results.
+    `first_tile`: this is; `owed`: a product was launched whose first drain is still to come;
+    `fresh`: no product of the layer was launched yet; `abandoned`: a vector was refused.  `base`,
+    `index_row`, `offset`: where the vector lies, the next indices, and the way from the product's
+    slots to its results.
     """
 
     number: Signal
@@ -24,6 +26,7 @@ class Position:
     further_vectors: Signal
     vectors: Signal
     left_beats: Signal
+    packed: Signal
     left_tiles: Signal
     left_gap: Signal
     count: Signal
@@ -31,6 +34,7 @@ class Position:
     drained: Signal
     due: Signal
     first_tile: Signal
+    owed: Signal
     fresh: Signal
     abandoned: Signal
     base: Signal
@@ -43,6 +47,7 @@ class Position:
         shapes = {
             **dict.fromkeys(("number", "following", "final", "further_vectors"), 8),
             "vectors": 9,
+            "packed": 2,
             **dict.fromkeys(("left_beats", "left_tiles", "left_gap"), 16),
             "count": range(engine.flush_cycles + 1),
             "base": beat,

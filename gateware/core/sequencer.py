@@ -115,6 +115,7 @@ class Sequencer(wiring.Component):
             m.d.sync += dirty.eq(1)
         with m.If(self.abort & running):
             m.d.sync += aborted.eq(1)
+        m.d.sync += at.owed.eq(does.launch | at.owed & ~(command.drain & command.first))
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
                 m.d.comb += [self.busy.eq(dirty), running.eq(0)]
@@ -250,10 +251,12 @@ class Sequencer(wiring.Component):
             m.next = "DECODE"
 
     def _flush(self, m, at, dirty):
+        """The array counts the products that it drains: one that was ended before counts here."""
         engine, command = self.engine, self.command
         m.d.comb += [
             command.drain.eq(at.count < engine.buckets),
             command.first.eq(at.count == 0),
+            command.start.eq((at.count == 0) & at.owed),
             command.address.eq(drain_row(engine) + at.count),
         ]
         m.d.sync += at.count.eq(at.count + 1)
@@ -280,6 +283,7 @@ class Sequencer(wiring.Component):
             self.beat.eq(base),
             at.index_row.eq(layer.index_row),
             at.left_beats.eq(layer.beats),
+            at.packed.eq(0),
             at.last_beat.eq(layer.beats == 1),
             at.left_tiles.eq(layer.tiles),
             at.left_gap.eq(0),
@@ -314,8 +318,7 @@ class Sequencer(wiring.Component):
         m.d.comb += command.beat.eq(1)
         advance = Const(1, 1)
         if self.engine.packs:
-            position = Signal(2)
-            mode, advance = layer.index_mode, Signal()
+            position, mode, advance = at.packed, layer.index_mode, Signal()
             m.d.comb += [
                 advance.eq(
                     last

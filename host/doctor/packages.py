@@ -30,7 +30,7 @@ SETUP = "run make setup"
 FLOW = ("torch", "sim")
 """Extras that `make sim` needs."""
 
-OPTIONAL = ("boards", "coding", "test")
+OPTIONAL = ("boards", "coding", "onnx", "test")
 
 _IMPORTS = "import dpnet.host.cli, dpnet.host.bench; print('all of them can be imported')"
 _FLOW_IMPORTS = f"import dpnet.sim.board.bytes_board, dpnet.model.networks.digits; {_IMPORTS}"

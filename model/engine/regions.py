@@ -12,7 +12,7 @@ class Region(enum.IntEnum):
     """Upper four bits of a byte address.
 
     IMAGE_FIRST to IMAGE_LAST are written while LOADING under the right epoch; VECTOR and RESULT
-    whenever the engine computes nothing.
+    whenever the engine computes nothing.  MAPS, which only map engines have, is read then.
     """
 
     REGISTERS = 0
@@ -22,6 +22,7 @@ class Region(enum.IntEnum):
     LAYERS = 4
     VECTOR = 5
     RESULT = 6
+    MAPS = 7
     IMAGE_FIRST = 1
     IMAGE_LAST = 4
 

@@ -59,11 +59,15 @@ def trained_cases(folder: Path, seed: int) -> tuple[list[Case], str]:
     return cases, text
 
 
+BARE = r"^(?!.*weight)[^.]*$"
+"""Names of tensors that are no layer's: matrices as they are."""
+
+
 def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
     """The two largest matrices of a file of weights that the engines hold, quantized exactly to 4
     bits per row, with Gaussian vectors; `InputError` if there is none."""
     tensors = read_weights(path).tensors
-    weights, _ = weights_in(tensors)
+    weights, _ = weights_in(tensors, rows=BARE)
     matrices = {
         weight.name: weight.to_rows(finite_fp32(weight.name, weight.values)).numpy()
         for weight in weights

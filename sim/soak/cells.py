@@ -72,7 +72,8 @@ def totals(all_counts: Iterable[Mapping[str, Any]]) -> Counts:
 def host_digest() -> str:
     """A hash of what loads depend on besides the board: the host's files for it, and these."""
     root = Path(__file__).resolve().parents[2]
-    names = ("driver", "frames", "link", "request", "segments", "session", "stream")
+    names = ("driver", "segments", "session", "stream")
     files = [root / "host" / f"{name}.py" for name in names]
+    files += sorted((root / "host" / "link").glob("*.py"))
     files += [Path(__file__).parent / f"{name}.py" for name in ("board", "line", "loads", "rates")]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -1,0 +1,232 @@
+"""A network on a map engine: its passes, the forms of its maps, and when each pass begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from dpnet.model.engine.maps.dispatch import Dispatch, dispatches
+from dpnet.model.engine.maps.forms import Form, Reader, Writer, find_form
+from dpnet.model.engine.maps.parameters import START_CYCLES, MapEngineParameters
+from dpnet.model.engine.maps.passes import Pass, layer_passes
+from dpnet.model.engine.maps.timing import Schedule, Timed, wait_cycles
+from dpnet.model.maps.layers import MapLayer, MapNetwork
+
+Key: TypeAlias = tuple[str, tuple[int, int]]
+"""A tensor, and the stride of the consumers that a form of it is for."""
+
+PLAIN = (1, 1)
+
+
+@dataclass(frozen=True)
+class PlannedPass:
+    """A pass with the forms that it reads and writes; `start` and `written`, cycles from the start
+    of a run to its first command and to its last result (included)."""
+
+    work: Pass
+    dispatch: Dispatch
+    schedule: Schedule
+    wait: int
+    start: int
+    read: Key
+    skip: Key | None
+    write: Key
+
+    @property
+    def cycles(self) -> int:
+        """Cycles that the pass adds to a run."""
+        return self.wait + self.schedule.cycles
+
+    @property
+    def written(self) -> int:
+        return self.start + self.schedule.written
+
+    def writes(self, tensor: str) -> bool:
+        """Whether it is the tensor that it computes, not a copy in another form."""
+        return self.write[0] == tensor and self.read[0] != tensor
+
+    @property
+    def timed(self) -> Timed:
+        return Timed(self.work, self.dispatch, self.schedule)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The passes of a network in order, and the forms of its tensors."""
+
+    params: MapEngineParameters
+    network: MapNetwork
+    passes: tuple[PlannedPass, ...]
+    forms: dict[Key, Form]
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of a run, a picture: from its start to the last result, both included."""
+        return self.passes[-1].written
+
+    def layer_cycles(self) -> dict[str, int]:
+        """Cycles by layer (copies by the name of what is copied); they add up to `cycles` with the
+        last pass's results on their way, which the last layer has, and the start, which the first
+        one has."""
+        found: dict[str, int] = {}
+        for one in self.passes:
+            name = one.work.layer.name
+            found[name] = found.get(name, 0) + one.cycles
+        first, last = self.passes[0], self.passes[-1]
+        found[first.work.layer.name] += first.start - first.wait
+        found[last.work.layer.name] += self.cycles - last.start - last.schedule.cycles
+        return found
+
+
+def cycles(params: MapEngineParameters, network: MapNetwork) -> int:
+    """Cycles from the start of a run to its last result, both included, exactly:
+
+        START_CYCLES + Σ over the passes of (wait + (tiles - 1) · tile + last tile)
+            - last tile + adds + 16 · stages + WRITE_CYCLES + 15, of the last pass
+
+    adds = taps · channels; tile = max(adds + 16, 16 · stages), of the last tile those that have
+    work; tiles = row groups · groups of positions / stages, rounded up, more only where a tile
+    would hold more row groups than `streams` (`Schedule.firsts`); wait: `wait_cycles`."""
+    return plan(params, network).cycles
+
+
+def plan(params: MapEngineParameters, network: MapNetwork) -> Plan:
+    """Passes, forms and times of a network.  Raises `ValueError` for a network without layers, and
+    for what contradicts itself, naming the layer."""
+    works = [list(layer_passes(layer, network)) for layer in network.layers]
+    steps = list(_steps(network, works))
+    if not steps:
+        raise ValueError("the network has no layers")
+    chosen, forms = _Choice(params, network, steps).made()
+    passes: list[PlannedPass] = []
+    for step, dispatch in zip(steps, chosen, strict=True):
+        schedule = Schedule.of(params, step.work, dispatch)
+        wait, start = 0, START_CYCLES
+        if passes:
+            before = passes[-1]
+            timed = Timed(step.work, dispatch, schedule)
+            wait = wait_cycles(before.timed, timed, reads_it=before.write == step.read)
+            start = before.start + before.schedule.cycles + wait
+        passes.append(
+            PlannedPass(
+                step.work, dispatch, schedule, wait, start, step.read, step.skip, step.write
+            )
+        )
+    return Plan(params, network, tuple(passes), forms)
+
+
+@dataclass(frozen=True)
+class _Step:
+    work: Pass
+    read: Key
+    skip: Key | None
+    write: Key
+
+
+def _strides(
+    network: MapNetwork, works: Sequence[Sequence[Pass]]
+) -> dict[str, list[tuple[int, int]]]:
+    """The strides that each tensor is read with, the one that its layers write first.  A map that
+    needs several is written plainly and copied; the host writes a picture in each."""
+    found: dict[str, list[tuple[int, int]]] = {tensor.name: [] for tensor in network.tensors}
+    for layer, passes in zip(network.layers, works, strict=True):
+        found[layer.input].append(passes[0].window.stride)
+        if layer.skip is not None and passes[0].skip_window is not None:
+            found[layer.skip.tensor].append(passes[0].skip_window.stride)
+    for name, strides in found.items():
+        several = len(set(strides)) > 1 and name != network.input.name
+        found[name] = list(dict.fromkeys([*([PLAIN] if several else []), *strides])) or [PLAIN]
+    return found
+
+
+def _steps(network: MapNetwork, works: Sequence[Sequence[Pass]]) -> Iterator[_Step]:
+    """The passes of all layers, and copies behind the last layer that writes what is copied."""
+    strides = _strides(network, works)
+    last = {layer.output: n for n, layer in enumerate(network.layers)}
+    for n, (layer, passes) in enumerate(zip(network.layers, works, strict=True)):
+        for one in passes:
+            skip = None
+            if layer.skip is not None and one.skip_window is not None:
+                skip = layer.skip.tensor, one.skip_window.stride
+            read, write = one.window.stride, strides[layer.output][0]
+            yield _Step(one, (layer.input, read), skip, (layer.output, write))
+        for stride in strides[layer.output][1:] if last[layer.output] == n else ():
+            for one in layer_passes(copy_layer(network, layer.output), network):
+                yield _Step(one, (layer.output, PLAIN), None, (layer.output, stride))
+
+
+def copy_layer(network: MapNetwork, name: str) -> MapLayer:
+    """A layer that writes a tensor as it is: the maximum of one position."""
+    tensor = network.tensor(name)
+    ones = np.ones(tensor.shape[0], np.int64)
+    return MapLayer(
+        name=f"copy of {name}",
+        input=name,
+        output=name,
+        bias=0 * ones,
+        multiplier=ones,
+        shift=0 * ones,
+        low=tensor.low,
+        high=tensor.high,
+    )
+
+
+class _Choice:
+    """A dispatch for each pass and a form for each tensor that fit each other: the fastest dispatch
+    at first; where a tensor then has no form, the one that costs least to give up is given up."""
+
+    def __init__(
+        self, params: MapEngineParameters, network: MapNetwork, steps: Sequence[_Step]
+    ) -> None:
+        self.params, self.network, self.steps = params, network, steps
+        self.left = [self._ways(step.work) for step in steps]
+        self.users: dict[Key, list[int]] = {}
+        for n, step in enumerate(steps):
+            for key in {step.read, step.write, *([step.skip] if step.skip else [])}:
+                self.users.setdefault(key, []).append(n)
+
+    def made(self) -> tuple[list[Dispatch], dict[Key, Form]]:
+        forms: dict[Key, Form] = {}
+        open_keys = list(self.users)
+        while open_keys:
+            key = open_keys[0]
+            form = self._form(key)
+            if form is not None:
+                forms[key] = form
+                open_keys.pop(0)
+                continue
+            n = min((n for n in self.users[key] if len(self.left[n]) > 1), key=self._loss)
+            self.left[n].pop(0)
+            step = self.steps[n]
+            # Their forms were found for the dispatch that was given up.
+            again = {step.read, step.write, step.skip} & forms.keys()
+            open_keys += [other for other in forms if other in again]
+            forms = {other: form for other, form in forms.items() if other not in again}
+        return [ways[0] for ways in self.left], forms
+
+    def _ways(self, work: Pass) -> list[Dispatch]:
+        """Dispatches in the order of their cycles."""
+        window = work.window
+        ways = dispatches(window.width, window.height, self.params.clusters)
+        return sorted(ways, key=lambda way: Schedule.of(self.params, work, way).cycles)
+
+    def _loss(self, n: int) -> int:
+        """Cycles that the pass loses with its next dispatch."""
+        first, second = (
+            Schedule.of(self.params, self.steps[n].work, way).cycles for way in self.left[n][:2]
+        )
+        return second - first
+
+    def _form(self, key: Key) -> Form | None:
+        tensor = self.network.tensor(key[0])
+        users: list[Reader | Writer] = []
+        for n in self.users[key]:
+            step, way = self.steps[n], self.left[n][0]
+            if key in (step.read, step.skip):
+                users.append(Reader(way))
+            if key == step.write:
+                users.append(Writer(way, step.work.window.top, step.work.window.left))
+        return find_form(key[0], tensor.shape, key[1], self.params.clusters, users)

@@ -1,0 +1,1 @@
+"""The paper's experiments on real data, and their trainer: torch, NumPy, numba and SciPy alone."""
