@@ -132,6 +132,10 @@ def turned(net: Any, x: Tensor) -> Tensor:
     return F.max_pool2d(x.transpose(2, 3), 2)
 
 
+def nothing_but_padding(net: Any, x: Tensor) -> Tensor:
+    return F.max_pool2d(x[:, :, :2], (2, 1), 1, (1, 0), dilation=(3, 1))
+
+
 REFUSED: list[tuple[Callable[..., Any], int, str]] = [
     (silu, 1, f"the engine has no SiLU; {_CLAMPS}"),
     (gelu, 1, f"the engine has no GELU; {_CLAMPS}"),
@@ -226,6 +230,7 @@ REFUSED: list[tuple[Callable[..., Any], int, str]] = [
         1,
         "other depends on the picture; the engine's weights are the same for every picture",
     ),
+    (nothing_but_padding, 1, "a window holds nothing but padding; use less padding"),
     (turned, 1, f"the values come in an order that no map has; {_ORDER}"),
 ]
 

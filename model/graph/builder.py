@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 
 from dpnet.model.graph.nodes import (
@@ -18,7 +19,7 @@ from dpnet.model.graph.nodes import (
 )
 from dpnet.model.graph.shapes import result_shape
 
-__all__ = ["Builder", "reaching"]
+__all__ = ["Builder", "reaching", "sourced"]
 
 
 class Builder:
@@ -41,10 +42,8 @@ class Builder:
 
     def add(self, operator: Operator, inputs: Sequence[str], source: Source) -> str:
         """Add an operation; the name of its node, which is the source's or that with a number."""
-        try:
+        with sourced(source):
             shape = result_shape(operator, [self.shape(name) for name in inputs])
-        except GraphError as error:
-            raise GraphError(f"{source}: {error}") from None
         return self._keep(operator, tuple(inputs), shape, source)
 
     def reshape(self, name: str, shape: Shape, source: Source) -> str:
@@ -74,6 +73,15 @@ class Builder:
             name = f"{source.node}#{count}"
         self._nodes[name] = Node(name, operator, inputs, shape, source)
         return name
+
+
+@contextmanager
+def sourced(source: Source) -> Iterator[None]:
+    """Errors of what is inside, which know no source, with this one before them."""
+    try:
+        yield
+    except GraphError as error:
+        raise GraphError(f"{source}: {error}") from None
 
 
 def reaching(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:

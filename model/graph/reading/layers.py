@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.graph import compounds
-from dpnet.model.graph.nodes import AveragePool, Convolution, GraphError, MaxPool, Padding, Pair
+from dpnet.model.graph.builder import sourced
+from dpnet.model.graph.nodes import AveragePool, Convolution, MaxPool, Padding, Pair
 from dpnet.model.graph.pooling import Windows, adaptive, average_pool, max_pool
 from dpnet.model.graph.reading.calls import Call, Handler
 
@@ -113,7 +114,10 @@ def _batch_norm_and_statistics(call: Call) -> list[str | None]:
 
 
 def _max_pool(call: Call) -> str:
-    return _pooled(call, max_pool(*_windows(call)))
+    rows, columns = _windows(call)
+    with sourced(call.source):
+        operator = max_pool(rows, columns)
+    return _pooled(call, operator)
 
 
 def _max_pool_and_indices(call: Call) -> list[str | None]:
@@ -124,7 +128,9 @@ def _average_pool(call: Call) -> str:
     counted = call["count_include_pad"]
     override = call["divisor_override"]
     rows, columns = _windows(call)
-    return _pooled(call, average_pool(rows, columns, with_padding=counted, override=override))
+    with sourced(call.source):
+        operator = average_pool(rows, columns, with_padding=counted, override=override)
+    return _pooled(call, operator)
 
 
 def _windows(call: Call) -> tuple[Windows, Windows]:
@@ -159,10 +165,8 @@ def _adaptive_windows(call: Call) -> tuple[Windows, Windows]:
     sizes = (1, *shape[1:])[-2:]
     wanted = call.results[0][2:]
     counts = (1, *wanted)[-2:]
-    try:
+    with sourced(call.source):
         rows, columns = (adaptive(size, count) for size, count in zip(sizes, counts, strict=True))
-    except GraphError as error:
-        raise call.refuse(str(error)) from None
     return rows, columns
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dpnet.model.graph import compounds
-from dpnet.model.graph.builder import Builder
+from dpnet.model.graph.builder import Builder, sourced
 from dpnet.model.graph.nodes import AveragePool, GraphError, MaxPool, Shape, Source
 from dpnet.model.graph.pooling import Windows, average_pool, max_pool
 from dpnet.model.graph.reading.arranging import ARRANGING
@@ -204,19 +204,24 @@ def _pooled(one: Operation, operator: MaxPool | AveragePool) -> list[Value]:
 
 
 def _max_pool(one: Operation) -> list[Value]:
-    return _pooled(one, max_pool(*_pool_windows(one)))
+    rows, columns = _pool_windows(one)
+    with sourced(one.source):
+        operator = max_pool(rows, columns)
+    return _pooled(one, operator)
 
 
 def _average_pool(one: Operation) -> list[Value]:
     windows, counted = _pool_windows(one), bool(one["count_include_pad"])
     if any(window.dilation != 1 for window in windows):
         raise one.refuse("the engine has no average pooling with dilation; max pooling has it")
+    with sourced(one.source):
+        operator = average_pool(*windows, with_padding=counted)
     if counted and any(window.sides[1] > window.after for window in windows):
         raise one.refuse(
             "ceil_mode with count_include_pad and a partial window is not the same everywhere; "
             "the engine takes count_include_pad=0"
         )
-    return _pooled(one, average_pool(*windows, with_padding=counted))
+    return _pooled(one, operator)
 
 
 def _global_average(one: Operation) -> list[Value]:
