@@ -25,7 +25,8 @@ def mnist(folder: Path | None = None) -> Labeled:
     or long, of another kind, or with labels above 9.
     """
     raw = (data_folder() if folder is None else folder) / "MNIST" / "raw"
-    return Labeled(*(part(raw, name) for name in COUNTS for part in (_images, _labels)))
+    train, test = COUNTS
+    return Labeled(_images(raw, train), _labels(raw, train), _images(raw, test), _labels(raw, test))
 
 
 def _images(raw: Path, part: str) -> NDArray[np.uint8]:

@@ -59,8 +59,9 @@ def _begin(item: tuple[str, Any]) -> int:
     """Where a tensor begins; 0 for an entry that `_checked` refuses."""
     entry = item[1]
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    known = isinstance(offsets, list) and offsets and isinstance(offsets[0], int)
-    return offsets[0] if known else 0
+    if isinstance(offsets, list) and offsets and isinstance(offsets[0], int):
+        return offsets[0]
+    return 0
 
 
 def _checked(name: str, entry: Any) -> tuple[tuple[int, ...], tuple[int, int]]:
