@@ -21,7 +21,7 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor, preparation: Preparation | No
     device, training = next(net.parameters()).device, net.training
     net.eval()
     right = 0
-    for inputs, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+    for inputs, labels in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
         logits = net(prepare(inputs.to(device), preparation))
         right += int((logits.argmax(1) == labels.to(device)).sum())
     net.train(training)
@@ -42,7 +42,7 @@ def reestimate_norms(net: nn.Module, x: Tensor, preparation: Preparation | None 
         norm.reset_running_stats()
         norm.momentum = None  # PyTorch's word for the plain mean over all batches
         norm.train()
-    for inputs in x.split(BATCH):
+    for inputs in torch.split(x, BATCH):
         net(prepare(inputs.to(device), preparation))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -32,6 +32,8 @@ __all__ = ["Fitted", "TaskLoss", "fit", "print_progress"]
 TaskLoss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """The loss without the term, of the net, prepared pictures and labels."""
 
+ema_of: Callable[[float], Any] = get_ema_multi_avg_fn  # it has no types of its own
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -168,7 +170,7 @@ class _Run:
         order = torch.randperm(len(self.x), generator=generator, device=self.device)
         total = torch.zeros((), device=self.device)
         self.net.train()
-        for number, batch in enumerate(order.split(s.batch)):
+        for number, batch in enumerate(torch.split(order, s.batch)):
             lr = s.schedule.rate(self.done * self.steps + number, s.epochs * self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
@@ -228,7 +230,7 @@ class _Run:
     def _average(self) -> AveragedModel | None:
         if not self.settings.average:
             return None
-        mean = get_ema_multi_avg_fn(self.settings.average)
+        mean = ema_of(self.settings.average)
         return AveragedModel(self.net, multi_avg_fn=mean, use_buffers=True)
 
     def _efolds(self) -> list[float]:
