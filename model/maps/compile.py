@@ -50,7 +50,7 @@ def compile_maps(
     *,
     bits: int | Mapping[str, int] = 4,
     bits_of: Mapping[str, int] | None = None,
-    weighted: bool = False,
+    weighted: bool = True,
     progress: Progress | None = None,
 ) -> Compiled:
     """The integers of a graph that `simplify` has made.
@@ -61,7 +61,8 @@ def compile_maps(
         taken for the integers of the first tensor
     bits : 1 to 4, for all layers, or by the layer's name ("*": all others)
     bits_of : 1 to 4 by name, for layers that differ from `bits`
-    weighted : whether a weight counts by the mean square of what it is multiplied with
+    weighted : whether a weight counts by the mean square of what it is multiplied with; if not,
+        all count alike
     progress : is called with the calibration pictures that are done, and all
 
     Raises `GraphError` with the node's source for what the engine has not, and for bits that it
