@@ -27,6 +27,8 @@ from dpnet.model.maps.rounding import rounded
 __all__ = ["Compiled", "bits_by_layer", "compile_maps"]
 
 Floats = NDArray[np.float64]
+ALIKE = 0.5
+"""Of the mean energy is added to each channel's: pictures may have what calibration hardly had."""
 Progress = Callable[[int, int], None]
 
 
@@ -92,9 +94,10 @@ def _counts(layer: FloatLayer, seen: Mapping[str, Observed]) -> Floats | None:
     if not layer.learned:
         return None
     energy = seen[layer.input].energy.reshape(layer.groups, 1, -1, 1)
+    counts = energy + ALIKE * energy.mean(axis=2, keepdims=True)
     taps = layer.kernel[0] * layer.kernel[1]
     rows = layer.rows // layer.groups
-    whole = np.broadcast_to(energy, (layer.groups, rows, energy.shape[2], taps))
+    whole = np.broadcast_to(counts, (layer.groups, rows, counts.shape[2], taps))
     return whole.reshape(layer.rows, -1)
 
 
