@@ -15,7 +15,7 @@ from dpnet.model.graph.nodes import GraphError
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.checks import ACC_BITS, ENTRY_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
 from dpnet.model.maps.codebooks import Codebook
-from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
+from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork, FloatSkip
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip
 
 __all__ = ["rounded"]
@@ -56,17 +56,13 @@ def _rounded(
     layer: FloatLayer, tensors: Mapping[str, MapTensor], codebook: Codebook | None
 ) -> MapLayer:
     x, y = tensors[layer.input], tensors[layer.output]
-    ratio = tensors[layer.skip.tensor].scale / x.scale if layer.skip else 0.0
     unit = np.ones(layer.rows) if codebook is None else _units(layer, codebook, tensors)
     bias = np.rint(layer.bias / (unit * x.scale)).astype(np.int64)
-    skip = entries = indices = None
+    entries = indices = None
     if codebook is not None:
         entries = np.rint(codebook.values / unit[:, None]).astype(np.int64)
         indices = codebook.indices.astype(np.int64)
         bias -= x.zero * np.take_along_axis(entries, indices, axis=1).sum(axis=1)
-    if layer.skip is not None:
-        factor = np.rint(layer.skip.factor * ratio / unit).astype(np.int64)
-        skip = Skip(layer.skip.tensor, factor, layer.skip.stride, layer.skip.channel)
     multiplier, shift = _fixed_point(layer, unit * (x.scale / y.scale))
     return MapLayer(
         name=layer.name,
@@ -85,9 +81,15 @@ def _rounded(
         shift=shift,
         low=_limit(layer.low, y),
         high=_limit(layer.high, y),
-        skip=skip,
+        skip=_skip(layer.skip, tensors, unit * x.scale) if layer.skip else None,
         window=layer.window,
     )
+
+
+def _skip(skip: FloatSkip, tensors: Mapping[str, MapTensor], unit: Floats) -> Skip:
+    """Skip values of accumulators that count in steps of `unit`."""
+    factor = np.rint(skip.factor * tensors[skip.tensor].scale / unit).astype(np.int64)
+    return Skip(skip.tensor, factor, skip.stride, skip.channel)
 
 
 def _limit(value: float, tensor: MapTensor) -> int:
