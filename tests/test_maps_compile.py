@@ -22,6 +22,7 @@ from dpnet.model.graph.nodes import (
     Input,
     MaxPool,
 )
+from dpnet.model.maps import rounding
 from dpnet.model.maps.accuracy import accuracy, results
 from dpnet.model.maps.calibration.pictures import PictureError
 from dpnet.model.maps.compile import Compiled, compile_maps
@@ -163,10 +164,33 @@ def test_a_bias_far_above_the_weights_and_weights_far_below_it(rng: np.random.Ge
     assert values.min() == values.max() == 127
 
 
-def test_a_sum_that_fits_no_accumulator_names_its_layer() -> None:
+def test_weights_beyond_all_numbers() -> None:
     graph = one_layer(np.full((1, 1, 1, 1), 1e300), np.array([1e308]))
     with pytest.raises(PictureError, match=r"^tensor n1 is no number, or beyond 1e\+100, .*$"):
         compile_maps(graph, pictures(graph) * 1e9)
+
+
+def long_sum() -> Graph:
+    """20,000 equal weights: with entries of 18 bits their sum takes more than 40."""
+    maker = GraphMaker(np.random.default_rng(3))
+    x = maker.put(Input(), [], (20_000, 1, 1))
+    maker.put(Convolution(np.ones((1, 20_000, 1, 1)), np.zeros(1)), [x], (1, 1, 1))
+    return maker.graph()
+
+
+def test_long_sums_are_in_coarser_units_and_fit() -> None:
+    made = compile_maps(long_sum(), pictures(long_sum()))
+    (layer,) = made.network.layers
+    assert layer.entries is not None and 1 << 16 < layer.entries.max() < 1 << 17
+    ends = np.array([-128, 127]).repeat(20_000).reshape(2, 20_000, 1, 1)
+    assert compute(made.network, ends)["n1"].ravel().tolist() == [-128, 127]
+
+
+def test_a_sum_that_fits_no_accumulator_names_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounding, "LEAST_ENTRY", 1 << 17)
+    wanted = "the sums of layer n1 do not fit accumulators of 40 bits; use fewer inputs"
+    with pytest.raises(GraphError, match=f"^node n1: {wanted}$"):
+        compile_maps(long_sum(), pictures(long_sum()))
 
 
 def test_post_relu_tensors_are_unsigned_and_maxima_keep_their_scale() -> None:

@@ -1,4 +1,4 @@
-"""The golden model of layers, against PyTorch's operators in float64 and against plain loops."""
+"""The golden model of layers, against PyTorch's operators in float64 and against sums by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from maps_kit import map_networks, torch_layers
 
 from dpnet.model.golden.checks import RangeError
+from dpnet.model.maps import windows
 from dpnet.model.maps.checks import MapError
 from dpnet.model.maps.golden import MapGolden, compute
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip, Window
@@ -35,6 +37,20 @@ def test_every_tensor_is_what_pytorch_gives(made: tuple[MapNetwork, np.ndarray])
     for name, values in found.items():
         assert values.dtype == np.int64
         np.testing.assert_array_equal(values, wanted[name], err_msg=name)
+
+
+@settings(slow, max_examples=5)
+@given(map_networks(), st.integers(1, 40))
+def test_it_does_not_matter_how_many_pictures_are_laid_out_at_once(
+    made: tuple[MapNetwork, np.ndarray], chunk: int
+) -> None:
+    network, pictures = made
+    pictures = pictures.repeat(3, axis=0)
+    wanted = compute(network, pictures)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "CHUNK", chunk)
+        for name, values in compute(network, pictures).items():
+            np.testing.assert_array_equal(values, wanted[name])
 
 
 def layer(**changes: object) -> MapLayer:

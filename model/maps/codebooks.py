@@ -26,8 +26,6 @@ LARGEST_BITS = 4
 WITH_ZERO = 15
 """Values of a row in grouped layers: the engine puts a 0 beside them, for channels of other
 groups that the same pass reads."""
-LEAST_COUNT = 1e-4
-"""Of a weight, relative to the one of its row that counts most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +100,7 @@ def _solved(rows: Floats, k: int, counts: Floats | None) -> Codebook:
 
 
 def _comparable(counts: Floats) -> Floats:
-    """At most 1 in each row, and none so small that its weight may be anything."""
+    """At most 1 in each row; alike in rows of which nothing counts."""
     largest = counts.max(axis=1, keepdims=True)
-    return np.maximum(counts / np.where(largest == 0, 1.0, largest), LEAST_COUNT)
+    scaled: Floats = counts / np.where(largest == 0, 1.0, largest)
+    return np.where(largest == 0, 1.0, scaled)

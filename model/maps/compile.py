@@ -27,6 +27,8 @@ from dpnet.model.maps.rounding import rounded
 __all__ = ["Compiled", "bits_by_layer", "compile_maps"]
 
 Floats = NDArray[np.float64]
+ALIKE = 0.5
+"""Of the mean energy is added to each channel's: pictures may have what calibration hardly had."""
 Progress = Callable[[int, int], None]
 
 
@@ -50,7 +52,7 @@ def compile_maps(
     *,
     bits: int | Mapping[str, int] = 4,
     bits_of: Mapping[str, int] | None = None,
-    weighted: bool = False,
+    weighted: bool = True,
     progress: Progress | None = None,
 ) -> Compiled:
     """The integers of a graph that `simplify` has made.
@@ -61,7 +63,8 @@ def compile_maps(
         taken for the integers of the first tensor
     bits : 1 to 4, for all layers, or by the layer's name ("*": all others)
     bits_of : 1 to 4 by name, for layers that differ from `bits`
-    weighted : whether a weight counts by the mean square of what it is multiplied with
+    weighted : whether a weight counts by the mean square of what it is multiplied with; if not,
+        all count alike
     progress : is called with the calibration pictures that are done, and all
 
     Raises `GraphError` with the node's source for what the engine has not, and for bits that it
@@ -91,9 +94,10 @@ def _counts(layer: FloatLayer, seen: Mapping[str, Observed]) -> Floats | None:
     if not layer.learned:
         return None
     energy = seen[layer.input].energy.reshape(layer.groups, 1, -1, 1)
+    counts = energy + ALIKE * energy.mean(axis=2, keepdims=True)
     taps = layer.kernel[0] * layer.kernel[1]
     rows = layer.rows // layer.groups
-    whole = np.broadcast_to(energy, (layer.groups, rows, energy.shape[2], taps))
+    whole = np.broadcast_to(counts, (layer.groups, rows, counts.shape[2], taps))
     return whole.reshape(layer.rows, -1)
 
 

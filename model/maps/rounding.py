@@ -15,7 +15,7 @@ from dpnet.model.graph.nodes import GraphError
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.checks import ACC_BITS, ENTRY_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
 from dpnet.model.maps.codebooks import Codebook
-from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork
+from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork, FloatSkip
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip
 
 __all__ = ["rounded"]
@@ -26,8 +26,9 @@ Integers = NDArray[np.int64]
 LARGEST_ENTRY = (1 << ENTRY_BITS - 1) - 1
 LARGEST_SUM = float((1 << ACC_BITS - 1) - 1)
 LEAST_ENTRY = 1 << 7
-"""A row whose sums would not fit is held in coarser units, as long as its largest entry has this;
-what they lose is below a step of the result."""
+"""A row whose sums would not fit is held in coarser units, but its largest entry must have this."""
+NEGLIGIBLE = 1e-3
+"""Of a row's largest sum: if all but its bias is less, its entries may be as coarse as they get."""
 
 
 def rounded(
@@ -55,17 +56,13 @@ def _rounded(
     layer: FloatLayer, tensors: Mapping[str, MapTensor], codebook: Codebook | None
 ) -> MapLayer:
     x, y = tensors[layer.input], tensors[layer.output]
-    ratio = tensors[layer.skip.tensor].scale / x.scale if layer.skip else 0.0
     unit = np.ones(layer.rows) if codebook is None else _units(layer, codebook, tensors)
     bias = np.rint(layer.bias / (unit * x.scale)).astype(np.int64)
-    skip = entries = indices = None
+    entries = indices = None
     if codebook is not None:
         entries = np.rint(codebook.values / unit[:, None]).astype(np.int64)
         indices = codebook.indices.astype(np.int64)
         bias -= x.zero * np.take_along_axis(entries, indices, axis=1).sum(axis=1)
-    if layer.skip is not None:
-        factor = np.rint(layer.skip.factor * ratio / unit).astype(np.int64)
-        skip = Skip(layer.skip.tensor, factor, layer.skip.stride, layer.skip.channel)
     multiplier, shift = _fixed_point(layer, unit * (x.scale / y.scale))
     return MapLayer(
         name=layer.name,
@@ -84,9 +81,15 @@ def _rounded(
         shift=shift,
         low=_limit(layer.low, y),
         high=_limit(layer.high, y),
-        skip=skip,
+        skip=_skip(layer.skip, tensors, unit * x.scale) if layer.skip else None,
         window=layer.window,
     )
+
+
+def _skip(skip: FloatSkip, tensors: Mapping[str, MapTensor], unit: Floats) -> Skip:
+    """Skip values of accumulators that count in steps of `unit`."""
+    factor = np.rint(skip.factor * tensors[skip.tensor].scale / unit).astype(np.int64)
+    return Skip(skip.tensor, factor, skip.stride, skip.channel)
 
 
 def _limit(value: float, tensor: MapTensor) -> int:
@@ -98,29 +101,23 @@ def _units(layer: FloatLayer, codebook: Codebook, tensors: Mapping[str, MapTenso
     """What one step of each row's entries is worth; rows that share a codebook share it."""
     x = tensors[layer.input]
     largest = np.abs(codebook.values).max(axis=1)
-    sums = np.abs(codebook.weights).sum(axis=1) * _magnitude(x) + np.abs(layer.bias) / x.scale
+    products = np.abs(codebook.weights).sum(axis=1) * _magnitude(x)
     if layer.skip is not None:
         other = tensors[layer.skip.tensor]
         factor = np.abs(layer.skip.factor) * (other.scale / x.scale)
         largest = np.maximum(largest, factor)
-        sums = sums + factor * _magnitude(other)
-    with np.errstate(over="ignore"):
-        # Half a step of rounding for each term: a millionth of the range is more than enough.
-        unit = np.maximum(largest / LARGEST_ENTRY, sums * (1 + 1e-6) / LARGEST_SUM)
-    shared = unit.reshape(-1, codebook.every).max(axis=1).repeat(codebook.every)
-    shared = np.where(shared == 0, 1.0, shared)
-    _check(layer, largest, shared, sums)
-    return shared
-
-
-def _check(layer: FloatLayer, largest: Floats, unit: Floats, sums: Floats) -> None:
-    """Whether what the sums leave to the entries is enough, where they are not as good as 0."""
-    coarse = (largest < LEAST_ENTRY * unit) & (largest * LARGEST_SUM > sums)
-    if not np.isfinite(sums).all() or coarse.any():
+        products = products + factor * _magnitude(other)
+    sums = products + np.abs(layer.bias) / x.scale
+    # Entries are rounded by half a step each: a millionth of the range is more than they add.
+    unit = np.maximum(largest / LARGEST_ENTRY, sums * (1 + 1e-6) / LARGEST_SUM)
+    unit = unit.reshape(-1, codebook.every).max(axis=1).repeat(codebook.every)
+    coarse = (largest < LEAST_ENTRY * unit) & (products > NEGLIGIBLE * sums)
+    if coarse.any():
         raise GraphError(
-            f"{layer.source}: layer {layer.name} has sums that do not fit accumulators of "
-            f"{ACC_BITS} bits; use fewer inputs, or smaller weights and biases"
+            f"{layer.source}: the sums of layer {layer.name} do not fit accumulators of "
+            f"{ACC_BITS} bits; use fewer inputs"
         )
+    return np.where(unit == 0, 1.0, unit)
 
 
 def _magnitude(tensor: MapTensor) -> int:

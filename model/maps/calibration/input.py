@@ -39,7 +39,7 @@ class Counted:
         """The root of the mean squared error that the integers make."""
         steps = np.rint(values / self.scale) + self.zero
         found = (np.clip(steps, 0, LEVELS - 1) - self.zero) * self.scale
-        return float(np.sqrt(((found - values) ** 2).mean()))
+        return _rms(found - values)
 
 
 def counted_from_least(network: FloatNetwork, pictures: NDArray[Any]) -> Counted | None:
@@ -52,8 +52,12 @@ def counted_from_least(network: FloatNetwork, pictures: NDArray[Any]) -> Counted
     if low >= 0:
         return None
     step = _step(values, low, high) or (max(high, 0.0) - low) / (LEVELS - 1)
-    found = Counted(step, int(np.rint(-low / step)))
-    signed = np.rint(values / max(high / 127, -low / 128)) * max(high / 127, -low / 128)
+    spare = LEVELS - 1 - round((max(high, 0.0) - low) / step)
+    found = Counted(step, round(-low / step) + max(spare, 0) // 2)
+    if not found.zero < LEVELS:
+        return None
+    scale = max(high / 127, -low / 128)
+    signed = np.rint(values / scale) * scale
     return found if found.loss(values) < WORTH * _rms(signed - values) else None
 
 

@@ -1,4 +1,4 @@
-"""What a tensor's values are over many pictures: a histogram that grows, and channels' moments."""
+"""What a tensor's values are over many pictures: a histogram that grows, and channels' energies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINS = 1 << 12
 @dataclass(eq=False)
 class Observed:
     """Values seen so far: least and largest, how many lie in each of `BINS` bins on either side of
-    0 up to `limit`, a power of two, and by channel the sum and the sum of squares."""
+    0 up to `limit`, a power of two, and by channel the sum of squares."""
 
     channels: int
     low: float = math.inf
@@ -25,18 +25,16 @@ class Observed:
     count: int = 0
     limit: float = 0.0
     bins: NDArray[np.int64] = field(init=False)
-    total: Floats = field(init=False)
     squares: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         self.bins = np.zeros(2 * BINS, np.int64)
-        self.total, self.squares = np.zeros(self.channels), np.zeros(self.channels)
+        self.squares = np.zeros(self.channels)
 
     def add(self, values: Floats) -> None:
         """More values (N, C, H, W), at least one, all finite."""
         self.low, self.high = min(self.low, values.min()), max(self.high, values.max())
         self.count += values.size
-        self.total += values.sum(axis=(0, 2, 3))
         self.squares += np.einsum("nchw,nchw->c", values, values)
         self._grow(max(-self.low, self.high))
         if self.limit:
@@ -45,11 +43,6 @@ class Observed:
             self.bins += np.bincount(places.ravel(), minlength=2 * BINS)
         else:
             self.bins[BINS] += values.size
-
-    @property
-    def mean(self) -> Floats:
-        """Of each channel."""
-        return np.asarray(self.total * (self.channels / self.count))
 
     @property
     def energy(self) -> Floats:
