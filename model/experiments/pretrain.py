@@ -40,7 +40,7 @@ SPLIT_SEED = 1  # a constant: the part that is held out is the same for every tr
 DATA: dict[str, Callable[[], Labeled]] = {"mnist": mnist, "cifar-10": cifar10}
 
 DIGITS = FitSettings(
-    epochs=10, schedule=OneCycle(0.1), augmentation=Augmentation(crop=2), average=0.999
+    epochs=10, schedule=OneCycle(0.1), augmentation=Augmentation(crop=2), average=0.995
 )
 COLORS = FitSettings(
     epochs=30,
