@@ -1,7 +1,7 @@
 """Verilator's runtime compiled once: make's `OBJCACHE` where there is no ccache.
 
 Every simulator that Verilator builds compiles the same files again, which takes longer than a small
-design itself (19 of its 23 s).  make starts each compilation as
+design itself.  make starts each compilation as
 
     python -I -S object_cache.py FOLDER c++ … -c -o NAME.o SOURCE.cpp
 

@@ -45,3 +45,13 @@ def dpnet(capfd: pytest.CaptureFixture[str]) -> Call:
         return Result(code, *capfd.readouterr())
 
     return call
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tests run beside each other; more threads than cores make small nets crawl."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

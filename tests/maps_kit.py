@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -29,6 +31,13 @@ from dpnet.model.graph.nodes import (
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip, Window
 
 ENTRY = (1 << 17) - 1
+
+slow = settings(
+    max_examples=int(os.environ.get("DPNET_RANDOM_NETWORKS", "40")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""For what is drawn at random; `DPNET_RANDOM_NETWORKS` says how often."""
 
 
 def torch_layers(network: MapNetwork, pictures: np.ndarray) -> dict[str, np.ndarray]:

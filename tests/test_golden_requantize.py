@@ -79,3 +79,28 @@ def test_refusals():
         Requantize(acc_bits=8)
     with pytest.raises(ValueError, match=r"^the product must have at most 62 bits, not 66 "):
         Requantize(acc_bits=48, multiplier_bits=17)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.floats(2**-70, 2**16 - 0.5, exclude_max=True),
+        st.sampled_from([0.5, 1.0, 1 - 2**-53, 2**-47]),
+    )
+)
+def test_a_factor_is_the_next_one_that_there_is(factor):
+    """To half a step of a multiplier that uses all its bits, or of the smallest factor."""
+    (multiplier,), (shift,) = Requantize().factors([factor])
+    assert 0 <= multiplier < 1 << 16 and 0 <= shift <= 63
+    error = abs(Fraction(int(multiplier), 2 ** int(shift)) - Fraction(factor))
+    if factor >= 2**-47:
+        assert multiplier >= 1 << 15
+        assert error <= Fraction(factor) / 2**16
+    else:
+        assert shift == 63 and error <= Fraction(1, 2**63)
+
+
+@pytest.mark.parametrize("factor", [70000.0, 65535.5])
+def test_factors_that_are_too_large_are_refused(factor):
+    with pytest.raises(ValueError, match=rf"^factors must be below 2\^16, not {factor:g}$"):
+        Requantize().factors([1.0, factor])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from maps_kit import GraphMaker, graphs, torch_graph
+from hypothesis import given
+from maps_kit import GraphMaker, graphs, slow, torch_graph
 
 from dpnet.model.graph.nodes import (
     Add,
@@ -32,14 +31,6 @@ from dpnet.model.maps.floats.evaluate import evaluate
 from dpnet.model.maps.floats.fuse import fuse
 from dpnet.model.maps.floats.network import FloatNetwork
 from dpnet.model.maps.layers import Window
-
-GRAPHS = int(os.environ.get("DPNET_RANDOM_NETWORKS", "40"))
-
-slow = settings(
-    max_examples=GRAPHS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 @slow

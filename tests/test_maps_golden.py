@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from maps_kit import map_networks, torch_layers
+from maps_kit import map_networks, slow, torch_layers
 
 from dpnet.model.golden.checks import RangeError
 from dpnet.model.maps import windows
 from dpnet.model.maps.checks import MapError
 from dpnet.model.maps.golden import MapGolden, compute
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip, Window
-
-NETWORKS = int(os.environ.get("DPNET_RANDOM_NETWORKS", "40"))
-
-slow = settings(
-    max_examples=NETWORKS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 @slow

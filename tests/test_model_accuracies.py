@@ -1,15 +1,14 @@
 """The published weights on the data sets themselves: accuracies as they were measured elsewhere.
 
     DPNET_DATA=… DPNET_WEIGHTS=… pytest tests/test_model_accuracies.py      # about 2 minutes
-    DPNET_LONG=1 …                                                          # ResNet-32 and -56 too
+    … pytest -m long tests/test_model_accuracies.py                         # ResNet-32 and -56
 
 Without the data they are skipped, and say what is missing.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,19 +22,10 @@ from dpnet.model.data.tiny_samples import machine_sounds, spoken_words, wake_wor
 from dpnet.model.networks.catalog import find
 from dpnet.model.networks.published import trained
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 Read = TypeVar("Read")
-
-LONG = pytest.mark.skipif(
-    os.environ.get("DPNET_LONG") != "1", reason="DPNET_LONG=1 runs the two large networks too"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def read(reader: Callable[..., Read], *arguments: Any) -> Read:
@@ -59,8 +49,8 @@ def classes(name: str, x: np.ndarray) -> np.ndarray:
     [
         ("resnet-8", 87.21),
         ("resnet-20", 91.73),
-        pytest.param("resnet-32", 92.63, marks=LONG),
-        pytest.param("resnet-56", 93.39, marks=LONG),
+        pytest.param("resnet-32", 92.63, marks=pytest.mark.long),
+        pytest.param("resnet-56", 93.39, marks=pytest.mark.long),
     ],
 )
 def test_cifar_networks(name: str, percent: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,9 @@ from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.handwritten import handwritten
 from dpnet.model.pictures import Pictures
 from dpnet.model.training.recipe import CheckpointError, DivergedError, build_net
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 SIXTEENTHS = Preparation((0.0,), (16.0,))
 PULLED = Clustering(k=4, period=2, pull=True)
@@ -55,14 +57,6 @@ class Small(nn.Module):
         x = functional.max_pool2d(functional.relu(self.norm(self.conv1(x))), 2)
         x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
         return self.fc(functional.dropout(x.flatten(1), 0.1, self.training))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -362,8 +356,9 @@ def test_accuracy_is_the_share_that_is_right_and_leaves_the_mode() -> None:
     with torch.no_grad():
         net[1].weight.copy_(torch.eye(2))
     x = torch.tensor([[1, 0], [0, 1], [5, 2], [0, 3]], dtype=torch.uint8)
+    net[0].eval()
     assert accuracy(net, x, torch.tensor([0, 1, 1, 1])) == 75.0
-    assert net.training
+    assert [module.training for module in net.modules()] == [True, False, True, True]
 
 
 def test_norms_are_estimated_from_the_pictures_that_are_given(data: Pictures) -> None:

@@ -335,4 +335,5 @@ def test_regions_are_the_upper_four_bits():
         "LAYERS": 0x40000000,
         "VECTOR": 0x50000000,
         "RESULT": 0x60000000,
+        "MAPS": 0x70000000,
     }

@@ -4,7 +4,6 @@ Eq. (1) that the paper's tables claim, and what each architecture is about."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,16 +18,11 @@ from dpnet.model.networks.googlenet import GoogLeNet, Logits
 from dpnet.model.networks.residual import ChannelShortcut, CifarResNet, ResNet18
 from dpnet.model.networks.wide_resnet import WideResNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SMALL = [name for name in ARCHITECTURES if name not in ("googlenet", "resnet-18")]
 OUTPUTS = {"ds-cnn": (12,), "mobilenet-vww": (2,), "autoencoder": (640,), "googlenet": (1000,)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def groups(net: nn.Module) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,9 @@ from dpnet.model.training.recipe import (
 )
 from dpnet.model.training.tracked import TrainingWarning
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 SHORT = TrainSettings(
     k=4, epochs_float=2, epochs_cluster=3, epochs_tune=2, period=2, batch=100, seed=5
 )
@@ -50,15 +53,6 @@ class Small(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = functional.relu(self.norm(self.first(x)))
         return self.last(functional.dropout(hidden, 0.2, self.training))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests run beside each other; more threads than cores make nets this small crawl."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compile.steps import Affine, Linear, Relu, Step
 from dpnet.model.compression.weights import weights_of
+from dpnet.model.evaluating import evaluating
 
 SUPPORTED = "a network here is a chain of Linear, BatchNorm1d and ReLU, on rows of values"
 
@@ -48,7 +48,7 @@ def read_chain(net: nn.Module, rows: Tensor) -> tuple[list[Step], Tensor]:
     """
     _check_net(net)
     example = rows[: min(2, len(rows))].repeat(2 if len(rows) == 1 else 1, 1)
-    with _evaluating(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         output = _run(net, rows)
         program = _export(net, example)
         values = _Values(program, example)
@@ -63,18 +63,6 @@ def _check_net(net: object) -> None:
             raise CompileError(f"{name} has no shape yet: run the network once before")
         if tensor.is_meta:
             raise CompileError(f"{name} is on the meta device and has no values: load them first")
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode inside, and as it was outside."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _run(net: nn.Module, rows: Tensor) -> Tensor:

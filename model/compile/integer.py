@@ -212,15 +212,9 @@ def _integer_layer(
 
 
 def _fixed_point(name: str, factor: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """multiplier · 2^-shift ≈ factor, with all bits of the multiplier used."""
-    bits = Requantize().multiplier_bits
-    mantissa, exponent = np.frexp(factor)
-    multiplier = np.rint(np.ldexp(mantissa, bits)).astype(np.int64)
-    shift = bits - exponent.astype(np.int64)
-    carried = multiplier >> bits
-    multiplier, shift = multiplier >> carried, shift - carried
-    if (shift < 0).any():
-        raise CompileError(f"layer {name}: a scale of {factor.max():g} is too large to requantize")
-    # A row whose results all round to 0 keeps the smallest factor that there is.
-    tiny = np.maximum(shift - 63, 0)
-    return multiplier >> np.minimum(tiny, bits), np.minimum(shift, 63)
+    try:
+        return Requantize().factors(factor)
+    except ValueError:
+        raise CompileError(
+            f"layer {name}: a scale of {factor.max():g} is too large to requantize"
+        ) from None

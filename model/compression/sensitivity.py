@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dpnet.model.compression.weights import TRANSPOSED, Weight, weights_of
+from dpnet.model.evaluating import evaluating
 
 CALLED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
@@ -41,7 +42,7 @@ def fisher(
     parameters = [weight.tensor for weight in weights]
     sums = [torch.zeros_like(p, dtype=_wide(p.dtype), requires_grad=False) for p in parameters]
     samples = 0
-    with _evaluating(net), _differentiable(parameters), torch.enable_grad():
+    with evaluating(net), _differentiable(parameters), torch.enable_grad():
         for x, y in batches:
             for one, target in zip(torch.split(x, 1), torch.split(y, 1), strict=True):
                 value = loss(net(one), target)
@@ -86,7 +87,7 @@ def activation_energy(net: nn.Module, batches: Iterable[Any]) -> dict[str, Tenso
         sums[name] = before + energy, already + count
 
     with ExitStack() as stack:
-        stack.enter_context(_evaluating(net))
+        stack.enter_context(evaluating(net))
         for module in names:
             hook = module.register_forward_pre_hook(add, with_kwargs=True)
             stack.callback(hook.remove)
@@ -142,18 +143,6 @@ def _weights(net: nn.Module) -> list[Weight]:
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """What sums are kept in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module has the mode that it had."""
-    before = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 @contextmanager

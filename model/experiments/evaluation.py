@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dpnet.model.data.augmentation import prepare
 from dpnet.model.data.preparation import Preparation
+from dpnet.model.evaluating import evaluating
 
 BATCH = 500
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -16,15 +17,13 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def accuracy(net: nn.Module, x: Tensor, y: Tensor, preparation: Preparation | None = None) -> float:
     """Percent of the inputs that the net, in evaluation mode and float32, labels as `y`.
 
-    Inputs and labels may be on another device than the net.  The net's mode is as it was.
+    Inputs and labels may be on another device than the net.  Every module's mode is as it was.
     """
-    device, training = next(net.parameters()).device, net.training
-    net.eval()
-    right = 0
-    for inputs, labels in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
-        logits = net(prepare(inputs.to(device), preparation))
-        right += int((logits.argmax(1) == labels.to(device)).sum())
-    net.train(training)
+    device, right = next(net.parameters()).device, 0
+    with evaluating(net):
+        for inputs, labels in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
+            logits = net(prepare(inputs.to(device), preparation))
+            right += int((logits.argmax(1) == labels.to(device)).sum())
     return 100.0 * right / len(y)
 
 

@@ -39,6 +39,23 @@ class Requantize:
         """Bits of ``(acc + bias) * multiplier``, signed."""
         return max(self.acc_bits, self.bias_bits) + 1 + self.multiplier_bits
 
+    def factors(self, factor: ArrayLike) -> tuple[Integers, Integers]:
+        """(multiplier, shift) with ``multiplier / 2**shift`` next to `factor`, all bits of the
+        multiplier used; below the smallest such number, what is next to it, or 0.
+
+        Raises `ValueError` for a factor that is ``2**multiplier_bits`` or rounded to it.
+        """
+        bits = self.multiplier_bits
+        mantissa, exponent = np.frexp(np.asarray(factor, np.float64))
+        multiplier = np.rint(np.ldexp(mantissa, bits)).astype(np.int64)
+        shift = bits - exponent.astype(np.int64)
+        carried = multiplier >> bits
+        multiplier, shift = multiplier >> carried, shift - carried
+        if (shift < 0).any():
+            raise ValueError(f"factors must be below 2^{bits}, not {np.max(factor):g}")
+        tiny = np.maximum(shift - SHIFT_LIMIT, 0)
+        return multiplier >> np.minimum(tiny, bits), np.minimum(shift, SHIFT_LIMIT)
+
     def compute(
         self,
         acc: ArrayLike,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.golden.requantize import SHIFT_LIMIT, Requantize
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip, Window
 from dpnet.model.maps.windows import maxima, output_size
 
-ACC_BITS = 40
+ACC_BITS = Requantize().acc_bits
 """Of an accumulator and of a bias, signed."""
 ENTRY_BITS = 18
 """Of an entry and of a skip value's factor, signed: the narrow side of a DSP48E1."""
-MULTIPLIER_BITS = 16
-"""Unsigned."""
-LARGEST_SHIFT = 63
 LARGEST_K = 16
 
 Integers = NDArray[np.int64]
@@ -96,8 +94,9 @@ def _check_places(layer: MapLayer, x: MapTensor, y: MapTensor) -> None:
 
 def _check_numbers(layer: MapLayer, y: MapTensor) -> None:
     _within(layer, "bias", layer.bias, (layer.rows,), ACC_BITS)
-    _within(layer, "multiplier", layer.multiplier, (layer.rows,), MULTIPLIER_BITS, signed=False)
-    _within(layer, "shift", layer.shift, (layer.rows,), LARGEST_SHIFT.bit_length(), signed=False)
+    bits = Requantize().multiplier_bits
+    _within(layer, "multiplier", layer.multiplier, (layer.rows,), bits, signed=False)
+    _within(layer, "shift", layer.shift, (layer.rows,), SHIFT_LIMIT.bit_length(), signed=False)
     clamp = y.low <= layer.low <= layer.high <= y.high
     _require(clamp, layer, f"its clamp {layer.low}..{layer.high} must be within {y.low}..{y.high}")
 

@@ -9,12 +9,12 @@ rectangle of one.  Nothing rounds but the last step, once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MapLayer", "MapNetwork", "MapTensor", "Skip", "Window"]
+__all__ = ["MapLayer", "MapNetwork", "MapTensor", "NamedMap", "Network", "Skip", "Window"]
 
 Integers = NDArray[np.int64]
 Pair: TypeAlias = tuple[int, int]
@@ -22,16 +22,22 @@ Padding: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class MapTensor:
-    """A map's name, shape (C, H, W), scale and range: -128…127 if `signed`, else 0…255.
+class NamedMap:
+    """A map's name and shape (C, H, W)."""
+
+    name: str
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class MapTensor(NamedMap):
+    """A map with its scale and range: -128…127 if `signed`, else 0…255.
 
     `zero` is the integer of the value 0: value = scale · (integer - zero).  It is 0 but for a
     picture whose values lie unevenly around 0; layers that read such a picture pad it nowhere, and
     have the difference in their biases.
     """
 
-    name: str
-    shape: tuple[int, int, int]
     scale: float
     signed: bool
     zero: int = 0
@@ -111,22 +117,26 @@ class MapLayer:
         return len(self.bias)
 
 
-@dataclass(frozen=True)
-class MapNetwork:
+TensorT = TypeVar("TensorT", bound=NamedMap)
+LayerT = TypeVar("LayerT")
+
+
+@dataclass(frozen=True, eq=False)
+class Network(Generic[TensorT, LayerT]):
     """Tensors, the first one the picture, and the layers that compute the others, in order.
 
     `output` names the result; `host` what is left to do with it in float on the host ("softmax",
     "argmax", …; empty for nothing).  `padding` is what the host puts around a picture, whose
-    integer is the first tensor's `zero`, before it is that tensor.
+    value is 0, before it is the first tensor.
     """
 
-    tensors: tuple[MapTensor, ...]
-    layers: tuple[MapLayer, ...]
+    tensors: tuple[TensorT, ...]
+    layers: tuple[LayerT, ...]
     output: str
     host: tuple[str, ...] = ()
     padding: Padding = (0, 0, 0, 0)
 
-    def tensor(self, name: str) -> MapTensor:
+    def tensor(self, name: str) -> TensorT:
         """The tensor of this name; raises `KeyError`."""
         for tensor in self.tensors:
             if tensor.name == name:
@@ -134,7 +144,7 @@ class MapNetwork:
         raise KeyError(name)
 
     @property
-    def input(self) -> MapTensor:
+    def input(self) -> TensorT:
         return self.tensors[0]
 
     @property
@@ -143,3 +153,8 @@ class MapNetwork:
         channels, height, width = self.input.shape
         top, bottom, left, right = self.padding
         return channels, height - top - bottom, width - left - right
+
+
+@dataclass(frozen=True, eq=False)
+class MapNetwork(Network[MapTensor, MapLayer]):
+    """A network in integers; what it is padded with is the first tensor's `zero`."""

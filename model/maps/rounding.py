@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.golden.requantize import Requantize
 from dpnet.model.graph.nodes import GraphError
 from dpnet.model.maps.calibration.scales import TensorScale
-from dpnet.model.maps.checks import ACC_BITS, ENTRY_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
+from dpnet.model.maps.checks import ACC_BITS, ENTRY_BITS
 from dpnet.model.maps.codebooks import Codebook
 from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork, FloatSkip
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip
@@ -27,6 +28,8 @@ LARGEST_ENTRY = (1 << ENTRY_BITS - 1) - 1
 LARGEST_SUM = float((1 << ACC_BITS - 1) - 1)
 LEAST_ENTRY = 1 << 7
 """A row whose sums would not fit is held in coarser units, but its largest entry must have this."""
+COARSEST = 1 / 16
+"""Steps of a layer's results in one of its sums; a bias is rounded to half of the latter."""
 NEGLIGIBLE = 1e-3
 """Of a row's largest sum: if all but its bias is less, its entries may be as coarse as they get."""
 
@@ -63,7 +66,14 @@ def _rounded(
         entries = np.rint(codebook.values / unit[:, None]).astype(np.int64)
         indices = codebook.indices.astype(np.int64)
         bias -= x.zero * np.take_along_axis(entries, indices, axis=1).sum(axis=1)
-    multiplier, shift = _fixed_point(layer, unit * (x.scale / y.scale))
+    factor = unit * (x.scale / y.scale)
+    if codebook is not None and (factor > COARSEST).any():
+        raise GraphError(
+            f"{layer.source}: one step of layer {layer.name}'s sums is {factor.max():g} steps of "
+            f"its results, and must be at most {COARSEST:g}: calibration has seen far less than "
+            "the layer's weights make of its inputs"
+        )
+    multiplier, shift = Requantize().factors(factor)
     return MapLayer(
         name=layer.name,
         input=layer.input,
@@ -122,20 +132,3 @@ def _units(layer: FloatLayer, codebook: Codebook, tensors: Mapping[str, MapTenso
 
 def _magnitude(tensor: MapTensor) -> int:
     return max(-tensor.low, tensor.high)
-
-
-def _fixed_point(layer: FloatLayer, factor: Floats) -> tuple[Integers, Integers]:
-    """multiplier / 2^shift ≈ factor, with all bits of the multiplier used."""
-    mantissa, exponent = np.frexp(factor)
-    multiplier = np.rint(np.ldexp(mantissa, MULTIPLIER_BITS)).astype(np.int64)
-    shift = MULTIPLIER_BITS - exponent.astype(np.int64)
-    carried = multiplier >> MULTIPLIER_BITS
-    multiplier, shift = multiplier >> carried, shift - carried
-    if (shift < 0).any():
-        raise GraphError(
-            f"{layer.source}: one step of layer {layer.name}'s sums is {factor.max():g} steps of "
-            "its results, too many to requantize"
-        )
-    # A row whose results all round to 0 keeps the smallest factor that there is.
-    tiny = np.maximum(shift - LARGEST_SHIFT, 0)
-    return multiplier >> np.minimum(tiny, MULTIPLIER_BITS), np.minimum(shift, LARGEST_SHIFT)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import UninitializedParameter
 
+from dpnet.model.evaluating import evaluating
 from dpnet.model.graph.evaluate import evaluate
 from dpnet.model.graph.nodes import Graph, GraphError, HostOperator
 from dpnet.model.graph.reading.reader import read_program
@@ -29,7 +28,7 @@ def from_module(net: nn.Module, example_inputs: Any) -> Graph:
     """See `dpnet.model.graph.reading`."""
     _check_net(net)
     example = _example(example_inputs, net)
-    with _evaluating(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         program = _export(net, example)
     return from_program(program, type(net).__name__)
 
@@ -83,18 +82,6 @@ def _example(given: Any, net: nn.Module) -> Tensor:
         kind = type(inputs[0]).__name__
         raise GraphError(f"the example input must be a tensor, not {kind}")
     return tensor if first is None else tensor.to(first.device)
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode inside, and as it was outside."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _export(net: nn.Module, example: Tensor) -> ExportedProgram:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.graph.nodes import Source
-from dpnet.model.maps.layers import Window
+from dpnet.model.maps.layers import NamedMap, Network, Window
 from dpnet.model.maps.windows import Padding, Pair
 
 Floats = NDArray[np.float64]
@@ -18,11 +18,8 @@ __all__ = ["FloatLayer", "FloatNetwork", "FloatSkip", "FloatTensor"]
 
 
 @dataclass(frozen=True)
-class FloatTensor:
-    """A map's name, which is that of the graph's node that it holds, and its shape (C, H, W)."""
-
-    name: str
-    shape: tuple[int, int, int]
+class FloatTensor(NamedMap):
+    """A map, called as the graph's node that it holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,36 +67,8 @@ class FloatLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class FloatNetwork:
-    """Tensors, the first one the picture, and the layers that compute the others, in order.
-
-    `output` names the result, `host` what the host does with it, `padding` the zeros that it puts
-    around a picture before that is the first tensor.
-    """
-
-    tensors: tuple[FloatTensor, ...]
-    layers: tuple[FloatLayer, ...]
-    output: str
-    host: tuple[str, ...] = ()
-    padding: Padding = (0, 0, 0, 0)
-
-    def tensor(self, name: str) -> FloatTensor:
-        """The tensor of this name; raises `KeyError`."""
-        for tensor in self.tensors:
-            if tensor.name == name:
-                return tensor
-        raise KeyError(name)
-
-    @property
-    def input(self) -> FloatTensor:
-        return self.tensors[0]
-
-    @property
-    def picture(self) -> tuple[int, int, int]:
-        """The shape of a picture as the user has it."""
-        channels, height, width = self.input.shape
-        top, bottom, left, right = self.padding
-        return channels, height - top - bottom, width - left - right
+class FloatNetwork(Network[FloatTensor, FloatLayer]):
+    """A network in real numbers."""
 
     def writers(self, name: str) -> list[FloatLayer]:
         """The layers that write a tensor, in order."""

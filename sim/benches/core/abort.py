@@ -82,7 +82,7 @@ async def a_run_that_means_nothing_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "garbage")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(ROUNDS // 2):
+    for _ in range(ROUNDS):
         number = core.source.randrange(core.engine.layers)
         await core.driver.write(Region.LAYERS.base + 4 * LAYER_WORDS * number, garbage(core))
         await core.driver.start(number, number, core.source.choice([1, 1, 256]))
