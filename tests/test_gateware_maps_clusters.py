@@ -1,5 +1,5 @@
-"""The map engine's clusters equal NumPy: shapes, streams, index modes, maxima, idle cycles, extremes;
-every result in its cycle."""
+"""The map engine's clusters equal NumPy: shapes, streams, index modes, maxima, idle cycles,
+extremes; every result in its cycle."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""The clusters against NumPy, every output in every cycle: random passes at full speed and with idle
-cycles, beside what the link writes; upsets of every store.
+"""The clusters against NumPy, every output in every cycle: random passes at full speed and with
+idle cycles, beside what the link writes; upsets of every store.
 
-Values: `clusters`, by name in the bundle the sizes that differ from the default; `results` per test.
+Values: `clusters`, by name in the bundle the sizes unlike the default; `results` per test.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.maps.records import MAP_ROW
 from dpnet.sim.benches.maps.work import (
     ERRORS,
+    LATENCY,
     Contents,
     Pass,
     Passes,
@@ -244,8 +245,7 @@ async def sigma_sees_an_upset_of_what_a_bucket_held(dut: Any) -> None:
             row = drain + lane
             bench.sigma = {row + ERRORS} if lane < rows else set()
             if lane < rows:
-                tag, found = schedule.results[row + 39]
-                found[cluster] = None
+                schedule.results[row + LATENCY][1][cluster] = None
                 schedule.ranges.discard(row + ERRORS)
                 seen += 1
             await bench.play()
