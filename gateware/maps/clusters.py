@@ -225,7 +225,9 @@ class Clusters(wiring.Component):
     def _drains(self, m):
         """What drained n cycles ago, by n."""
         found, last = {}, 0
-        now = _Drain(self.drain.valid, self.drain.valid & self.drain.payload.row, self.drain.payload)
+        now = _Drain(
+            self.drain.valid, self.drain.valid & self.drain.payload.row, self.drain.payload
+        )
         for n in (5, 6, 8, 23, 26, 27, self.latency):
             flags = delayed(m, Cat(now.valid, now.row), n - last, f"flags_{n}", reset_less=False)
             bucket = delayed(m, now.bucket, n - last, f"bucket_{n}")

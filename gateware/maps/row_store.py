@@ -16,9 +16,11 @@ ROW = record_layout(MAP_ROW)
 
 def stored_bits():
     """Bits of each 32-bit word of `MAP_ROW` that are stored: up to the last one that is used."""
-    ends = [offset + bits for offset, bits in MAP_ROW.places.values()]
-    words = range(MAP_ROW.words)
-    return [max(min(end - 32 * n, 32) for end in ends if end <= 32 * n + 64) for n in words]
+    ends = [0] * MAP_ROW.words
+    for offset, bits in MAP_ROW.places.values():
+        for n in range(offset // 32, -(-(offset + bits) // 32)):
+            ends[n] = max(ends[n], min(offset + bits - 32 * n, 32))
+    return ends
 
 
 class RowStore(wiring.Component):
