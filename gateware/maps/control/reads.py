@@ -53,7 +53,8 @@ class StageReads(wiring.Component):
     Members:
 
     * `read`, `In(ReadLayout(params))`: the command.
-    * `next_read`, `Out(ReadLayout(params))`: it, `LANES` cycles later.
+    * `next_read`, `Out(ReadLayout(params))`: it, `LANES` cycles later; no addition where the
+      stage's item is its tile's last one.
     * `take`, `In(1)`: the stage's next item, between its last addition and the item's first one.
     * `item`, `In(StartLayout(params))`: that item.
     * `spots`, `In(SpotLayout(params)).array(clusters)`: its positions.
@@ -102,11 +103,15 @@ class StageReads(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
+        item = Signal(StartLayout(params))
+        with m.If(self.take):
+            m.d.sync += item.eq(self.item)
+        passed = self.read.add & ~item.last
         m.d.comb += [
             self.next_read.as_value()[1:].eq(delayed(m, self.read.as_value()[1:], LANES, "line")),
-            self.next_read.add.eq(delayed(m, self.read.add, LANES, "adds", reset_less=False)),
+            self.next_read.add.eq(delayed(m, passed, LANES, "adds", reset_less=False)),
         ]
-        own = self._own(m)
+        own = self._own(m, item)
         access = self._with_skips(m, own)
         # The way back: a cycle at the banks, one for their answer.
         late = Cat(access.amount, access.picture, access.inside, access.outside)
@@ -122,13 +127,10 @@ class StageReads(wiring.Component):
         m.d.comb += self.corrupt.eq(corrupt)
         return m
 
-    def _own(self, m):
+    def _own(self, m, item):
         """What the additions read, a cycle after the command."""
         params, read, bits = self.params, self.read, bank_bits(self.params)
-        item = Signal(StartLayout(params))
         own = Signal(AccessLayout(params), name="own")
-        with m.If(self.take):
-            m.d.sync += item.eq(self.item)
         amount, _ = bank_sum(m, item.bank, read.bank, params.clusters, "amount")
         m.d.sync += [
             own.amount.eq(amount),
