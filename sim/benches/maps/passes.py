@@ -19,8 +19,7 @@ Fields = dict[str, int]
 SIZES: dict[str, dict[str, int]] = {
     "usual": {"clusters": 2, "stages": 3, "streams": 2},
     "least": {"clusters": 1, "stages": 1, "streams": 1},
-    "odd": {"clusters": 3, "stages": 2, "streams": 3},
-    "wide": {"clusters": 5, "stages": 4, "streams": 4},
+    "wide": {"clusters": 5, "stages": 4, "streams": 3},
 }
 STORES = {
     "index_depth": 96,

@@ -45,4 +45,4 @@ class Timeline:
             assert found == wanted, f"{self.name}, cycle {cycle}: {found}, expected {wanted}"
             self.compared += cycle in self.wanted
             await RisingEdge(self.part.clk)
-        assert max(self.wanted) < cycles, f"{self.name}: there is more to come"
+        assert max(self.wanted, default=0) < cycles, f"{self.name}: there is more to come"

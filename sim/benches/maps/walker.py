@@ -16,6 +16,7 @@ from dpnet.gateware.maps.control.layouts import (
     PassLayout,
     PositionLayout,
     address_bits,
+    index_bits,
 )
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.dispatcher import Item, Position, tiles
@@ -86,7 +87,7 @@ class WalkerBench:
             "ends": int(item.group == fields["groups"] - 1),
         }
         streams = self.params.streams
-        words = index_words(fields)
+        words, limit = index_words(fields), 1 << index_bits(self.params)
         return {
             "start": common
             | {
@@ -97,7 +98,10 @@ class WalkerBench:
                 "maximum": fields["maximum"],
                 "stream": number % streams,
                 "needed": sum(1 << n % streams for n in needed),
-                "base": {n % streams: fields["first_index"] + n // streams * words for n in needed},
+                "base": {
+                    n % streams: (fields["first_index"] + n // streams * words) % limit
+                    for n in needed
+                },
             },
             "drain": common
             | ends
