@@ -1,6 +1,7 @@
 """The map engine's clusters equal NumPy: shapes, streams, index modes, maxima, idle cycles,
 extremes; every result in its cycle."""
 
+import os
 import re
 
 import pytest
@@ -27,13 +28,30 @@ SIZES = {
 }
 
 
-def test_clusters_equal_numpy():
-    params = {name: parameters_of(sizes) for name, sizes in SIZES.items()}
+LARGER = {
+    "usual": {"clusters": 2, "stages": 8, "streams": 2, "index_depth": 160, "row_groups": 20},
+    "odd": {"clusters": 5, "stages": 3, "streams": 3, "index_depth": 180, "max_columns": 4096},
+}
+
+
+def bench(sizes, results):
+    """How many tests of the bench pass with clusters of these sizes, side by side."""
+    params = {name: parameters_of(one) for name, one in sizes.items()}
     parts = {name: Clusters(params=one, tag_bits=TAG_BITS) for name, one in params.items()}
     assert all(part.latency == LATENCY for part in parts.values())
-    values = {"clusters": SIZES, "results": 1500}
+    values = {"clusters": sizes, "results": results}
     text = open_memories(emit(Bundle(**parts)))
-    assert run_bench(text, "maps.clusters", values=values) == len(KINDS) + 5
+    return run_bench(text, "maps.clusters", values=values)
+
+
+def test_clusters_equal_numpy():
+    results = int(os.environ.get("DPNET_MAP_RESULTS", "500"))
+    assert bench(SIZES, results) == len(KINDS) + 5
+
+
+@pytest.mark.long
+def test_larger_clusters_equal_numpy():
+    assert bench(LARGER, 10_000) == len(KINDS) + 5
 
 
 def test_tags_have_bits():

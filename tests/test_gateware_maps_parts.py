@@ -23,7 +23,7 @@ PARAMS = {
 VALUES = {
     "unit": {
         "units": {f"unit_{name}": one.cluster.sum_bits for name, one in PARAMS.items()},
-        "cycles": 1500,
+        "cycles": 900,
     },
     "stage_path": {
         "paths": {
@@ -48,7 +48,7 @@ VALUES = {
         "units": {
             f"finish_{name}": accumulator_widths(one.cluster)[1] for name, one in PARAMS.items()
         },
-        "cycles": 1500,
+        "cycles": 900,
     },
 }
 COUNTS = {

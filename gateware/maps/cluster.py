@@ -55,7 +55,7 @@ class Cluster(wiring.Component):
     * `control`, `In(UnitLayout()).array(stages)`: what a stage's units do.
     * `phases`, `In(PhasesLayout(params))`: what the columns do.
     * `entries`, `In(16 * entry_bits)`: the bucket's entry in each column, that of lane 0 lowest.
-    * `row`, `In(record_layout(MAP_ROW))`: the row's parameters.
+    * `row`, `In(ROW)`: the row's parameters.
     * `low`, `In(signed(9))`: least result; steady while a pass's results leave.
     * `high`, `In(signed(9))`: largest result; likewise.
     * `o`, `Out(8)`: the result's lowest 8 bits.

@@ -27,7 +27,7 @@ class Finish(wiring.Component):
 
     Members:
 
-    * `row`, `In(record_layout(MAP_ROW))`: the row's parameters.
+    * `row`, `In(ROW)`: the row's parameters.
     * `skip`, `In(signed(8))`: its skip value.
     * `maximum`, `In(signed(8))`: what is added to the sum, which is 0 where it is not.
     * `sum`, `In(signed(accumulator_widths(params.cluster)[1]))`: Σ entry · bucket.

@@ -261,7 +261,7 @@ async def corrupt_sees_odd_words(dut: Any) -> None:
     for bench in await begin(dut, "odd"):
         await bench.load(0)
         passes, source, strobes = Passes(bench.contents, 0), bench.source, 0
-        for turn in range(18):
+        for turn in range(12):
             schedule = bench.plan(bench.pause(source.choice(KINDS)))
             one = passes.draw()
             schedule.add(one)

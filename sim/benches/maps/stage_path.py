@@ -45,7 +45,7 @@ class PathBench:
         self.often = {"calm": 0.05, "busy": 0.5}[kind]
         self.board = Scoreboard(name, show=hex)
 
-    def _draw(self) -> tuple[int, ...]:
+    def _draw(self) -> tuple[int, int, int, int, int]:
         """start, stream, drain, bucket, show"""
         source = self.source
         often = source.random() < self.often, source.random() < self.often

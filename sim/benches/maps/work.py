@@ -168,8 +168,8 @@ class Passes:
         if not maximum:
             most = min(most, len(self.words) * 4 // BITS[mode])
         taps = int(rng.integers(1, (most if rng.random() < 0.7 else min(most, 3)) + 1))
-        limits = sorted(rng.integers(-128, 256, 2).tolist())
-        limits = [(-128, 127), (0, 255), (0, 127), tuple(limits)][int(rng.integers(4))]
+        low, high = sorted(rng.integers(-128, 256, 2).tolist())
+        limits = [(-128, 127), (0, 255), (0, 127), (low, high)][int(rng.integers(4))]
         words = 0 if maximum else -(-taps * BITS[mode] // 4)
         rows = channels if maximum else LANES
         tiles = [self._tile(taps * channels, rows, words) for _ in range(rng.integers(1, 4))]
