@@ -11,7 +11,7 @@ from dpnet.gateware.maps.control.reads import StageReads
 from dpnet.gateware.maps.control.walker import Walker
 from dpnet.gateware.maps.control.writer import Writer
 from dpnet.model.engine.maps.parameters import MapEngineParameters
-from dpnet.sim.benches.maps.passes import SIZES, params_of
+from dpnet.sim.benches.maps.control.passes import SIZES, params_of
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
 
@@ -53,7 +53,7 @@ def parts():
 @pytest.mark.parametrize("bench", BENCHES)
 def test_bench(parts, bench):
     values, count = BENCHES[bench]
-    assert run_bench(parts, f"maps.{bench}", values={"sizes": SIZES, **values}) == count
+    assert run_bench(parts, f"maps.control.{bench}", values={"sizes": SIZES, **values}) == count
 
 
 def test_more_clusters_than_a_walker_feeds():

@@ -16,7 +16,7 @@ from dpnet.gateware.maps.control.reader import ROW_WORDS, PassReader
 from dpnet.model.engine.layout import record_words
 from dpnet.model.engine.maps.placement import PASS_PITCH
 from dpnet.model.engine.maps.records import PASS
-from dpnet.sim.benches.maps.passes import PassMaker, params_of, pass_vector
+from dpnet.sim.benches.maps.control.passes import PassMaker, params_of, pass_vector
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

@@ -20,7 +20,7 @@ from dpnet.gateware.maps.control.layouts import (
     TargetLayout,
 )
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
-from dpnet.sim.benches.maps.passes import fields_of, params_of, vector
+from dpnet.sim.benches.maps.control.passes import fields_of, params_of, vector
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

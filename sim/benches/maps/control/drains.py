@@ -14,8 +14,8 @@ from dpnet.gateware.maps.clusters import DrainLayout
 from dpnet.gateware.maps.control.drains import DrainPassLayout, SkipLayout
 from dpnet.gateware.maps.control.layouts import DrainItemLayout, PassLayout, address_bits
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
-from dpnet.sim.benches.maps.items import RandomItem, random_items
-from dpnet.sim.benches.maps.passes import (
+from dpnet.sim.benches.maps.control.items import RandomItem, random_items
+from dpnet.sim.benches.maps.control.passes import (
     Fields,
     PassMaker,
     fields_of,
@@ -24,7 +24,7 @@ from dpnet.sim.benches.maps.passes import (
     skip_first,
     vector,
 )
-from dpnet.sim.benches.maps.timeline import Timeline
+from dpnet.sim.benches.maps.control.timeline import Timeline
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

@@ -15,9 +15,9 @@ from dpnet.gateware.maps.control.layouts import TargetLayout, WriteItemLayout, a
 from dpnet.gateware.maps.control.writer import BankWriteLayout
 from dpnet.model.engine.maps.parameters import LANES, WRITE_CYCLES, MapEngineParameters
 from dpnet.model.engine.parameters import ceil_log2
-from dpnet.sim.benches.maps.items import RandomItem, random_items
-from dpnet.sim.benches.maps.passes import Fields, PassMaker, fields_of, params_of, vector
-from dpnet.sim.benches.maps.timeline import Timeline
+from dpnet.sim.benches.maps.control.items import RandomItem, random_items
+from dpnet.sim.benches.maps.control.passes import Fields, PassMaker, fields_of, params_of, vector
+from dpnet.sim.benches.maps.control.timeline import Timeline
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

@@ -22,8 +22,8 @@ from dpnet.gateware.maps.control.layouts import (
 )
 from dpnet.gateware.maps.control.writer import BankWriteLayout
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
-from dpnet.sim.benches.maps.passes import params_of, vector
-from dpnet.sim.benches.maps.timeline import Timeline
+from dpnet.sim.benches.maps.control.passes import params_of, vector
+from dpnet.sim.benches.maps.control.timeline import Timeline
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

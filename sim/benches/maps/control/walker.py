@@ -20,7 +20,7 @@ from dpnet.gateware.maps.control.layouts import (
 )
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.dispatcher import Item, Position, tiles
-from dpnet.sim.benches.maps.passes import (
+from dpnet.sim.benches.maps.control.passes import (
     Fields,
     PassMaker,
     fields_of,

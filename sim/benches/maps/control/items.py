@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dpnet.model.engine.maps.parameters import MapEngineParameters
-from dpnet.sim.benches.maps.passes import Fields
+from dpnet.sim.benches.maps.control.passes import Fields
 
 
 @dataclass(frozen=True)
