@@ -193,9 +193,7 @@ class MapCore(wiring.Component):
         for one, port in zip(results.write, writer.results, strict=True):
             m.d.comb += one.eq(port)
         for stage in stages:
-            m.d.comb += [
-                one.eq(port) for one, port in zip(stage.maps, writer.maps, strict=True)
-            ]
+            m.d.comb += [one.eq(port) for one, port in zip(stage.maps, writer.maps, strict=True)]
 
     def _layer_store(self, m, bus, reader, commands):
         """Descriptors and taps; whether one was corrupt."""
@@ -222,7 +220,9 @@ class MapCore(wiring.Component):
             ]
             word |= ram.r_word
             strobes.append(ram.corrupt)
-            m.d.comb += reader.data.eq(ram.r_data) if name == "passes" else commands.tap.eq(ram.late)
+            m.d.comb += (
+                reader.data.eq(ram.r_data) if name == "passes" else commands.tap.eq(ram.late)
+            )
         bus.answer_with(word)
         return strobes
 
@@ -282,5 +282,3 @@ class MapCore(wiring.Component):
             results.link_pick.eq(Mux(store.inside, 1 << bus.field(0, low), 0)),
         ]
         bus.answer_with(results.link_word)
-
-

@@ -17,37 +17,70 @@ from dpnet.gateware.maps.control.row_offset import RowOffset
 
 
 class DrainPassLayout(data.StructLayout):
-    """What is to be known of a pass while it drains and writes."""
+    """What is to be known of a pass while it drains and writes; most of it as in its descriptor.
+
+    Fields:
+
+    * `rows`, `6`: rows of a row group.
+    * `last_rows`, `6`: of the last one.
+    * `low`, `9`: least result.
+    * `high`, `9`: largest result.
+    * `maximum`, `1`: it is one of maxima.
+    * `to_map`, `1`: it writes a map.
+    * `to_result`, `1`: it writes results.
+    * `write_words`, `address_bits(params)`: from row to row of a map.
+    * `result`, `18`: byte of the first result in a half.
+    * `result_words`, `18`: from row to row of results.
+    * `skips`, `1`: it adds skip values.
+    * `skip_picture`, `1`: these are a picture's.
+    * `skip_unsigned`, `1`: these are unsigned.
+    * `skip_words`, `address_bits(params)`: from channel to channel of them.
+    * `skip_first`, `16`: the row of their first channel, signed.
+    * `skip_channels`, `16`: their channels.
+    * `skip_start`, `address_bits(params)`: as in `PassLayout`.
+    * `final`, `1`: it is the run's last one.
+    * `half`, `1`: of the results.
+    """
 
     def __init__(self, params):
-        self.fields = {
-            "rows": 6,
-            "last_rows": 6,
-            "low": 9,
-            "high": 9,
-            "maximum": 1,
-            "to_map": 1,
-            "to_result": 1,
-            "write_words": address_bits(params),
-            "result": 18,
-            "result_words": 18,
-            "skips": 1,
-            "skip_picture": 1,
-            "skip_unsigned": 1,
-            "skip_words": address_bits(params),
-            "skip_first": 16,
-            "skip_channels": 16,
-        }
-        super().__init__({**self.fields, "skip_start": address_bits(params), "final": 1, "half": 1})
+        address = address_bits(params)
+        super().__init__(
+            {
+                "rows": 6,
+                "last_rows": 6,
+                "low": 9,
+                "high": 9,
+                "maximum": 1,
+                "to_map": 1,
+                "to_result": 1,
+                "write_words": address,
+                "result": 18,
+                "result_words": 18,
+                "skips": 1,
+                "skip_picture": 1,
+                "skip_unsigned": 1,
+                "skip_words": address,
+                "skip_first": 16,
+                "skip_channels": 16,
+                "skip_start": address,
+                "final": 1,
+                "half": 1,
+            }
+        )
 
 
 class SkipLayout(data.StructLayout):
     """What the stage that drains reads in a cycle, after its address has been added up.
 
-    * `stage`: it; `valid`: it drains.
-    * `word`, an address for each cluster; `there`, `clusters` bits: these have a value.
-    * `bank`: what cluster 0 reads from; `picture`: of pictures, not of maps.
-    * `unsigned`: the value is; 0 where nothing is read.
+    Fields:
+
+    * `valid`, `1`: a stage drains.
+    * `stage`, `stage_bits(params)`: that stage.
+    * `word`, `data.ArrayLayout(address_bits(params), clusters)`: each cluster's address.
+    * `there`, `clusters`: the clusters that read.
+    * `bank`, `bank_bits(params)`: what cluster 0 reads from; the others have the banks behind it.
+    * `picture`, `1`: of pictures, not of maps.
+    * `unsigned`, `1`: the pass has skip values, and they are unsigned.
     """
 
     def __init__(self, params):
@@ -137,17 +170,20 @@ class Drains(wiring.Component):
         with m.If(self.take):
             m.d.sync += item.eq(self.item)
             m.d.sync += [word.eq(new) for word, new in zip(words, self.skips, strict=True)]
-        self._pass(m)
-        self._skips(m, item, words, last_row)
+        coming = self._pass(m)
+        self._skips(m, coming, item, words, last_row)
         return m
 
     def _pass(self, m):
-        """The pass is known at its launch; the one before drains and writes until its own first
+        """The pass that was launched last: the one before drains and writes until its own first
         drain."""
         coming = Signal(DrainPassLayout(self.params))
+        named = [
+            name for name in coming.shape().members if name in self.pass_.fields.shape().members
+        ]
         with m.If(self.launch):
             m.d.sync += [
-                *(coming[name].eq(self.pass_.fields[name]) for name in coming.shape().fields),
+                *(coming[name].eq(self.pass_.fields[name]) for name in named),
                 coming.skip_start.eq(self.pass_.skip_start),
                 coming.final.eq(self.final),
                 coming.half.eq(self.half),
@@ -155,17 +191,13 @@ class Drains(wiring.Component):
         fresh = self.take & self.item.first
         with m.If(fresh):
             m.d.sync += self.work.eq(coming)
-        m.submodules.skip_row = self._row = RowOffset(bits=17)
-        m.submodules.skip_word = self._word = RowOffset(bits=address_bits(self.params))
-        m.d.comb += [
-            self._row.first.eq(-coming.skip_first.as_signed()),
-            self._word.first.eq(coming.skip_start),
-        ]
+        return coming
 
-    def _skips(self, m, item, words, last_row):
+    def _skips(self, m, coming, item, words, last_row):
         """Rows before the first channel stay at its word."""
         work, skip = self.work, self.skip
-        row, word = self._row, self._word
+        m.submodules.skip_row = row = RowOffset(bits=17)
+        m.submodules.skip_word = word = RowOffset(bits=address_bits(self.params))
         channel, there = row.o.as_signed(), Signal()
         for one in (row, word):
             m.d.comb += [
@@ -174,6 +206,8 @@ class Drains(wiring.Component):
                 one.ends.eq(last_row),
             ]
         m.d.comb += [
+            row.first.eq(-coming.skip_first.as_signed()),
+            word.first.eq(coming.skip_start),
             row.step.eq(1),
             word.step.eq(Mux(channel < 0, 0, work.skip_words)),
             there.eq((channel >= 0) & (channel < work.skip_channels) & work.skips),

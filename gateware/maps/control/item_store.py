@@ -35,7 +35,11 @@ class ItemStore(wiring.Component):
 
     * `clear`, `In(1)`: forgets all.
     * `room`, `Out(1)`: another item may begin.
-    * `valid`, `cluster`, `position`, `done`, `item`: from the walker; see there.
+    * `valid`, `In(1)`: there is a position of the item that is being made.
+    * `cluster`, `In(range(max(2, clusters)))`: its cluster.
+    * `position`, `In(PositionLayout(params))`: it.
+    * `done`, `In(1)`: it is the item's last one.
+    * `item`, `In(ItemLayout(params))`: that item, with `done`.
     * `start_valid`, `Out(1)`: an item is there that has not started.
     * `start`, `Out(StartLayout(params))`: the first of these.
     * `spots`, `Out(SpotLayout(params)).array(clusters)`: its positions.
@@ -95,7 +99,9 @@ class ItemStore(wiring.Component):
         for n in range(self.params.clusters):
             here = Signal(name=f"here_{n}")
             m.d.comb += here.eq(self.valid & (self.cluster == n))
-            spot = self._view(m, SpotLayout, f"spot_{n}", position.y, position.x, position.read_word)
+            spot = self._view(
+                m, SpotLayout, f"spot_{n}", position.y, position.x, position.read_word
+            )
             target = self._view(
                 m, TargetLayout, f"target_{n}", position.write_word, position.write_bank
             )

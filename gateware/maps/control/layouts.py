@@ -45,9 +45,14 @@ def slot_bits(params):
 
 
 class PassLayout(data.StructLayout):
-    """A pass: the `fields` of its descriptor, all unsigned, and what follows from them:
-    `index_words` of a row group, and `skip_start`, the word of row 0's skip value less that of the
-    first channel that there is.
+    """A pass.
+
+    Fields:
+
+    * `fields`, `record_layout(PASS)`: those of its descriptor, all unsigned.
+    * `index_words`, `ADDS_BITS`: words of indices of a row group.
+    * `skip_start`, `address_bits(params)`: where row 0's skip value would be, or the first channel
+      if that is a later row's; counted from the place of the latter.
     """
 
     def __init__(self, params):
@@ -61,8 +66,20 @@ class PassLayout(data.StructLayout):
 
 
 class PositionLayout(data.StructLayout):
-    """A position: y and x, 1,024 from there on, and words and banks of what is read, written and
-    skipped from there; `used`: there is one."""
+    """A position.
+
+    Fields:
+
+    * `used`, `1`: there is one.
+    * `y`, `BOUND_BITS + 1`: its row, 1,024 for all from there on.
+    * `x`, `BOUND_BITS + 1`: its column, likewise.
+    * `read_word`, `address_bits(params)`: word of the place that taps count from.
+    * `read_bank`, `bank_bits(params)`: its bank.
+    * `write_word`, `address_bits(params)`: word of the place of row 0.
+    * `write_bank`, `bank_bits(params)`: its bank.
+    * `skip_word`, `address_bits(params)`: word of the place of the skip value's first channel.
+    * `skip_bank`, `bank_bits(params)`: its bank.
+    """
 
     def __init__(self, params):
         address, bank = address_bits(params), bank_bits(params)
@@ -82,23 +99,36 @@ class PositionLayout(data.StructLayout):
 
 
 class SpotLayout(data.StructLayout):
-    """Of a cluster's position what its stage must know: y, x and the word that it reads."""
+    """Of a cluster's position what its stage must know.
+
+    Fields:
+
+    * `y`, `BOUND_BITS + 1`: its row.
+    * `x`, `BOUND_BITS + 1`: its column.
+    * `word`, `address_bits(params)`: word of the place that taps count from.
+    """
 
     def __init__(self, params):
-        super().__init__(
-            {"y": BOUND_BITS + 1, "x": BOUND_BITS + 1, "word": address_bits(params)}
-        )
+        super().__init__({"y": BOUND_BITS + 1, "x": BOUND_BITS + 1, "word": address_bits(params)})
 
 
 class StartLayout(data.StructLayout):
     """What is to be known of an item when its stage starts.
 
-    * `first`: the pass's first one; `last`: the tile's last one; `final`: the pass's last one.
-    * `used`, `clusters` bits: these clusters have a position.
-    * `bank`: what cluster 0 reads from.
-    * `picture`, `unsigned`, `maximum`: as in the descriptor.
-    * `stream`: of its indices; `needed`, a bit for each stream that the pass still reads.
-    * `base`, a word of each stream: where the tile's indices begin, if this item is its first one.
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `final`, `1`: it is its pass's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `bank`, `bank_bits(params)`: the bank of cluster 0's place; the others have those behind it.
+    * `picture`, `1`: as in the descriptor.
+    * `unsigned`, `1`: as in the descriptor.
+    * `maximum`, `1`: as in the descriptor.
+    * `stream`, `stream_bits(params)`: the stream of its indices.
+    * `needed`, `streams`: the streams that the pass still reads.
+    * `base`, `data.ArrayLayout(index_bits(params), streams)`: word of each of these streams with
+      which a tile begins whose first item this is.
     """
 
     def __init__(self, params):
@@ -122,11 +152,15 @@ class StartLayout(data.StructLayout):
 class DrainItemLayout(data.StructLayout):
     """What is to be known of an item when its stage drains.
 
-    * `first`, `last`: the pass's first one, the tile's last one.
-    * `used`, `clusters` bits: these clusters have a position.
-    * `bank`: what cluster 0's skip value comes from.
-    * `slot`: codebook and row parameters.
-    * `short`: it is of the last row group; `ends`: it is its row group's last one.
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `bank`, `bank_bits(params)`: the bank of cluster 0's skip values; the others have those behind.
+    * `slot`, `slot_bits(params)`: codebook and row parameters.
+    * `short`, `1`: it is of the last row group, which may have fewer rows.
+    * `ends`, `1`: it is its row group's last one.
     """
 
     def __init__(self, params):
@@ -146,9 +180,14 @@ class DrainItemLayout(data.StructLayout):
 class WriteItemLayout(data.StructLayout):
     """What is to be known of an item when its rows are written.
 
-    * `first`, `last`, `final`: the pass's first one, the tile's last one, the pass's last one.
-    * `used`, `clusters` bits: these clusters have a position.
-    * `short`: it is of the last row group; `ends`: it is its row group's last one.
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `final`, `1`: it is its pass's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `short`, `1`: it is of the last row group, which may have fewer rows.
+    * `ends`, `1`: it is its row group's last one.
     """
 
     def __init__(self, params):
@@ -165,7 +204,14 @@ class WriteItemLayout(data.StructLayout):
 
 
 class ItemLayout(data.StructLayout):
-    """An item: what its stage must know when it starts, drains and writes."""
+    """An item: what is to be known of it, and when.
+
+    Fields:
+
+    * `start`, `StartLayout(params)`: when its stage starts.
+    * `drain`, `DrainItemLayout(params)`: when its stage drains.
+    * `write`, `WriteItemLayout(params)`: when its rows are written.
+    """
 
     def __init__(self, params):
         super().__init__(
@@ -178,7 +224,13 @@ class ItemLayout(data.StructLayout):
 
 
 class TargetLayout(data.StructLayout):
-    """Where a cluster's rows of an item begin: word and bank."""
+    """Where a cluster's rows of an item begin.
+
+    Fields:
+
+    * `word`, `address_bits(params)`: the word of row 0 of the pass.
+    * `bank`, `bank_bits(params)`: the bank of all rows.
+    """
 
     def __init__(self, params):
         super().__init__({"word": address_bits(params), "bank": bank_bits(params)})
@@ -187,9 +239,15 @@ class TargetLayout(data.StructLayout):
 class ReadLayout(data.StructLayout):
     """What a stage reads in a cycle, the same for all of its clusters.
 
-    * `add`: it adds.
-    * `word`, `bank`: from the place of a position to what it reads.
-    * `top`, `bottom`, `left`, `right`: the positions for which that is inside of the map.
+    Fields:
+
+    * `add`, `1`: it adds.
+    * `word`, `address_bits(params)`: words from the place of a position to what it reads.
+    * `bank`, `bank_bits(params)`: banks likewise.
+    * `top`, `BOUND_BITS`: the first row of positions for which that is inside of the map.
+    * `bottom`, `BOUND_BITS`: the last one.
+    * `left`, `BOUND_BITS`: the first column.
+    * `right`, `BOUND_BITS`: the last one.
     """
 
     def __init__(self, params):

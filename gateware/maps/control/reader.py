@@ -87,11 +87,11 @@ class PassReader(wiring.Component):
         fields, adds = self.pass_.fields, Signal(ADDS_BITS)
         m.d.comb += adds.eq(fields.taps * fields.channels)
         rounded = Signal(ADDS_BITS + 1)
-        m.d.comb += rounded.eq(
-            adds + Mux(fields.index_mode[1], 0, Mux(fields.index_mode[0], 1, 3))
-        )
+        m.d.comb += rounded.eq(adds + Mux(fields.index_mode[1], 0, Mux(fields.index_mode[0], 1, 3)))
         m.d.sync += self.pass_.index_words.eq(
-            Mux(fields.index_mode[1], rounded, Mux(fields.index_mode[0], rounded >> 1, rounded >> 2))
+            Mux(
+                fields.index_mode[1], rounded, Mux(fields.index_mode[0], rounded >> 1, rounded >> 2)
+            )
         )
         bits, first = address_bits(self.params), fields.skip_first
         before = Signal(bits)

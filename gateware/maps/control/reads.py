@@ -25,10 +25,14 @@ WORD_BYTES = 4
 class AccessLayout(data.StructLayout):
     """A read of all clusters on its way to the banks.
 
-    * `word`, an address for each cluster; `there`, `clusters` bits: these read.
-    * `amount`: the bank of cluster 0; the others have those behind it.
-    * `picture`: of pictures, not of maps.
-    * `inside`, `outside`: whether the top bit of what is read, or of 0, is inverted.
+    Fields:
+
+    * `word`, `data.ArrayLayout(address_bits(params), clusters)`: each cluster's address.
+    * `there`, `clusters`: the clusters that read.
+    * `amount`, `bank_bits(params)`: the bank of cluster 0; the others have those behind it.
+    * `picture`, `1`: of pictures, not of maps.
+    * `inside`, `1`: the top bit of what is read is inverted.
+    * `outside`, `1`: the top bit of the 0 of a cluster that does not read is inverted.
     """
 
     def __init__(self, params):

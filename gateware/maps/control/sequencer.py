@@ -28,7 +28,8 @@ class Sequencer(wiring.Component):
     Members:
 
     * `start`, `In(1)`: begins a run; not while `busy`.
-    * `first`, `In(8)`; `last`, `In(8)`: passes, with `start`.
+    * `first`, `In(8)`: the first pass, with `start`.
+    * `last`, `In(8)`: the last pass, with `start`.
     * `number`, `In(8)`: with `start`, the half of the pictures and results; more than 1 is refused,
       as are a `last` below `first` or behind the store.
     * `abort`, `In(1)`: ends the run.
@@ -50,7 +51,9 @@ class Sequencer(wiring.Component):
     * `launch`, `Out(1)`: it is its tile's first one.
     * `final`, `Out(1)`: with `launch`: its pass is the run's last one.
     * `flush`, `Out(1)`: all stages are to be drained.
-    * `tile_done`, `pass_done`, `run_done`, `In(1)` each: from the writer.
+    * `tile_done`, `In(1)`: a tile has written all.
+    * `pass_done`, `In(1)`: a pass has.
+    * `run_done`, `In(1)`: the run has.
     * `clear`, `Out(1)`: what was prepared is to be forgotten.
     """
 

@@ -199,7 +199,9 @@ class Walker(wiring.Component):
         """In x a step from position to position, in y one from row to row; after a map's planes
         their wrap."""
         clusters, fields, position = self.params.clusters, self.pass_.fields, self.position
-        row = Place(Signal(bits, name="row_word"), Signal.like(position.write_bank, name="row_bank"))
+        row = Place(
+            Signal(bits, name="row_word"), Signal.like(position.write_bank, name="row_bank")
+        )
         phases, wraps = {}, {}
         source = {
             name: Mux(self.begin, self.coming.fields[name], fields[name])
@@ -328,8 +330,6 @@ class Walker(wiring.Component):
                 with m.If(stream == n):
                     m.d.sync += word.eq(word + words)
         return stream, base
-
-
 
     def _needed(self, stream, left):
         """Streams of the row group in work and of those, `left` in number, that come after it."""

@@ -16,7 +16,14 @@ BEHIND = 2
 
 
 class BankWriteLayout(data.StructLayout):
-    """A byte for a bank: `enable`, `address`, `byte`."""
+    """A byte for a bank of `bits` of address.
+
+    Fields:
+
+    * `enable`, `1`: there is one.
+    * `address`, `bits`: where it goes.
+    * `byte`, `8`: it.
+    """
 
     def __init__(self, bits):
         super().__init__({"enable": 1, "address": bits, "byte": 8})

@@ -45,7 +45,9 @@ class Core:
         self.placed = place(self.params, self.network)
         self.passes = len(self.placed.plan.passes)
         shape = (4, *self.network.input.shape)
-        self.pictures = np.random.default_rng(self.source.getrandbits(16)).integers(-128, 128, shape)
+        self.pictures = np.random.default_rng(self.source.getrandbits(16)).integers(
+            -128, 128, shape
+        )
         self.wanted = compute(self.network, self.pictures)[self.network.output]
 
     def address(self, region: Region, half: int, depth: int) -> int:
@@ -133,7 +135,13 @@ async def what_cannot_be_run_is_refused(dut: Any) -> None:
     no cycle; then a run is as ever."""
     core = await begin(dut, "refused")
     last, depth = core.passes - 1, core.params.passes
-    for first, end, vectors in ((0, last, 3), (0, last, 256), (2, 1, 1), (0, depth, 2), (255, 0, 1)):
+    for first, end, vectors in (
+        (0, last, 3),
+        (0, last, 256),
+        (2, 1, 1),
+        (0, depth, 2),
+        (255, 0, 1),
+    ):
         cycles = await core.driver.run(first, end, vectors)
         assert core.driver.errors == RANGE, f"errors {core.driver.errors} of {first} … {end}"
         assert cycles == 1 and int(dut.link__tiles_done.value) == 0

@@ -23,7 +23,14 @@ from dpnet.gateware.maps.control.layouts import (
     index_bits,
 )
 from dpnet.model.engine.maps.parameters import MapEngineParameters
-from dpnet.sim.benches.maps.control.passes import Fields, PassMaker, fields_of, params_of, pass_vector, vector
+from dpnet.sim.benches.maps.control.passes import (
+    Fields,
+    PassMaker,
+    fields_of,
+    params_of,
+    pass_vector,
+    vector,
+)
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start

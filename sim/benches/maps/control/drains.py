@@ -95,14 +95,14 @@ class DrainBench:
                 self.add_item(fields, item, begin + LANES * n, (final, half))
             self.cycle = begin + LANES * len(tile)
 
-    def add_item(
-        self, fields: Fields, item: RandomItem, taken: int, run: tuple[int, int]
-    ) -> None:
+    def add_item(self, fields: Fields, item: RandomItem, taken: int, run: tuple[int, int]) -> None:
         line, params = self.line, self.params
         slot = self.source.randrange(params.row_groups)
         flags = {name: item.flags[name] for name in ("first", "last", "short", "ends")}
         shown = flags | {"used": item.used, "bank": item.banks[0], "slot": slot}
-        words = {f"skips__{n}": word % (1 << address_bits(params)) for n, word in enumerate(item.words)}
+        words = {
+            f"skips__{n}": word % (1 << address_bits(params)) for n, word in enumerate(item.words)
+        }
         line.give(taken, item=vector(DrainItemLayout(params), shown), **words)
         line.expect(taken, take=1)
         for number in range(LANES):

@@ -140,7 +140,9 @@ class ReadBench:
         skip |= {"picture": picture, "unsigned": unsigned}
         line.give(self.cycle + 1, skips=1, skip=vector(SkipLayout(params), skip))
         found = [
-            self.value(picture, ((bank + n) % params.clusters, word), bool(there >> n & 1), unsigned)
+            self.value(
+                picture, ((bank + n) % params.clusters, word), bool(there >> n & 1), unsigned
+            )
             for n, word in enumerate(words)
         ]
         line.expect(self.cycle + SHOWN, x=[value & 0xFF for value in found])
