@@ -107,7 +107,7 @@ CASES = [
     (stage_path.UnitLayout, (), {}),
     (clusters.StartLayout, (MAPS,), {}),
     (clusters.DrainLayout, (MAPS, 3), {}),
-    (clusters.Clusters, (), {"params": MAPS, "tag_bits": 3, "bits": 7}),
+    (clusters.Clusters, (), {"params": MAPS, "tag_bits": 3}),
     (stage_path.StagePath, (), {"params": MAPS, "first": False}),
     *((kind, (), {"params": MAPS}) for kind in (cluster.Cluster, finish.Finish, unit.Unit)),
     *((kind, (), {"params": MAPS}) for kind in (index_stores.IndexStores, row_store.RowStore)),
@@ -184,7 +184,7 @@ class Scope(dict):
         ]
         if issubclass(kind, data.StructLayout):
             objects = [MAPS if ".maps." in kind.__module__ else ENGINE]
-            module = {**module, "engine": ENGINE, "params": MAPS, "tag_bits": 3}
+            module = {**module, "engine": ENGINE, "params": MAPS, "tag_bits": 3, "bits": 7}
         super().__init__(ChainMap(WORDS, module))
         self.objects = [thing for thing in objects if thing is not None]
 

@@ -1,5 +1,5 @@
-"""The map core: random networks on compiled RTL, every value of every layer and every cycle; and how
-it is with the link.
+"""The map core: random networks on compiled RTL, every value of every layer, every cycle; and what
+it does with the link.
 
 DPNET_MAP_CORE_NETWORKS sets the number of networks for each engine.
 """

@@ -15,9 +15,9 @@ ROWS = (18, 18, 7)
 
 def small_network(seed: int) -> MapNetwork:
     """A padded convolution of two row groups, a maximum, a pointwise one of few entries with the
-    maximum and the picture's channels as skip values, and one of the whole map."""
+    maximum as skip values, and one of the whole map."""
     rng = np.random.default_rng(seed)
-    channels, height, width = PICTURE
+    _, height, width = PICTURE
     shapes = {
         "picture": PICTURE,
         "first": (ROWS[0], height, width),

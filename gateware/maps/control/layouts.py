@@ -157,7 +157,7 @@ class DrainItemLayout(data.StructLayout):
     * `first`, `1`: it is its pass's first one.
     * `last`, `1`: it is its tile's last one.
     * `used`, `clusters`: the clusters that have a position.
-    * `bank`, `bank_bits(params)`: the bank of cluster 0's skip values; the others have those behind.
+    * `bank`, `bank_bits(params)`: the bank of cluster 0's skip value; the others have those behind.
     * `slot`, `slot_bits(params)`: codebook and row parameters.
     * `short`, `1`: it is of the last row group, which may have fewer rows.
     * `ends`, `1`: it is its row group's last one.

@@ -11,7 +11,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 from numpy.typing import NDArray
 
 from dpnet.gateware.parts.bus import ERRORS
@@ -74,13 +74,16 @@ class Core:
         """A word that is not known before."""
         dut = self.dut
         dut.link__bus__address.value, dut.link__bus__read.value = address // 4, 1
-        self.driver.board.expect(None)
-        self.driver.board.receive(None)
         await RisingEdge(dut.clk)
         dut.link__bus__read.value = 0
+        await FallingEdge(dut.clk)
         while not int(dut.link__bus__r_valid.value):
-            await RisingEdge(dut.clk)
-        return int(dut.link__bus__r_data.value)
+            await FallingEdge(dut.clk)
+        word = int(dut.link__bus__r_data.value)
+        # The driver's watch has it too.
+        self.driver.board.expect(word)
+        await RisingEdge(dut.clk)
+        return word
 
     async def run(self, half: int, errors: int = 0) -> None:
         """All passes: their cycles, and these errors."""
