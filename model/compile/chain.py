@@ -23,7 +23,6 @@ from dpnet.model.evaluating import evaluating
 SUPPORTED = "a network here is a chain of Linear, BatchNorm1d and ReLU, on rows of values"
 
 
-
 class NoChainError(CompileError):
     """A network that is no such chain."""
 
