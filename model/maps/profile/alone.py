@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from dpnet.model.maps.floats.evaluate import values_of
 from dpnet.model.maps.floats.network import FloatLayer, FloatNetwork, FloatSkip
 from dpnet.model.maps.layers import MapLayer, MapTensor
 
-__all__ = ["computed", "following", "in_integers", "real", "steps"]
+__all__ = ["computed", "following", "in_integers", "place_of", "real", "steps"]
 
 Floats = NDArray[np.float64]
 Place = tuple[slice, slice, slice, slice]
@@ -113,5 +113,5 @@ def steps(values: Floats, tensor: MapTensor) -> Floats:
 
 def real(integers: NDArray[np.int64], tensor: MapTensor) -> Floats:
     """A tensor's integers as real values."""
-    found: Floats = (integers - tensor.zero) * tensor.scale
+    found: Floats = (integers - tensor.zero).astype(np.float64) * tensor.scale
     return found

@@ -95,7 +95,8 @@ class _Seen:
 def _sample(compiled: Compiled, pictures: NDArray[Any]) -> NDArray[Any]:
     each = sum(int(np.prod(tensor.shape)) for tensor in compiled.network.tensors)
     count = min(len(pictures), SAMPLE, max(1, SAMPLE_VALUES // each))
-    return pictures[np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+    found: NDArray[Any] = pictures[np.linspace(0, len(pictures) - 1, count).round().astype(int)]
+    return found
 
 
 def _layer(compiled: Compiled, seen: _Seen, n: int) -> LayerProfile:

@@ -9,11 +9,10 @@ All numbers are finite and have six digits, so that a profile is the same after 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Network
+from dpnet.model.maps.layers import MapLayer, MapTensor, Network
 from dpnet.model.maps.profile.fields import ProfileError, from_plain, plain
 
 __all__ = [
