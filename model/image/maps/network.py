@@ -1,0 +1,65 @@
+"""A whole network in integers in memory, and what people want to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.graph.nodes import Source
+from dpnet.model.image.maps.checks import check_content
+from dpnet.model.image.maps.writing import write_network
+from dpnet.model.maps.calibration.scales import TensorScale
+from dpnet.model.maps.layers import MapNetwork
+
+__all__ = ["MapImage"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapImage:
+    """A compiled network of feature maps: `network`, which engines and the golden model compute.
+
+    It is placed when it is loaded, for the engine that is there: one file serves every size.
+    `engine` is the one that it was compiled for, which holds it.  `calibration` says of every
+    tensor, by its name, what calibration saw and why its scale is what it is; `sources` where in
+    the user's files a layer comes from, by the layer's name.  `about` is for people (JSON types).
+
+    Raises `ImageError` for what no map engine computes: layers that contradict each other, numbers
+    beyond their widths, sums that could overflow, networks larger than the largest engine.
+    """
+
+    network: MapNetwork
+    engine: MapEngineParameters = field(default_factory=MapEngineParameters)
+    calibration: Mapping[str, TensorScale]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_content(self)
+
+    @property
+    def classes(self) -> int | None:
+        """Values of a result that is one vector; None for a map."""
+        channels, height, width = self.network.tensor(self.network.output).shape
+        return channels if (height, width) == (1, 1) else None
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """The least and the largest value of a picture that is not cut off."""
+        first = self.network.input
+        return first.scale * (first.low - first.zero), first.scale * (first.high - first.zero)
+
+    @property
+    def weights(self) -> int:
+        """How many indices there are."""
+        return sum(0 if x.indices is None else x.indices.size for x in self.network.layers)
+
+    def save(self, path: str | Path) -> int:
+        """Write the image to `path`, whole or not at all; return the file's size in bytes.
+
+        `ImageError` for an image that is too large to be read again, `OSError` where the file
+        cannot be written.
+        """
+        return write_network(self, Path(path))
