@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from dpnet.plain import visible
 
@@ -27,7 +27,7 @@ class Html:
     text: str
 
 
-Child: TypeAlias = Union[Html, str, int, None, Iterable["Child"]]
+Child: TypeAlias = Html | str | int | Iterable["Child"] | None
 """Text is escaped; None is nothing."""
 
 

@@ -69,7 +69,7 @@ class Axis:
         return cls(low, high, tuple(n * step for n in range(first, last + 1)))
 
     @classmethod
-    def from_zero(cls, high: float, count: int = 5) -> Axis:
+    def from_zero(cls, high: float, count: int = 6) -> Axis:
         """An axis from 0 to the next round number."""
         step = _round_step((high if high > 0 else 1.0) / count)
         last = max(1, math.ceil(high / step - 1e-9))

@@ -41,8 +41,8 @@ code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: an
 .tile span { display: block; color: var(--soft); font-size: .82rem; line-height: 1.35; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .82rem; white-space: nowrap; }
-th, td { padding: .3rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+th, td { padding: .3rem .45rem; text-align: right; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 td.name { max-width: 13rem; overflow: hidden; text-overflow: ellipsis; }
 th.text, td.text { text-align: left; }
@@ -58,7 +58,7 @@ figcaption { font-weight: 600; margin-bottom: .35rem; }
 .rows .value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .rows svg { display: block; width: 100%; overflow: visible; }
 svg text { fill: var(--ink); font-size: 11px; }
-svg .soft { fill: var(--soft); }
+svg text.soft { fill: var(--soft); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
 .f1 { fill: var(--c1); } .f2 { fill: var(--c2); } .f3 { fill: var(--c3); }
@@ -78,6 +78,7 @@ svg .axis { stroke: var(--soft); stroke-width: 1; }
   background: var(--panel); padding: 2px .6rem; overflow: hidden; position: relative;
   display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: .6rem;
   font-size: .8rem; line-height: 1.35; }
+.net li span:nth-child(2n) { text-align: right; }
 .net li span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .net li svg { position: absolute; left: 0; bottom: 0; width: 100%; height: 3px; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); }
