@@ -18,14 +18,14 @@ CYCLES = (
     Kind("start", 4),
     Kind("end", 5),
 )
-"""As in `dpnet.model.engine.maps.figures.Cycles`."""
+"""As in `dpnet.model.engine.maps.Cycles`."""
 BYTES = (
     Kind("indices", 1),
     Kind("codebooks", 2),
     Kind("row parameters", 3),
     Kind("descriptors", 4),
 )
-"""As in `dpnet.model.engine.maps.figures.Bytes`."""
+"""As in `dpnet.model.engine.maps.Bytes`."""
 USED = (Kind("lanes used", 1),)
 
 
@@ -60,7 +60,7 @@ def costs(about: Subject) -> Html:
 def _cycles(about: Subject) -> Html:
     rows = []
     for layer in about.layers:
-        cycles = layer.figures.cycles
+        cycles = layer.cycles
         said = f"{cycles.total:,}"
         rows.append(Bar(layer.name, layer.anchor, astuple(cycles), said))
     title = f"Cycles of each layer by kind: {about.cycles:,} a picture"
@@ -71,7 +71,7 @@ def _used(about: Subject) -> Html:
     rows = [
         Bar(layer.name, layer.anchor, [100 * share], percent(share) if share else "–")
         for layer in about.layers
-        for share in [layer.figures.utilization(about.lanes)]
+        for share in [layer.utilization(about.lanes)]
     ]
     title = f"Utilization: {percent(about.utilization)} of {about.lanes:,} lanes over all layers"
     return bars(title, "% of lanes and cycles that add a weight", USED, rows, "")
@@ -80,7 +80,7 @@ def _used(about: Subject) -> Html:
 def _bytes(about: Subject) -> Html:
     rows = []
     for layer in about.layers:
-        found = layer.figures.bytes
+        found = layer.bytes
         said = f"{found.total:,}"
         rows.append(Bar(layer.name, layer.anchor, astuple(found), said, layer.float_bytes or None))
     title = f"Bytes in the engine by kind: {about.engine_bytes:,}"

@@ -6,7 +6,6 @@ from dpnet.host.page.markup import Child, Html, element
 from dpnet.host.page.numbers import decibels, percent, shape_text, short
 from dpnet.host.page.plots import row_plot, values_plot, weights_plot
 from dpnet.host.page.subject import Layer, Subject
-from dpnet.model.engine.maps.figures import LayerFigures
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapTensor
 from dpnet.model.maps.profile.records import LayerProfile, TensorProfile, Weights
@@ -46,24 +45,23 @@ def details(about: Subject) -> Html:
 
 
 def _layer(layer: Layer, profile: LayerProfile | None) -> Html:
-    figures = layer.figures
-    shapes = f"{shape_text(figures.input_shape)} → {shape_text(figures.output_shape)}"
+    shapes = f"{shape_text(layer.reads)} → {shape_text(layer.makes)}"
     parts: list[Child] = [
         element(
             "header",
             element("h3", layer.name),
-            element("span", f"{figures.operator}, {shapes}", class_="soft"),
+            element("span", f"{layer.operator}, {shapes}", class_="soft"),
         ),
         element("div", layer.source, class_="source") if layer.source else None,
     ]
     if profile is not None and profile.weights is not None and layer.float_bytes:
-        parts += [element("p", _said(profile.weights, figures.k)), _plots(profile.weights, figures)]
+        parts += [element("p", _said(profile.weights, layer.k)), _plots(profile.weights, layer)]
     return element("article", parts, class_="card", id=layer.anchor)
 
 
-def _plots(weights: Weights, figures: LayerFigures) -> Html:
+def _plots(weights: Weights, layer: Layer) -> Html:
     row = weights.row
-    said = f"Row {row.number} of {figures.output_shape[0]}, {len(row.centroids)} centroids"
+    said = f"Row {row.number} of {layer.makes[0]}, {len(row.centroids)} centroids"
     return element(
         "div",
         element("figure", element("figcaption", "All weights"), weights_plot(weights)),
@@ -90,7 +88,7 @@ def _tensor(tensor: MapTensor, scale: TensorScale, profile: TensorProfile | None
         saturated += f", {percent(profile.saturated, 3)} of the integers saturate"
     lines = [
         f"Seen {short(scale.low)} to {short(scale.high)}; {kind} integers reach {short(low)} to "
-        f"{short(high)} in steps of {short(tensor.scale)}, from {scale.choice}.",
+        f"{short(high)} in steps of {short(tensor.scale)}: {scale.choice}.",
         f"{saturated}; rounding error {percent(scale.error, 2)} of the values.",
     ]
     return element(

@@ -9,7 +9,9 @@ __all__ = ["Axis", "decibels", "percent", "places", "shape_text", "short", "size
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.1234 as 12.3 %; what is more than nothing does not become 0."""
+    """0.1234 as 12.3 %; only nothing becomes 0 %."""
+    if not share:
+        return "0 %"
     least = 10.0**-digits
     if 0 < 100 * share < least / 2:
         return f"< {least:g} %"

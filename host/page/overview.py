@@ -24,14 +24,13 @@ NOTABLE = 1e-3
 
 def overview(about: Subject) -> Html:
     """The name, the figures that matter most, and what stands out."""
-    learned = sum(layer.figures.weights for layer in about.layers if layer.float_bytes)
     engine = about.placement.params
     return element(
         "header",
         element("h1", about.name),
         element(
             "p",
-            f"A network of {len(about.layers)} layers and {learned:,} weights in integers, on a map "
+            f"A network of {len(about.layers)} layers and {about.weights:,} weights in integers, on a map "
             f"engine of {engine.clusters} × {engine.stages} × 16 = {engine.lanes:,} lanes.",
         ),
         element("div", [_tile(*tile) for tile in _tiles(about)], class_="tiles"),
@@ -64,14 +63,14 @@ def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
 
 def _remarks(about: Subject) -> Iterator[str]:
     total = about.cycles
-    most = max(about.layers, key=lambda one: one.figures.cycles.total)
+    most = max(about.layers, key=lambda one: one.cycles.total)
     yield (
-        f"Most cycles: {most.name} with {percent(most.figures.cycles.total / total)} of them, its "
-        f"lanes used to {percent(most.figures.utilization(about.lanes))}."
+        f"Most cycles: {most.name} with {percent(most.cycles.total / total)} of them, its "
+        f"lanes used to {percent(most.utilization(about.lanes))}."
     )
-    drains = sum(one.figures.cycles.drains for one in about.layers)
+    drains = sum(one.cycles.drains for one in about.layers)
     yield f"Lanes wait for drains in {percent(drains / total)} of the cycles."
-    waits = sum(one.figures.cycles.waits for one in about.layers)
+    waits = sum(one.cycles.waits for one in about.layers)
     if waits > MANY_WAITS * total:
         yield f"Layers wait for values of the one before in {percent(waits / total)} of the cycles."
     if about.profile is None:
@@ -92,16 +91,16 @@ def _remarks(about: Subject) -> Iterator[str]:
 
 def network(about: Subject) -> Html:
     """The network drawn."""
-    graph, largest = about.image.network, max(x.figures.cycles.total for x in about.layers)
+    graph, largest = about.image.network, max(x.cycles.total for x in about.layers)
     shape = shape_text(graph.picture)
     boxes = [Box("picture", shape, f"tensor {graph.input.name}", "")]
     for layer in about.layers:
-        cycles = layer.figures.cycles.total
+        cycles = layer.cycles.total
         boxes.append(
             Box(
                 layer.name,
-                shape_text(layer.figures.output_shape),
-                layer.figures.operator,
+                shape_text(layer.makes),
+                layer.operator,
                 f"{cycles:,} cycles",
                 layer.anchor,
                 cycles / largest,

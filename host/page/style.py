@@ -27,7 +27,7 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 .25rem; overflow-wrap:
 h2 { font-size: 1.2rem; margin: 2.25rem 0 .5rem; padding-top: .5rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
-p { margin: .5rem 0; max-width: 46rem; }
+p { margin: .5rem 0; max-width: 46rem; text-wrap: pretty; }
 ul.said { margin: .5rem 0; padding-left: 1.2rem; max-width: 46rem; }
 a { color: inherit; text-decoration-color: var(--line); text-underline-offset: .15em; }
 code { font: .9em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
@@ -84,8 +84,9 @@ svg .axis { stroke: var(--soft); stroke-width: 1; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); }
 .card { border: 1px solid var(--line); border-radius: .4rem; padding: .7rem .8rem; min-width: 0;
   break-inside: avoid; margin-bottom: .9rem; }
+.cards .card { margin-bottom: 0; }
 .card header { display: flex; flex-wrap: wrap; gap: 0 1rem; align-items: baseline; }
-.card svg.plot { display: block; width: 100%; max-width: 30rem; height: auto; }
+.card svg.plot { display: block; width: 100%; max-width: 25rem; height: auto; }
 .card figure { margin: .6rem 0 0; min-width: 0; }
 .card figcaption { font-size: .82rem; }
 footer { margin-top: 2.5rem; }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dpnet.host.page.numbers import decibels
-from dpnet.model.engine.maps.figures import LayerFigures, layer_figures
+from dpnet.model.engine.maps.costs import Bytes, Cycles, layer_costs
+from dpnet.model.engine.maps.figures import network_figures
 from dpnet.model.engine.maps.placement import Placement, place
 from dpnet.model.image.maps import MapImage
 from dpnet.model.maps.accuracy import Accuracy
@@ -15,28 +16,40 @@ from dpnet.model.maps.profile.records import Profile, TensorProfile
 
 __all__ = ["Layer", "Subject", "subject"]
 
+Shape = tuple[int, int, int]
+
 FLOAT = 4
 """Bytes of a weight or a bias as it was."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer for its page: `number` from 0, `figures` of the engine, `source` in the user's files
-    ("" if unknown), `float_bytes` of its weights and biases as they were, 0 if it has learned none.
+    """A layer for its page: `number` from 0, `operator` in a few words, shapes (C, H, W), `k`
+    entries to a row (0 of a maximum), `weights` of which each is added at `adds` / `weights`
+    positions, `source` in the user's files ("" if unknown), `float_bytes` of its weights and biases
+    as they were, 0 if it has learned none.  `cycles` and `bytes` are with copies of what it makes.
     """
 
     number: int
-    figures: LayerFigures
+    name: str
+    operator: str
+    reads: Shape
+    makes: Shape
+    k: int
+    weights: int
+    adds: int
     source: str
     float_bytes: int
+    cycles: Cycles
+    bytes: Bytes
 
     @property
     def anchor(self) -> str:
         return f"layer-{self.number}"
 
-    @property
-    def name(self) -> str:
-        return self.figures.name
+    def utilization(self, lanes: int) -> float:
+        """The share of all lanes and cycles that add a weight of the layer."""
+        return self.adds / (lanes * self.cycles.total) if self.cycles.total else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +76,16 @@ class Subject:
 
     @property
     def additions(self) -> int:
-        return sum(layer.figures.additions for layer in self.layers)
+        return sum(layer.adds for layer in self.layers)
 
     @property
     def utilization(self) -> float:
         return self.additions / (self.lanes * self.cycles)
+
+    @property
+    def weights(self) -> int:
+        """Of all layers that have learned some."""
+        return sum(layer.weights for layer in self.layers if layer.float_bytes)
 
     @property
     def float_bytes(self) -> int:
@@ -76,7 +94,7 @@ class Subject:
     @property
     def engine_bytes(self) -> int:
         """What is loaded into the engine."""
-        return sum(layer.figures.bytes.total for layer in self.layers)
+        return sum(layer.bytes.total for layer in self.layers)
 
     @property
     def result_ratio(self) -> float | None:
@@ -110,27 +128,45 @@ def subject(
     """The subject of a page.  Raises `NetworkTooLarge` for an image that its own engine does not
     hold."""
     placement = place(image.engine, image.network)
-    layers = []
-    for n, figures in enumerate(layer_figures(placement)):
-        source = image.sources.get(figures.name)
-        rows = image.network.layers[n].rows
-        bytes_ = FLOAT * (figures.weights + rows) if _learned(figures) else 0
-        layers.append(Layer(n, figures, "" if source is None else str(source), bytes_))
+    costs = layer_costs(placement)
     return Subject(
         name=name,
         image=image,
         file_bytes=file_bytes,
         placement=placement,
-        layers=tuple(layers),
+        layers=tuple(_layers(image, profile, costs)),
         profile=profile,
         measured=measured,
     )
 
 
-def _learned(figures: LayerFigures) -> bool:
-    """Whether the layer's weights can have been parameters of the user's network: those of an
-    average are one number."""
-    return figures.weights > 0 and not figures.operator.startswith(("average", "copy"))
+def _layers(
+    image: MapImage, profile: Profile | None, costs: Iterable[tuple[Cycles, Bytes]]
+) -> Iterator[Layer]:
+    figures = network_figures(image.engine, image.network).layers
+    # The copies have no layer, and are in the costs of the one that writes what they copy.
+    own = [(one, one.layer) for one in figures if one.layer is not None]
+    for n, ((one, layer), (cycles, bytes_)) in enumerate(zip(own, costs, strict=True)):
+        weights = 0 if layer.indices is None else int(layer.indices.size)
+        source = image.sources.get(one.name)
+        # The weights of a mean are one number, which nobody has learned.
+        learned = weights > 0 and not one.operator.startswith("mean")
+        if profile is not None:
+            learned &= profile.layers[n].bits is not None
+        yield Layer(
+            number=n,
+            name=one.name,
+            operator=one.operator,
+            reads=one.input,
+            makes=one.output,
+            k=one.k or 0,
+            weights=weights,
+            adds=one.adds,
+            source="" if source is None else str(source),
+            float_bytes=FLOAT * (weights + layer.rows) if learned else 0,
+            cycles=cycles,
+            bytes=bytes_,
+        )
 
 
 def _sums(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:

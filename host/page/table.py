@@ -67,26 +67,24 @@ def _row(layer: Layer, cells: Sequence[str]) -> Html:
 
 
 def _cells(about: Subject, layer: Layer) -> list[str]:
-    figures = layer.figures
     return [
-        figures.operator,
-        shape_text(figures.input_shape),
-        shape_text(figures.output_shape),
-        str(max(1, (figures.k - 1).bit_length())) if figures.k else "–",
-        str(figures.k) if figures.k else "–",
-        f"{figures.weights:,}",
-        f"{layer.float_bytes:,}",
-        f"{figures.bytes.total:,}",
-        f"{figures.cycles.total:,}",
-        percent(figures.utilization(about.lanes)) if figures.weights else "–",
+        layer.operator,
+        shape_text(layer.reads),
+        shape_text(layer.makes),
+        str(max(1, (layer.k - 1).bit_length())) if layer.k else "–",
+        str(layer.k) if layer.k else "–",
+        f"{layer.weights:,}" if layer.float_bytes else "–",
+        f"{layer.float_bytes:,}" if layer.float_bytes else "–",
+        f"{layer.bytes.total:,}",
+        f"{layer.cycles.total:,}",
+        percent(layer.utilization(about.lanes)) if layer.weights else "–",
     ]
 
 
 def _sums(about: Subject) -> list[str]:
-    weights = sum(layer.figures.weights for layer in about.layers)
     return [
         *("all", "", "", "", "", ""),
-        f"{weights:,}",
+        f"{about.weights:,}",
         f"{about.float_bytes:,}",
         f"{about.engine_bytes:,}",
         f"{about.cycles:,}",

@@ -10,9 +10,8 @@ from dpnet.model.engine.maps.placement import Placement
 from dpnet.model.engine.maps.plan import Plan, PlannedPass
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
 from dpnet.model.engine.maps.words import codebook_words, stored_words
-from dpnet.model.maps.operators import additions, operator
 
-__all__ = ["Bytes", "Cycles", "LayerFigures", "layer_figures"]
+__all__ = ["Bytes", "Cycles", "layer_costs"]
 
 WORD = 4
 """Bytes of a word of the link, of which an entry and a parameter take whole ones."""
@@ -58,49 +57,10 @@ class Bytes:
         return Bytes(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass(frozen=True)
-class LayerFigures:
-    """A layer of the network with its copies for readers of other strides; `k` entries to a row, 0
-    of a maximum; `additions` as if each had a lane."""
-
-    name: str
-    operator: str
-    input_shape: tuple[int, int, int]
-    output_shape: tuple[int, int, int]
-    k: int
-    weights: int
-    additions: int
-    cycles: Cycles
-    bytes: Bytes
-
-    def utilization(self, lanes: int) -> float:
-        """The share of all lanes and cycles that add a weight of the layer."""
-        return self.additions / (lanes * self.cycles.total) if self.cycles.total else 0.0
-
-
-def layer_figures(placement: Placement) -> tuple[LayerFigures, ...]:
-    """The layers in order; their cycles add up to the plan's, their bytes to the words that the
-    placement has, without the gaps between them.  A copy counts for the layer that is the last to
-    write what it copies."""
-    network, costs = placement.plan.network, _by_layer(placement)
-    return tuple(
-        LayerFigures(
-            name=layer.name,
-            operator=operator(layer, network),
-            input_shape=network.tensor(layer.input).shape,
-            output_shape=(layer.rows, *network.tensor(layer.output).shape[1:]),
-            k=0 if layer.entries is None else layer.entries.shape[1],
-            weights=0 if layer.indices is None else int(layer.indices.size),
-            additions=additions(layer, network),
-            cycles=cycles,
-            bytes=bytes_,
-        )
-        for layer, (cycles, bytes_) in zip(network.layers, costs, strict=True)
-    )
-
-
-def _by_layer(placement: Placement) -> list[tuple[Cycles, Bytes]]:
-    """Cycles and bytes of each layer of the network."""
+def layer_costs(placement: Placement) -> tuple[tuple[Cycles, Bytes], ...]:
+    """Of each layer of the network, in order; cycles add up to the plan's, bytes to the words that
+    the placement has, without the gaps between them.  A copy for readers of another stride counts
+    for the layer that is the last to write what it copies."""
     plan = placement.plan
     last = {layer.output: n for n, layer in enumerate(plan.network.layers)}
     places = {id(layer): n for n, layer in enumerate(plan.network.layers)}
@@ -109,7 +69,7 @@ def _by_layer(placement: Placement) -> list[tuple[Cycles, Bytes]]:
     for one, cycles, bytes_ in costs:
         n = places.get(id(one.work.layer), last[one.write[0]])
         found[n] = found[n][0] + cycles, found[n][1] + bytes_
-    return found
+    return tuple(found)
 
 
 def _cycles(plan: Plan) -> Iterable[Cycles]:
