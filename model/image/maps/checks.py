@@ -20,6 +20,7 @@ from dpnet.model.image.maps.limits import (
     LARGEST_PADDED,
     LARGEST_ROWS,
     LARGEST_VALUES,
+    LONGEST_TEXT,
 )
 from dpnet.model.maps.checks import ACC_BITS, MapError, check_network
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor
@@ -55,6 +56,7 @@ def check_content(image: MapImage) -> None:
     for layer in network.layers:
         _check_sums(layer, network)
     _check_host(network)
+    _check_shapes(image)
     _check_notes(image)
 
 
@@ -62,6 +64,7 @@ def _check_names(network: MapNetwork) -> None:
     names = [layer.name for layer in network.layers]
     for name in [*names, *(tensor.name for tensor in network.tensors)]:
         check_name(name)
+        require(len(name) <= LONGEST_TEXT, f"a name must have at most {LONGEST_TEXT} characters")
     require(len(set(names)) == len(names), "layers must have different names")
 
 
@@ -161,6 +164,20 @@ def _check_host(network: MapNetwork) -> None:
     unknown = [kind for kind in network.host if kind not in HOST_OPERATORS]
     listed = ", ".join(HOST_OPERATORS)
     require(not unknown, f"host must be of {listed}, not {unknown[0] if unknown else ''!r}")
+
+
+def _check_shapes(image: MapImage) -> None:
+    """The user's shapes have the values that the network has."""
+    network = image.network
+    picture, result = network.picture, network.tensor(network.output).shape
+    if "argmax" in network.host:
+        result = (1, *result[1:])
+    for name, given, own in (
+        ("input_shape", image.input_shape, picture),
+        ("output_shape", image.output_shape, result),
+    ):
+        same = math.prod(given) == math.prod(own)
+        require(same, f"{name} {given} has other values than the network's {own}")
 
 
 def _check_notes(image: MapImage) -> None:

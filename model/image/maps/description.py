@@ -40,6 +40,8 @@ def described(image: MapImage, checksums: Sequence[Mapping[str, int]]) -> dict[s
             _layer(layer, image.sources.get(layer.name), crc32)
             for layer, crc32 in zip(network.layers, checksums, strict=True)
         ],
+        "input_shape": list(image.input_shape),
+        "output_shape": list(image.output_shape),
         "output": network.output,
         "host": list(network.host),
         "padding": list(network.padding),

@@ -103,6 +103,8 @@ def _image(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Map
     sources = {entry["name"]: source_of(entry) for entry in entries}
     return MapImage(
         network=network,
+        input_shape=tuple(description["input_shape"]),
+        output_shape=tuple(description["output_shape"]),
         engine=engine_of(description["engine"]),
         calibration={scale.tensor: scale for scale in scales},
         sources={name: source for name, source in sources.items() if source is not None},

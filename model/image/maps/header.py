@@ -18,6 +18,7 @@ from dpnet.model.image.header import (
     DTYPES,
     LARGEST_HEADER,
     LARGEST_K,
+    LARGEST_RANK,
     ImageError,
     Stored,
     check_scale,
@@ -31,6 +32,7 @@ from dpnet.model.image.maps.limits import (
     LARGEST_ROWS,
     LARGEST_SIDE,
     LARGEST_VALUES,
+    LONGEST_TEXT,
 )
 from dpnet.model.image.packing import packed_bytes
 
@@ -49,8 +51,9 @@ _KINDS = {
 Types = Mapping[str, type | tuple[type, ...]]
 _NUMBER = (int, float)
 _DESCRIPTION: Types = {
-    "format": str, "bit_order": str, "tensors": list, "layers": list, "output": str, "host": list,
-    "padding": list, "engine": dict, "about": dict, "sha256": str,
+    "format": str, "bit_order": str, "tensors": list, "layers": list, "input_shape": list,
+    "output_shape": list, "output": str, "host": list, "padding": list, "engine": dict,
+    "about": dict, "sha256": str,
 }  # fmt: skip
 _TENSOR: Types = {
     "name": str, "shape": list, "scale": _NUMBER, "signed": bool, "zero": int, "low": _NUMBER,
@@ -105,6 +108,9 @@ def check_map_header(data: bytes, length: int) -> tuple[dict[str, Any], dict[str
     _check_types("the description", description, _DESCRIPTION)
     require(description["bit_order"] == "little", "bit_order must be 'little'")
     _check_wholes("padding", description["padding"], 4, 0, LARGEST_SIDE)
+    for name in ("input_shape", "output_shape"):
+        shape = description[name]
+        _check_wholes(name, shape, min(len(shape), LARGEST_RANK), 1, LARGEST_VALUES)
     _check_types("engine", description["engine"], _ENGINE)
     _check_all_tensors(description["tensors"])
     _check_all_layers(description["layers"])
@@ -190,14 +196,16 @@ def _check_layer(what: str, entry: Any) -> None:
         _check_whole(f"{what}: the skip's channel", entry["skip"]["channel"], *channels)
     if entry["window"] is not None:
         _check_types(f"{what}: window", entry["window"], _WINDOW)
+        _check_wholes(f"{what}: window", list(entry["window"].values()), 4, 0, LARGEST_SIDE)
     if entry["source"] is not None:
         _check_types(f"{what}: source", entry["source"], _SOURCE)
+        _check_whole(f"{what}: the source's line", entry["source"]["line"], 0, 1 << 31)
 
 
 def _shapes(entry: Mapping[str, Any]) -> dict[str, list[int]]:
     """The shapes of a layer's tensors by kind."""
     rows, columns, k = entry["rows"], entry["columns"], entry["k"]
-    found = dict.fromkeys(("bias", "multiplier", "shift"), [rows])
+    found = {kind: [rows] for kind in ("bias", "multiplier", "shift")}
     if k:
         found["indices"] = [packed_bytes(rows * columns, k)]
         found["entries"] = [entry["books"], k]
@@ -248,6 +256,8 @@ def _check_types(what: str, value: Any, types: Types) -> None:
         found = value[name]
         fits = isinstance(found, kind) and (kind is bool or not isinstance(found, bool))
         require(fits, f"{what}: {name} has the wrong type")
+        short = not isinstance(found, str) or len(found) <= LONGEST_TEXT
+        require(short, f"{what}: {name} is longer than {LONGEST_TEXT} characters")
 
 
 def _check_wholes(what: str, values: Sequence[Any], count: int, low: int, high: int) -> None:

@@ -21,3 +21,5 @@ LARGEST_PADDED = 1 << 22
 """Positions of a map with its padding."""
 LARGEST_MAXIMA = 1 << 26
 """Windows' positions of all maxima together, of one channel."""
+LONGEST_TEXT = 1 << 10
+"""Characters of a name, or of a line of source."""
