@@ -36,9 +36,10 @@ def costs(about: Subject) -> Html:
         element("h2", "Cycles"),
         element(
             "p",
-            "Additions: the cycles in which a stage adds. Drains: a tile waits until its buckets are "
-            "read, at least 16 cycles. Waits: a layer needs values that the layer before has not "
-            "written yet. Start and end: the first descriptor is read, the last results are written.",
+            "Additions: the cycles in which a stage adds. Drains: a tile waits until its buckets "
+            "are read, at least 16 cycles. Waits: a layer needs values that the layer before has "
+            "not written yet. Start and end: the first descriptor is read, the last results are "
+            "written.",
             class_="soft",
         ),
         _cycles(about),

@@ -27,17 +27,18 @@ def details(about: Subject) -> Html:
         element(
             "p",
             "Bars are the weights as they were. Of a layer the line is what its codebooks made of "
-            "them; each row (output channel) has a codebook of its own, unless it is said to share "
-            "one. Of one row, whose error is in the middle, each centroid has a stem as high as the "
-            "number of its weights.",
+            "them; each row (output channel) has a codebook of its own, unless there are fewer of "
+            "them than rows. Of one row, whose error is the median of all, each centroid has a "
+            "stem as high as the number of its weights.",
             class_="soft",
         ),
         layers,
         element("h2", "Values and their ranges"),
         element(
             "p",
-            "A tensor's real values over the calibration, with the ends of its integers as vertical "
-            "lines; what lies in the shade saturates. Counts are in a logarithmic scale.",
+            "A tensor's real values over pictures of the calibration, with the ends of its "
+            "integers as vertical lines; what lies in the shade saturates. Counts are in a "
+            "logarithmic scale.",
             class_="soft",
         ),
         element("div", tensors, class_="cards"),

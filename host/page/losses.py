@@ -77,9 +77,9 @@ def _errors(about: Subject, profile: Profile) -> Html:
         _ratio_rows(about, profile),
         element(
             "p",
-            "And what each layer does to the network's result: it alone is in integers, all others "
-            "are in float. These errors add up roughly; the layer with the longest bar is the first "
-            "to give more bits.",
+            "And what each layer does to the network's result: it alone is in integers, all "
+            "others are in float. These errors add up roughly: the layer with the longest bar "
+            "costs most.",
             class_="soft",
         ),
         _caused(about, profile),

@@ -30,7 +30,7 @@ def overview(about: Subject) -> Html:
         element("h1", about.name),
         element(
             "p",
-            f"A network of {len(about.layers)} layers and {about.weights:,} weights in integers, on a map "
+            f"{len(about.layers)} layers and {about.weights:,} weights in integers, on a map "
             f"engine of {engine.clusters} × {engine.stages} × 16 = {engine.lanes:,} lanes.",
         ),
         element("div", [_tile(*tile) for tile in _tiles(about)], class_="tiles"),
@@ -49,10 +49,10 @@ def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
     yield size_text(about.file_bytes), f"in the image's file{ratio}"
     if about.profile is not None and about.profile.accuracy is not None:
         found = about.profile.accuracy
-        lost = percent((found.floats - found.integers) / found.pictures, 2)
+        lost = 100 * (found.floats - found.integers) / found.pictures
         yield (
             percent(found.integers / found.pictures, 2),
-            f"right in integers, {lost} less than float",
+            f"right in integers, {lost:.2f} points less than float",
         )
     if about.measured is not None:
         count = f"{about.measured.pictures:,} pictures given to this report"
@@ -80,11 +80,11 @@ def _remarks(about: Subject) -> Iterator[str]:
     worst = about.profile.layers[max(range(len(parts)), key=parts.__getitem__)]
     if sum(parts):
         share = percent(worst.noise.output / sum(parts))
-        yield f"Most of the result's error comes from {worst.name}: {share} of what layers cause alone."
+        yield f"{worst.name} costs most: {share} of the result's error that layers cause alone."
     saturated = [one for one in about.profile.tensors if one.saturated > NOTABLE]
     if saturated:
         names = ", ".join(f"{one.name} ({percent(one.saturated, 2)})" for one in saturated)
-        yield f"Integers that saturate, in more than {percent(NOTABLE)} of their tensor's values: {names}."
+        yield f"More than {percent(NOTABLE)} of the integers saturate in {names}."
     else:
         yield f"In no tensor more than {percent(NOTABLE)} of the integers saturate."
 
@@ -113,8 +113,8 @@ def network(about: Subject) -> Html:
         element(
             "p",
             "Layers in the order in which the engine runs them, with what each one makes. Solid "
-            "arrows are what a layer reads, dashed ones what it adds; the orange bar is its part in "
-            "the cycles, against the layer that takes most.",
+            "arrows are what a layer reads, dashed ones what it adds; the orange bar is its part "
+            "in the cycles, against the layer that takes most.",
             class_="soft",
         ),
         network_drawing(boxes, edges(graph)),

@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.maps.accuracy import accuracy
-from dpnet.model.maps.calibration.pictures import check_labels, check_pictures, to_integers
+from dpnet.model.maps.calibration.pictures import (
+    PictureError,
+    check_labels,
+    check_pictures,
+    to_integers,
+)
 from dpnet.model.maps.compile import Compiled
 from dpnet.model.maps.floats.evaluate import batches, evaluate
 from dpnet.model.maps.floats.network import FloatNetwork
@@ -52,22 +57,55 @@ def profile(
 ) -> Profile:
     """The profile of a network that `compile_maps` made of these `calibration` pictures, of which
     a sample is taken from all over them; with `labeled`, pictures and their labels, accuracies.
-    `progress` is called with the layers that are done, and all.  Raises `PictureError` for pictures
-    or labels that do not fit."""
+    `progress` is called with the layers, and of labeled pictures the passes, that are done, and
+    all.  Raises `PictureError` for pictures or labels that do not fit."""
     pictures = check_pictures("the calibration", calibration, compiled.network.picture)
+    given = _Labeled.of(compiled, *labeled) if labeled is not None else None
+    count = len(compiled.network.layers)
+    done = _Done(progress, count + (3 * len(given.pictures) if given else 0))
     seen = _Seen.of(compiled, _sample(compiled, pictures))
     layers = []
-    for n in range(len(compiled.network.layers)):
+    for n in range(count):
         layers.append(_layer(compiled, seen, n))
-        if progress is not None:
-            progress(n + 1, len(compiled.network.layers))
+        done.more(1)
     return Profile(
         pictures=seen.count,
         result=six_digits(_power(seen.floats[compiled.network.output])),
         layers=tuple(layers),
         tensors=tuple(_tensor(compiled, seen, t.name) for t in compiled.network.tensors),
-        accuracy=None if labeled is None else _accuracies(compiled, *labeled),
+        accuracy=None if given is None else _accuracies(compiled, given, done),
     )
+
+
+@dataclass
+class _Done:
+    """Steps that are done, of `total`."""
+
+    progress: Progress | None
+    total: int
+    count: int = 0
+
+    def more(self, steps: int) -> None:
+        self.count += steps
+        if self.progress is not None:
+            self.progress(self.count, self.total)
+
+
+@dataclass(frozen=True)
+class _Labeled:
+    """Pictures with a class each, checked before anything takes its time."""
+
+    pictures: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, compiled: Compiled, pictures: object, labels: object) -> _Labeled:
+        network = compiled.network
+        array = check_pictures("the pictures", pictures, network.picture)
+        channels, height, width = network.tensor(network.output).shape
+        if (height, width) != (1, 1):
+            raise PictureError("labels are for networks that give a vector; this one gives maps")
+        return cls(array, check_labels(labels, len(array), channels))
 
 
 @dataclass(frozen=True)
@@ -142,21 +180,22 @@ def _tensor(compiled: Compiled, seen: _Seen, name: str) -> TensorProfile:
     return TensorProfile(name, histogram(values, scale.low, scale.high), six_digits(share))
 
 
-def _accuracies(compiled: Compiled, pictures: object, labels: object) -> Accuracies:
-    network = compiled.network
-    found = accuracy(network, pictures, labels)
-    array = check_pictures("the pictures", pictures, network.picture)
-    wanted = check_labels(labels, len(array), network.tensor(network.output).shape[0])
-    floats, codebooks = (
-        _right(one, array, wanted) for one in (compiled.floats, compiled.clustered)
-    )
-    return Accuracies(len(array), floats, codebooks, found.right)
+def _accuracies(compiled: Compiled, given: _Labeled, done: _Done) -> Accuracies:
+    before = done.count
+
+    def on_the_way(pictures: int, _: int) -> None:
+        done.more(before + pictures - done.count)
+
+    found = accuracy(compiled.network, given.pictures, given.labels, on_the_way)
+    floats, codebooks = (_right(one, given, done) for one in (compiled.floats, compiled.clustered))
+    return Accuracies(len(given.pictures), floats, codebooks, found.right)
 
 
-def _right(network: FloatNetwork, pictures: NDArray[Any], labels: NDArray[np.int64]) -> int:
+def _right(network: FloatNetwork, given: _Labeled, done: _Done) -> int:
     right = 0
-    for part in batches(network, len(pictures)):
-        given = np.asarray(pictures[part], np.float64)
-        made = evaluate(network, given)[network.output]
-        right += int((made[:, :, 0, 0].argmax(axis=1) == labels[part]).sum())
+    for part in batches(network, len(given.pictures)):
+        pictures = np.asarray(given.pictures[part], np.float64)
+        made = evaluate(network, pictures)[network.output]
+        right += int((made[:, :, 0, 0].argmax(axis=1) == given.labels[part]).sum())
+        done.more(len(pictures))
     return right
