@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import reprlib
 import types
@@ -17,6 +18,7 @@ LARGEST_LIST = 1 << 10
 """Layers of a network: nothing else in a profile is longer."""
 LARGEST_TEXT = 1 << 16
 LARGEST_WHOLE = 1 << 53
+LONGEST_SHOWN = 80
 LARGEST_NUMBER = 1e250
 
 
@@ -52,15 +54,21 @@ def from_plain(kind: Any, value: object, what: str) -> Any:
 
 
 def _record(kind: Any, value: object, what: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    found = value if isinstance(value, dict) and set(value) == set(names) else None
+    kinds = _kinds(kind)
+    found = value if isinstance(value, dict) and set(value) == set(kinds) else None
     if found is None:
-        raise ProfileError(f"{what} must have {', '.join(names)}, not {reprlib.repr(value)}")
+        raise ProfileError(f"{what} must have {', '.join(kinds)}, not {_shown(value)}")
     try:
-        return kind(**{name: from_plain(hints[name], found[name], name) for name in names})
+        return kind(**{name: from_plain(one, found[name], name) for name, one in kinds.items()})
     except ProfileError as error:
         raise ProfileError(f"{what}: {error}") from None
+
+
+@functools.cache
+def _kinds(kind: Any) -> dict[str, Any]:
+    """The types of a data class's fields, by name."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def _scalar(kind: Any, value: object, what: str) -> Any:
@@ -91,4 +99,10 @@ _SAID = {
 def _require(condition: bool, what: str, kind: Any, value: object) -> None:
     if not condition:
         said = _SAID.get(kind, f"a list of at most {LARGEST_LIST}")
-        raise ProfileError(f"{what} must be {said}, not {reprlib.repr(value)}")
+        raise ProfileError(f"{what} must be {said}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """What a file gave, however long it is, in a message."""
+    text = reprlib.repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -110,6 +110,10 @@ class TensorProfile:
     values: Histogram
     saturated: float
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.saturated <= 1:
+            raise ProfileError(f"a share must be from 0 to 1, not {self.saturated!r}")
+
 
 @dataclass(frozen=True)
 class Accuracies:
