@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60.0
+
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for place, end in enumerate(ends, start=3):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts two pipes where the browser looks for them, and becomes the browser."""
 
 
 def browser() -> str | None:
@@ -117,10 +127,8 @@ class _Process:
         self.from_it, its_output = os.pipe()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         options += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "--hide-scrollbars"]
-        # The shell puts the pipes where the browser looks for them.
-        shell = f'exec "$@" 3<&{its_input} 4>&{its_output}'
         self.process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", program, *options],
+            [sys.executable, "-c", LAUNCH, str(its_input), str(its_output), program, *options],
             pass_fds=(its_input, its_output),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -12,6 +12,8 @@ from dpnet.model.maps.profile.records import LayerProfile, TensorProfile, Weight
 
 __all__ = ["details"]
 
+LARGEST = 1e300
+
 
 def details(about: Subject) -> Html:
     """A card for each layer and for each tensor."""
@@ -81,8 +83,13 @@ def _said(weights: Weights, k: int) -> str:
     return f"{books}; the weights are {ratio:.1f} dB above what these change."
 
 
+def _end(tensor: MapTensor, integer: int) -> float:
+    """The value of an integer, of whatever scale a file may have."""
+    return max(-LARGEST, min((integer - tensor.zero) * tensor.scale, LARGEST))
+
+
 def _tensor(tensor: MapTensor, scale: TensorScale, profile: TensorProfile | None) -> Html:
-    low, high = ((end - tensor.zero) * tensor.scale for end in (tensor.low, tensor.high))
+    low, high = (_end(tensor, end) for end in (tensor.low, tensor.high))
     kind = "signed" if tensor.signed else "unsigned"
     saturated = f"{percent(scale.saturated, 3)} of the calibration's values are beyond"
     if profile is not None:

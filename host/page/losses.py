@@ -20,6 +20,8 @@ RATIOS = (
 """In the order of `_ratios`."""
 CAUSED = (Kind("caused by this layer alone", 5),)
 RIGHT = (Kind("right", 1),)
+LARGEST = 1e9
+"""Of shares: an error that is larger has no better bar."""
 
 
 def losses(about: Subject) -> Html:
@@ -120,4 +122,4 @@ def _caused(about: Subject, profile: Profile) -> Html:
 
 
 def _share(one: LayerProfile, profile: Profile) -> float:
-    return one.noise.output / profile.result if profile.result else 0.0
+    return min(one.noise.output / profile.result, LARGEST) if profile.result else 0.0

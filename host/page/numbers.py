@@ -20,9 +20,9 @@ def percent(share: float, digits: int = 1) -> str:
 
 def short(value: float) -> str:
     """At most four digits: 12,345, 0.01234, 1.2e-07."""
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    if 1e4 <= abs(value) < 1e15 or value == round(value, 0) and abs(value) < 1e4:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
 
 
 def places(value: float) -> str:
@@ -52,6 +52,12 @@ def decibels(signal: float, noise: float) -> float | None:
     return 10 * (math.log10(signal) - math.log10(noise))
 
 
+LEAST = 1e-290
+"""Numbers that are nearer to 0 are taken for 0: a profile may hold whatever a file has."""
+ALIKE = 1e-9
+"""Of the larger one: numbers that differ by less have no axis between them."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """From `low` to `high`, with `ticks` at round numbers between them."""
@@ -63,8 +69,9 @@ class Axis:
     @classmethod
     def over(cls, low: float, high: float, count: int = 5) -> Axis:
         """An axis with about `count` ticks over exactly low to high."""
-        if not low < high:
-            spare = abs(low) / 2 or 0.5
+        reach = max(abs(low), abs(high), LEAST)
+        if not high - low > reach * ALIKE:
+            spare = abs(low) / 2 if abs(low) > LEAST else 0.5
             low, high = low - spare, high + spare
         step = _round_step((high - low) / count)
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -73,7 +80,8 @@ class Axis:
     @classmethod
     def from_zero(cls, high: float, count: int = 6) -> Axis:
         """An axis from 0 to the next round number."""
-        step = _round_step((high if high > 0 else 1.0) / count)
+        high = high if high > LEAST else 1.0
+        step = _round_step(high / count)
         last = max(1, math.ceil(high / step - 1e-9))
         return cls(0.0, last * step, tuple(n * step for n in range(last + 1)))
 

@@ -45,8 +45,10 @@ def _tile(value: str, said: str) -> Html:
 def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
     yield f"{about.cycles:,}", "cycles a picture, from its start to its last result"
     yield percent(about.utilization), "of all lanes and cycles add a weight"
-    ratio = f", 1/{about.float_bytes / about.file_bytes:.1f} of float" if about.float_bytes else ""
-    yield size_text(about.file_bytes), f"in the image's file{ratio}"
+    yield (
+        size_text(about.file_bytes),
+        f"in the image's file, {size_text(about.float_bytes)} in float",
+    )
     if about.profile is not None and about.profile.accuracy is not None:
         found = about.profile.accuracy
         lost = 100 * (found.floats - found.integers) / found.pictures
