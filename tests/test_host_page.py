@@ -201,8 +201,10 @@ def test_whatever_scales_an_image_has(scale: float) -> None:
     case = small_case()
     image = case_image(case)
     tensors = tuple(replace(one, scale=scale) for one in image.network.tensors)
+    scales = {name: replace(one, scale=scale) for name, one in image.calibration.items()}
     network = replace(image.network, tensors=tensors)
-    parsed(page(subject(replace(image, network=network), "net.dpnet", 1, case.profile)))
+    changed = replace(image, network=network, calibration=scales)
+    parsed(page(subject(changed, "net.dpnet", 1, case.profile)))
 
 
 def test_the_drawing_leads_from_what_is_read_to_what_reads_it(about: Subject) -> None:

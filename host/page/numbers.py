@@ -20,7 +20,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def short(value: float) -> str:
     """At most four digits: 12,345, 0.01234, 1.2e-07."""
-    if 1e4 <= abs(value) < 1e15 or value == round(value, 0) and abs(value) < 1e4:
+    if 1e4 <= abs(value) < 1e15 or (value == round(value, 0) and abs(value) < 1e4):
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
