@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dpnet.model.maps.compile import Compiled
 
-__all__ = ["ENGINES", "compile_graph", "compile_network", "graph_of"]
+__all__ = ["ENGINES", "check_holds", "compile_graph", "compile_network", "graph_of", "on_array"]
 
 Net: TypeAlias = "nn.Module | ExportedProgram | str | Path"
 Progress = Callable[[int, int], None]
@@ -76,9 +76,10 @@ def compile_network(
     bits_of : 1 to 4 by name, for layers that differ from `bits`
     engine : one of `ENGINES`, or the parameters of a map engine, which must hold the network
         ("maps": `MapEngineParameters()`)
-    about : notes for people (JSON types); without them the network's name and the bits
+    about : notes for people (JSON types); without them the network's name, the bits of its layers
+        and which of them were `kept` as they were
     progress : is called with the calibration pictures that are done, and all
-    of_array : `activation_bits`, `entry_bits`, `output_bits` as for `compile_net`; of the array only
+    of_array : `activation_bits`, `entry_bits`, `output_bits` of `compile_net`, for the array alone
 
     Raises `CompileError` for what no engine can run exactly as it is meant, with the user's source
     line; for a calibration that is none, constant, of another shape or not finite; for layers of
@@ -91,14 +92,16 @@ def compile_network(
     pictures = _array(calibration)
     wanted: dict[str, Any] = {"bits": bits, "bits_of": bits_of, "about": about}
     if engine in ("auto", "array"):
-        image = _on_array(net, pictures, engine == "array", wanted | of_array)
+        image = on_array(net, pictures, engine == "array", wanted | of_array)
         if image is not None:
             return image
     if of_array:
         raise CompileError(f"{next(iter(of_array))} is for the array; a map engine has no choice")
     size = engine if isinstance(engine, MapEngineParameters) else MapEngineParameters()
     graph = graph_of(net, pictures[:1] if example_inputs is None else example_inputs)
-    return compile_graph(graph, pictures, size, progress=progress, **wanted)
+    found = compile_graph(graph, pictures, size, progress=progress, **wanted)
+    check_holds(size, found.network)
+    return found
 
 
 def graph_of(net: Net, example_inputs: Any = None) -> Graph:
@@ -123,7 +126,7 @@ def compile_graph(
     about: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> MapImage:
-    """The map image of a graph, as `compile_network` makes it."""
+    """The map image of a graph, as `compile_network` makes it, whether `engine` holds it or not."""
     # The quantizer needs packages that the host of an engine may lack.
     compile_maps = importlib.import_module("dpnet.model.maps.compile").compile_maps
     try:
@@ -131,8 +134,8 @@ def compile_graph(
         given = _shaped(pictures, graph, simple)
         made: Compiled = compile_maps(simple, given, bits=bits, bits_of=bits_of, progress=progress)
         _check_weights(made.floats)
-        _check_engine_holds(engine, made.network)
-        notes = {"network": graph.name, "bits": made.bits} if about is None else about
+        kept = [name for name in made.bits if made.codebooks[name].kept]
+        notes = {"network": graph.name, "bits": made.bits, "kept": kept}
         return MapImage(
             network=made.network,
             input_shape=graph.input.shape,
@@ -140,7 +143,7 @@ def compile_graph(
             engine=engine,
             calibration=made.scales,
             sources=_sources(made.floats),
-            about=notes,
+            about=notes if about is None else about,
         )
     except (GraphError, PictureError, ImageError) as error:
         raise CompileError(str(error)) from error
@@ -157,7 +160,8 @@ def _shaped(pictures: NDArray[Any], graph: Graph, simple: Graph) -> NDArray[Any]
     return pictures.reshape(len(pictures), *simple.input.shape)
 
 
-def _check_engine_holds(engine: MapEngineParameters, network: MapNetwork) -> None:
+def check_holds(engine: MapEngineParameters, network: MapNetwork) -> None:
+    """`CompileError` unless an engine holds a network; its cause is a `NetworkTooLarge`."""
     try:
         place(engine, network)
     except ValueError as error:  # NetworkTooLarge, or a number that a word has no room for
@@ -194,7 +198,7 @@ def _array(calibration: Any) -> NDArray[Any]:
         ) from None
 
 
-def _on_array(net: Net, pictures: NDArray[Any], only: bool, given: dict[str, Any]) -> Image | None:
+def on_array(net: Net, pictures: NDArray[Any], only: bool, given: dict[str, Any]) -> Image | None:
     """The image for the array; None for what is no chain of rows, unless there is `only` that."""
     is_module = not isinstance(net, (str, Path)) and type(net).__name__ != "ExportedProgram"
     if not only and (pictures.ndim != 2 or not is_module):
@@ -215,8 +219,8 @@ def _check_weights(network: FloatNetwork) -> None:
     for layer in network.layers:
         if layer.learned and layer.weight is not None and not layer.weight.any():
             raise CompileError(
-                f"{layer.source}: all weights of layer {layer.name} are 0, so it gives its bias for "
-                "every picture; load the trained weights, or leave the layer out"
+                f"{layer.source}: all weights of layer {layer.name} are 0, so it gives the same "
+                "for every picture; load the trained weights, or leave the layer out"
             )
 
 
@@ -225,9 +229,3 @@ def _sources(network: FloatNetwork) -> dict[str, Source]:
         layer.name: replace(layer.source, text=layer.source.text[:LONGEST_LINE])
         for layer in network.layers
     }
-
-
-def engine_sizes(engine: MapEngineParameters) -> dict[str, Any]:
-    """The sizes in which an engine differs from the usual one, by name."""
-    usual = asdict(MapEngineParameters())
-    return {name: size for name, size in asdict(engine).items() if size != usual[name]}
