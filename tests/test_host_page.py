@@ -300,6 +300,11 @@ def test_axes_from_zero_end_at_a_tick(high: float, end: float) -> None:
     assert axis.high == pytest.approx(end) and axis.ticks[-1] == pytest.approx(end)
 
 
+def test_counts_have_whole_ticks() -> None:
+    assert Axis.from_zero(1, 3, whole=True).ticks == (0, 1)
+    assert Axis.from_zero(7, 3, whole=True).ticks == (0, 5, 10)
+
+
 def test_numbers_as_people_read_them() -> None:
     assert [percent(x) for x in (0, 1e-6, 0.123, 1)] == ["0 %", "< 0.1 %", "12.3 %", "100.0 %"]
     assert [short(x) for x in (12345, 0.012346, 1e-7, 0)] == ["12,345", "0.01235", "1e-07", "0"]

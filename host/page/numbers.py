@@ -78,10 +78,10 @@ class Axis:
         return cls(low, high, tuple(n * step for n in range(first, last + 1)))
 
     @classmethod
-    def from_zero(cls, high: float, count: int = 6) -> Axis:
-        """An axis from 0 to the next round number."""
+    def from_zero(cls, high: float, count: int = 6, *, whole: bool = False) -> Axis:
+        """An axis from 0 to the next round number; with `whole` all ticks are whole numbers."""
         high = high if high > LEAST else 1.0
-        step = _round_step(high / count)
+        step = _round_step(max(high / count, 1.0) if whole else high / count)
         last = max(1, math.ceil(high / step - 1e-9))
         return cls(0.0, last * step, tuple(n * step for n in range(last + 1)))
 

@@ -23,7 +23,7 @@ def weights_plot(weights: Weights) -> Html:
     """All weights of a layer as bars, their centroids as a line in the same bins."""
     before, after = weights.before, weights.after
     axis = Axis.over(before.low, before.high, 4)
-    up = Axis.from_zero(max(*before.counts, *after.counts), 3)
+    up = Axis.from_zero(max(*before.counts, *after.counts), 3, whole=True)
     parts: list[Child] = [
         _frame(axis, [(tick, up.at(tick)) for tick in up.ticks], "weight", "weights"),
         _bins(axis, before, up.at, "f6"),
@@ -35,7 +35,7 @@ def weights_plot(weights: Weights) -> Html:
 def row_plot(row: Row) -> Html:
     """A row's weights as bars; each of its centroids as a stem, as high as it is used often."""
     axis = Axis.over(row.weights.low, row.weights.high, 4)
-    up = Axis.from_zero(max(*row.weights.counts, *row.uses), 3)
+    up = Axis.from_zero(max(*row.weights.counts, *row.uses), 3, whole=True)
     stems: list[Child] = []
     for centroid, uses in zip(row.centroids, row.uses, strict=True):
         x, y = _x(axis, centroid), _y(up.at(uses))
@@ -116,15 +116,14 @@ def _edges(axis: Axis, values: Histogram) -> list[float]:
     return [_x(axis, values.low + n * width) for n in range(count + 1)]
 
 
-def _bins(axis: Axis, values: Histogram, up: Height, class_: str) -> list[Child]:
-    edges, parts = _edges(axis, values), []
+def _bins(axis: Axis, values: Histogram, up: Height, class_: str) -> Html:
+    """A bar for each bin that is not empty, all in one path: pages stay small."""
+    edges, bars = _edges(axis, values), []
     for n, count in enumerate(values.counts):
         if count:
-            x, y = edges[n], _y(up(count))
-            width = max(round(edges[n + 1] - x - 0.4, 2), 1.0)
-            size = {"width": width, "height": round(_y(0) - y, 2)}
-            parts.append(element("rect", class_=class_, x=x, y=y, **size))
-    return [element("g", parts)]
+            width = max(round(edges[n + 1] - edges[n] - 0.4, 2), 1.0)
+            bars.append(f"M{edges[n]} {_y(0)}V{_y(up(count))}h{width}V{_y(0)}z")
+    return element("path", class_=class_, d="".join(bars))
 
 
 def _steps(axis: Axis, values: Histogram, up: Height) -> Html:
