@@ -13,10 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maps_kit import torch_layers, torch_requantized, torch_sums
+from maps_kit import graphs, slow, torch_graph, torch_layers, torch_requantized, torch_sums
 from profile_kit import Case, small_case
 
+from dpnet.model.graph.nodes import Graph, GraphError
 from dpnet.model.maps.calibration.pictures import PictureError
+from dpnet.model.maps.compile import compile_maps
+from dpnet.model.maps.layers import Window
 from dpnet.model.maps.profile.measuring import SAMPLE, SAMPLE_OF_RESULTS, profile
 from dpnet.model.maps.profile.records import Histogram, Profile, ProfileError
 
@@ -295,3 +298,32 @@ def test_a_profile_of_another_network(case: Case) -> None:
     renamed = replace(network.tensors[0], name="other")
     with pytest.raises(ProfileError, match=r"^the profile has other tensors than the network$"):
         case.profile.check(replace(network, tensors=(renamed, *network.tensors[1:])))
+
+
+@settings(parent=slow, max_examples=max(8, slow.max_examples // 4))
+@given(graphs())
+def test_errors_of_layers_that_write_parts_of_tensors(graph: Graph) -> None:
+    x = np.random.default_rng(1).normal(size=(3, *graph.input.shape))
+    try:
+        made = compile_maps(graph, x)
+    except GraphError:  # a layer that sees next to nothing but padding
+        return
+    found, network = profile(made, x), made.network
+    nodes = torch_graph(graph, x)
+    top, bottom, left, right = network.padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    first = network.input
+    steps = np.rint(padded / first.scale) + first.zero
+    integers = torch_layers(network, np.clip(steps, first.low, first.high).astype(np.int64))
+    for one, layer in zip(found.layers, network.layers, strict=True):
+        tensor = network.tensor(layer.output)
+        window = layer.window or Window(0, tensor.shape[1], 0, tensor.shape[2])
+        rows = slice(layer.output_channel, layer.output_channel + layer.rows)
+        part = np.s_[:, rows, window.top : window.bottom, window.left : window.right]
+        wanted = nodes[layer.output].numpy().reshape(3, *tensor.shape)[part]
+        assert one.noise.signal == pytest.approx(power(wanted), rel=2e-5, abs=1e-200)
+        values = integers[layer.output][part] * tensor.scale
+        error = pytest.approx(power(values - wanted), rel=1e-4, abs=1e-12 * power(wanted))
+        assert one.noise.integers == error
+    json.dumps(found.to_json(), allow_nan=False)
+    assert Profile.from_json(found.to_json()) == found
