@@ -61,7 +61,7 @@ def _engine(text: str) -> str | MapEngineParameters:
     try:
         return parse_engine(text)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(f"must be {error}") from None
 
 
 @command("compile", EXAMPLE)

@@ -26,7 +26,7 @@ from dpnet.host.commands import (
 )
 from dpnet.host.driver import Driver, RunReport
 from dpnet.host.engine import at_limits
-from dpnet.host.maps.running import Files, Found, golden_report, run_at, run_golden
+from dpnet.host.maps.running import Files, Found, golden_report, run_maps
 from dpnet.host.report import Progress, emit, on_a_line
 from dpnet.host.session import Session
 from dpnet.model.files import replacing
@@ -144,11 +144,7 @@ def run(
             raise InputError("--layer is for fp32 images; a whole network runs as one")
         if input is None:
             raise InputError(f"{file} is a whole network: give its pictures with --input FILE.npy")
-        files = Files(file, input, labels, out)
-        found = run_golden(image, files) if port is None else run_at(port, image, files, verify)
-        emit(found.document, found.text, as_json)
-        found.check()
-        return FINE
+        return _said(run_maps(port, image, Files(file, input, labels, out), verify), as_json)
     number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit
@@ -157,9 +153,7 @@ def run(
     if labels is not None:
         wanted = read_labels(labels, len(x))
     if port is None:
-        found = _golden(file, image, x, wanted, out)
-        emit(found.document, found.text, as_json)
-        return FINE
+        return _said(_golden(file, image, x, wanted, out), as_json)
     with engine(port) as driver, going_on(RESUME):
         loaded = _load(driver, image)
         with Progress("running") as progress:
@@ -193,22 +187,21 @@ def run(
     return FINE
 
 
-def _golden(
-    file: Path,
-    image: Image,
-    x: NDArray[np.float32],
-    labels: Labels,
-    out: Path | None,
-    as_json: bool,
-) -> int:
+def _said(found: Found, as_json: bool) -> int:
+    emit(found.document, found.text, as_json)
+    found.check()
+    return FINE
+
+
+def _golden(file: Path, image: Image, x: Floats, labels: Labels, out: Path | None) -> Found:
     """An integer network of the array, by its golden model."""
     if image.is_fp32:
         raise InputError(
             "--golden is for networks in integers; the results of a matrix for fp32 vectors depend "
             "on the engine: give its --port"
         )
+    outputs = []
     with Progress("computing") as progress:
-        outputs = []
         for n, vector in enumerate(image.quantize_input(x)):
             outputs.append(integer_network(image, vector)[-1] * image.output_scale)
             progress(n + 1, len(x))

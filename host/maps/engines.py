@@ -17,21 +17,24 @@ NAME = "maps"
 
 def parse_engine(text: str) -> str | MapEngineParameters:
     """`auto`, `array`, or the parameters that `maps`, `maps?clusters=4&stages=8` or `sim://maps?…`
-    name; `ValueError` for others."""
+    name; `ValueError` for others, saying what it must be."""
     name, _, query = text.removeprefix(SCHEME).rstrip("/").partition("?")
     if name != NAME:
         if query or text not in ENGINES:
-            raise ValueError(f"must be auto, array, maps or maps?NAME=N&NAME=N, not {text!r}")
+            raise ValueError(f"auto, array, maps or maps?NAME=N&NAME=N, not {text!r}")
         return name
     sizes: dict[str, Any] = asdict(MapEngineParameters())
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in sizes:
-            raise ValueError(f"knows no size {key!r}; there are {', '.join(sizes)}")
+            raise ValueError(f"maps with sizes of {', '.join(sizes)}, not {key!r}")
         is_text = isinstance(sizes[key], str)
         if not is_text and not value.isdecimal():
-            raise ValueError(f"must have whole numbers, not {key}={value!r}")
+            raise ValueError(f"maps with whole numbers, not {key}={value!r}")
         sizes[key] = value if is_text else int(value)
-    return MapEngineParameters(**sizes)
+    try:
+        return MapEngineParameters(**sizes)
+    except ValueError as error:
+        raise ValueError(f"an engine that can be built: {error}") from None
 
 
 def engine_url(engine: MapEngineParameters) -> str:

@@ -22,7 +22,7 @@ from dpnet.model.maps.accuracy import results
 from dpnet.model.maps.calibration.pictures import to_integers
 from dpnet.model.maps.outputs import predicted, real
 
-__all__ = ["Files", "Found", "golden_report", "run_at", "run_golden"]
+__all__ = ["Files", "Found", "golden_report", "run_maps"]
 
 RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
 SHOWN = 20
@@ -91,9 +91,16 @@ class _Lines:
         return "\n".join(self.lines)
 
 
-def run_golden(image: MapImage, files: Files) -> Found:
-    """Pictures by the golden model: the engine's integers, without an engine."""
+def run_maps(url: str | None, image: MapImage, files: Files, verify: bool) -> Found:
+    """Pictures on the engine at `url`, compared with the golden model if `verify`; without a URL by
+    the golden model alone, which gives the engine's integers."""
     given = _Given.of(image, files)
+    if url is None:
+        return _by_golden(image, files, given)
+    return _on_engine(url, image, files, given, verify)
+
+
+def _by_golden(image: MapImage, files: Files, given: _Given) -> Found:
     with Progress("computing") as progress:
         found = results(image.network, given.pictures, progress)
     report = _begun(image, files, given, None)
@@ -111,9 +118,7 @@ def run_golden(image: MapImage, files: Files) -> Found:
     return Found(report.document, report.text)
 
 
-def run_at(url: str, image: MapImage, files: Files, verify: bool) -> Found:
-    """Pictures on the engine at `url`, compared with the golden model if `verify`."""
-    given = _Given.of(image, files)
+def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: bool) -> Found:
     network = image.network
     with engine(url) as driver, going_on(RESUME):
         session = MapSession(driver, image, map_parameters(driver))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from dpnet.host.segments import LoadImage, Progress, Segment
 from dpnet.host.session import CapacityError
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, Placement, place
+from dpnet.model.image import ImageError
 from dpnet.model.image.maps import MapImage
 
 __all__ = ["LARGEST_PASSES", "MapSession", "map_parameters", "placed"]
@@ -60,7 +60,8 @@ class MapSession:
 
     Members: `placement`, the network's words for this engine; `clock_hz`, the engine's; `cycles`
     of a picture by the formula, which those that the engine counts are equal to.  All methods
-    raise `LinkError`s; results that changed between the engine's storing and reading them are an
+    raise `LinkError`s, and `ImageError` for pictures that are no integers of the network's first
+    tensor; results that changed between the engine's storing and reading them are an
     `EngineError`, and so are results of an engine that holds another image by now.
     """
 
@@ -92,24 +93,18 @@ class MapSession:
         """As `run`, for pictures (N, C, H, W) one after the other: outputs (N, C, H, W), cycles
         (N,).  While one is computed, the next one is written and the results before are read.
         `progress` is called with the pictures whose results are there, and all."""
-        # All of them, so that nothing of a batch is run that has a wrong one in it.
-        words = [self.placement.picture_words(picture) for picture in pictures]
-        return self._pipelined(words.__getitem__, len(words), progress)
-
-    def _pipelined(
-        self, words: Callable[[int], Any], count: int, progress: Progress | None
-    ) -> tuple[Integers, Integers]:
+        given = self._checked(pictures)
+        count = len(given)
         shape = self.image.network.tensor(self.image.network.output).shape
         values, cycles = np.empty((count, *shape), np.int64), np.empty(count, np.int64)
-        self._write(0, words(0))
+        self._write(given, 0)
         for n in range(count):
-            number = self.driver.start(n % HALVES, len(self.placement.plan.passes) - 1)
+            number = self._start(n)
             if n + 1 < count:
-                self._write(n + 1, words(n + 1))
+                self._write(given, n + 1)
             if n > 0:
                 values[n - 1] = self._results(n - 1)
-            patience_s = 2 * self.cycles / self.clock_hz + SLACK_S
-            cycles[n] = self.driver.finish(number, f"picture {n}", patience_s).cycles
+            cycles[n] = self._finish(number, n)
             if n > 0:
                 self._check_results()
                 _report(progress, n, count)
@@ -118,8 +113,31 @@ class MapSession:
         _report(progress, count, count)
         return values, cycles
 
-    def _write(self, n: int, words: Any) -> None:
+    def _checked(self, pictures: NDArray[Any]) -> NDArray[Any]:
+        """All of a batch, before any of it runs."""
+        first, given = self.image.network.input, np.asarray(pictures)
+        shape = ", ".join(map(str, first.shape))
+        if given.shape[1:] != first.shape or not len(given) or given.dtype.kind not in "iu":
+            raise ImageError(
+                f"pictures must be integers (n, {shape}), not {given.dtype} {given.shape}"
+            )
+        if given.min() < first.low or given.max() > first.high:
+            raise ImageError(f"pictures must be integers from {first.low} to {first.high}")
+        return given
+
+    def _start(self, n: int) -> int:
+        """Start the run of picture n, all passes on its half; the run's number.  In START, `first`
+        is the half and `last` the last pass."""
+        return self.driver.start(n % HALVES, len(self.placement.plan.passes) - 1)
+
+    def _finish(self, number: int, n: int) -> int:
+        """Wait for the end of a run; its cycles."""
+        patience_s = 2 * self.cycles / self.clock_hz + SLACK_S
+        return self.driver.finish(number, f"picture {n}", patience_s).cycles
+
+    def _write(self, pictures: NDArray[Any], n: int) -> None:
         """Picture n into its half."""
+        words = self.placement.picture_words(pictures[n])
         self.driver.write_words(picture_address(self.engine, n % HALVES), words)
 
     def _results(self, n: int) -> Integers:

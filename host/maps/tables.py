@@ -20,6 +20,8 @@ MHZ = 100
 HEAD = ("layer", "operator", "input", "output", "K", "bytes", "cycles", "lanes", "source")
 LESS = (("input",), ("input", "source"))
 """Columns that a narrow terminal goes without."""
+SCALES = ("tensor", "least", "largest", "integers", "step", "reaches to", "saturated", "error")
+FEWER = (("reaches to",), ("reaches to", "integers"))
 
 
 def document_of(image: MapImage) -> dict[str, Any]:
@@ -78,13 +80,19 @@ def _bytes(row: LayerFigures) -> int:
 def layer_table(image: MapImage) -> str:
     """The layers, one a line, as wide as the terminal allows."""
     rows = [_cells(row, image) for row in network_figures(image.engine, image.network).layers]
-    for left_out in ((), *LESS):
-        kept = [n for n, name in enumerate(HEAD) if name not in left_out]
-        head = [HEAD[n] for n in kept]
-        cells = [[row[n] for n in kept] for row in rows]
-        if table_width(head, cells) <= terminal_width():
+    return _fitted(HEAD, rows, LESS)
+
+
+def _fitted(
+    head: Sequence[str], rows: Sequence[Sequence[str]], less: Sequence[Sequence[str]]
+) -> str:
+    """A table with as few of its columns left out as the terminal allows."""
+    for left_out in ((), *less):
+        kept = [n for n, name in enumerate(head) if name not in left_out]
+        titles, cells = [head[n] for n in kept], [[row[n] for n in kept] for row in rows]
+        if table_width(titles, cells) <= terminal_width():
             break
-    return table(head, cells)
+    return table(titles, cells)
 
 
 def _cells(row: LayerFigures, image: MapImage) -> list[str]:
@@ -110,7 +118,6 @@ def _shape(shape: Sequence[int]) -> str:
 
 def calibration_table(image: MapImage) -> str:
     """How every tensor's scale was chosen."""
-    head = ("tensor", "least", "largest", "integers", "step", "reaches to", "saturated", "error")
     rows = []
     for scale in image.calibration.values():
         kind = "signed" if scale.signed else f"from {-scale.zero}" if scale.zero else "unsigned"
@@ -126,7 +133,7 @@ def calibration_table(image: MapImage) -> str:
                 f"{scale.error:.2%}",
             )
         )
-    return table(head, rows)
+    return _fitted(SCALES, rows, FEWER)
 
 
 def saturation_text(shares: Mapping[str, float]) -> str:

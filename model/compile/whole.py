@@ -90,6 +90,10 @@ def compile_network(
     if calibration is None:
         example_inputs, calibration = None, _rows(example_inputs)
     pictures = _array(calibration)
+    if pictures.ndim < 2:
+        raise CompileError(
+            f"the calibration must have the shape (n, …), a batch in front, not {pictures.shape}"
+        )
     wanted: dict[str, Any] = {"bits": bits, "bits_of": bits_of, "about": about}
     if engine in ("auto", "array"):
         image = on_array(net, pictures, engine == "array", wanted | of_array)
