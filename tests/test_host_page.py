@@ -47,7 +47,7 @@ def hostile(image: MapImage) -> MapImage:
     layers = list(image.network.layers)
     layers[0] = replace(layers[0], name=HOSTILE)
     network = replace(image.network, layers=tuple(layers))
-    return replace(image, network=network, sources={}, about={HOSTILE: HOSTILE})
+    return replace(image, network=network, sources={}, about={HOSTILE: HOSTILE}, profile=None)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,10 @@ class Histogram:
 
     def __post_init__(self) -> None:
         if not self.counts or self.low > self.high:
-            raise ProfileError(f"a histogram must have bins from low to high, not {self!r}")
+            raise ProfileError(
+                f"a histogram must have bins from low to high, not {len(self.counts)} from "
+                f"{self.low:g} to {self.high:g}"
+            )
 
 
 @dataclass(frozen=True)
