@@ -15,6 +15,10 @@ from maps_kit import torch_layers
 from profile_kit import CLASSES, image_of, small_case
 
 from dpnet.model.engine.maps.plan import cycles
+from dpnet.model.image import ImageError
+from dpnet.model.image.maps import read_map_image
+
+TOGETHER = "--input and --labels belong together: give both, or neither"
 
 pytestmark = pytest.mark.usefixtures("folder", "one_thread")
 
@@ -80,18 +84,34 @@ def test_an_image_without_a_profile(dpnet: Call) -> None:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["net.dpnet", "--input", "x.npy"], "--input and --labels belong together: give both, or"),
-        (["net.dpnet", "--labels", "y.npy"], "--input and --labels belong together: give both, or"),
-        (["net.dpnet", "--out", "net.dpnet"], "net.dpnet is the input net.dpnet itself, which wo"),
-        (["net.dpnet", "--out", "no/a.html"], "no/a.html cannot be written: there is no folder no"),
+        (["net.dpnet", "--input", "x.npy"], TOGETHER),
+        (["net.dpnet", "--labels", "y.npy"], TOGETHER),
+        (
+            ["net.dpnet", "--out", "net.dpnet"],
+            "net.dpnet is the input net.dpnet itself, which would be lost; name another file "
+            "with --out",
+        ),
+        (
+            ["net.dpnet", "--out", "no/a.html"],
+            "no/a.html cannot be written: there is no folder no; make it first, or name another "
+            "file with --out",
+        ),
         (["none.dpnet"], "none.dpnet: cannot be read: No such file or directory"),
-        (["x.npy"], "x.npy: no dpnet image but a NumPy file"),
-        (["m.dpnet"], "m.dpnet is an image of the array of lanes, a report is of whole networks"),
+        (["x.npy"], "x.npy: no dpnet image but a NumPy array (.npy)"),
+        (
+            ["m.dpnet"],
+            "m.dpnet is an image of the array of lanes, a report is of whole networks on a map "
+            "engine; dpnet info m.dpnet shows this one",
+        ),
         (
             ["net.dpnet", "--input", "y.npy", "--labels", "y.npy"],
-            r"y.npy must have the shape \(n, 3, 8, 8\), not \(30,\)",
+            "y.npy must have the shape (n, 3, 8, 8), not (30,)",
         ),
-        (["net.dpnet", "--input", "x.npy", "--labels", "few.npy"], r"few.npy has the shape \(3,\)"),
+        (
+            ["net.dpnet", "--input", "x.npy", "--labels", "few.npy"],
+            "few.npy has the shape (3,), there are 30 inputs: save an array of shape (30,), a "
+            "label for each",
+        ),
         (
             ["net.dpnet", "--input", "x.npy", "--labels", "high.npy"],
             f"high.npy holds the label 9; the network tells {CLASSES} classes, 0 to 3",
@@ -107,3 +127,53 @@ def test_what_cannot_be_reported(
     before = sorted(path.name for path in Path().iterdir())
     refused(dpnet("report", *arguments), 2, message)
     assert sorted(path.name for path in Path().iterdir()) == before
+
+
+NET = """
+import torch
+from torch import nn
+
+torch.manual_seed(3)
+net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+rows = nn.Linear(4, 3)
+"""
+
+
+def test_compiled_with_labels_then_reported(dpnet: Call) -> None:
+    Path("nets.py").write_text(NET)
+    x = np.random.default_rng(1).normal(size=(12, 2, 4, 4))
+    np.save("x.npy", x)
+    np.save("y.npy", np.arange(12) % 3)
+    command = ["compile", "nets.py:net", "--calibration", "x.npy", "--out", "net.dpnet"]
+    assert dpnet(*command, "--labels", "y.npy").code == 0
+    assert dpnet("report", "net.dpnet").code == 0
+    profile = read_map_image("net.dpnet").profile
+    assert profile is not None and profile.accuracy is not None
+    assert profile.accuracy.pictures == 12
+    right = 100 * profile.accuracy.integers / 12
+    assert f"{right:.2f} %" in said("net.html")
+    assert dpnet(*command).code == 0
+    unlabeled = read_map_image("net.dpnet").profile
+    assert unlabeled == replace(profile, accuracy=None)
+
+
+def test_labels_that_do_not_fit_the_calibration(dpnet: Call) -> None:
+    Path("nets.py").write_text(NET)
+    np.save("x.npy", np.random.default_rng(1).normal(size=(12, 2, 4, 4)))
+    np.save("rows.npy", np.random.default_rng(1).normal(size=(12, 4)))
+    np.save("y.npy", np.arange(12))
+    command = ["compile", "nets.py:net", "--calibration", "x.npy", "--labels", "y.npy"]
+    refused(dpnet(*command), 2, "labels must be integers from 0 to 2")
+    command = ["compile", "nets.py:rows", "--calibration", "rows.npy", "--labels", "y.npy"]
+    message = "labels are for a map engine's image; leave them out"
+    refused(dpnet(*command), 2, message)
+    command = ["compile", "nets.py:net", "--input-shape", "2x4x4", "--labels", "y.npy", "--dry-run"]
+    refused(dpnet(*command), 2, "--labels are those of a --calibration; give both")
+
+
+def test_an_image_with_the_profile_of_another_network() -> None:
+    other = small_case().profile
+    with pytest.raises(ImageError, match=r"^the profile has other layers than the network$"):
+        replace(plain_image(small_network()), profile=other)
+    with pytest.raises(ImageError, match=r"^profile must be a Profile, not {}$"):
+        replace(plain_image(small_network()), profile={})

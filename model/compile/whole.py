@@ -107,7 +107,7 @@ def compile_network(
         image = on_array(net, pictures, engine == "array", wanted | of_array)
         if image is not None:
             if labels is not None:
-                raise CompileError("labels are for the profile of a map engine's image: leave out")
+                raise CompileError("labels are for a map engine's image; leave them out")
             return image
     if of_array:
         raise CompileError(f"{next(iter(of_array))} is for the array; a map engine has no choice")
