@@ -155,6 +155,10 @@ def test_compiled_with_labels_then_reported(dpnet: Call) -> None:
     assert dpnet(*command).code == 0
     unlabeled = read_map_image("net.dpnet").profile
     assert unlabeled == replace(profile, accuracy=None)
+    assert dpnet(*command, "--no-profile").code == 0
+    assert read_map_image("net.dpnet").profile is None
+    message = "--labels are for the profile; leave out --no-profile"
+    refused(dpnet(*command, "--no-profile", "--labels", "y.npy"), 2, message)
 
 
 def test_labels_that_do_not_fit_the_calibration(dpnet: Call) -> None:

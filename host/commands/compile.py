@@ -85,6 +85,14 @@ def _engine(text: str) -> str | MapEngineParameters:
     metavar="FILE.npy",
     help="the calibration's classes (n,): dpnet report then shows accuracies",
 )
+@click.option(
+    "--no-profile",
+    "profiled",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="measure nothing for dpnet report: sooner done, a smaller image",
+)
 @click.option("--weights", type=FILE, metavar="FILE", help="its weights: .safetensors, state dict")
 @click.option(
     "--input-shape",
@@ -124,6 +132,7 @@ def run(
     place: str,
     calibration: Path | None,
     labels: Path | None,
+    profiled: bool,
     weights: Path | None,
     input_shape: tuple[int, ...] | None,
     bits: int,
@@ -138,12 +147,15 @@ def run(
     """Import, load, compile, write and report."""
     source = Path(place.rpartition(":")[0] or place)
     out = out or Path(f"{_name(place)}-{bits}bit.dpnet")
+    if labels is not None and not profiled:
+        raise InputError("--labels are for the profile; leave out --no-profile")
     if not dry_run:
         check_output(out, calibration, labels, weights, source)
     rows = _rows(calibration, input_shape, dry_run)
     request = Request(
         rows=rows,
         labels=_labels(labels, rows),
+        profiled=profiled,
         input_shape=input_shape,
         bits=bits,
         bits_of={name: n for part in bits_of for name, n in part.items()},

@@ -46,7 +46,7 @@ Report = tuple[dict[str, Any], list[str]]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
     """What is to be compiled how: `rows`, the calibration, None in a dry run without one;
-    `labels`, its classes, for the accuracies of a report."""
+    `labels`, its classes, for the accuracies of a report, and whether an image is `profiled`."""
 
     rows: NDArray[Any] | None
     input_shape: tuple[int, ...] | None
@@ -55,6 +55,7 @@ class Request:
     engine: str | MapEngineParameters
     of_array: Mapping[str, int]
     labels: NDArray[np.int64] | None = None
+    profiled: bool = True
 
     @property
     def size(self) -> MapEngineParameters:
@@ -77,6 +78,7 @@ def image_of(net: Any, request: Request, progress: Progress) -> Image | MapImage
             calibration=request.rows,
             engine=request.engine,
             labels=request.labels,
+            profiled=request.profiled,
             progress=progress,
             **given,
         )

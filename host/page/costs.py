@@ -47,15 +47,19 @@ def costs(about: Subject) -> Html:
         element("h2", "Bytes"),
         element(
             "p",
-            f"The image's file has {size_text(about.file_bytes)}, the network's weights and biases "
-            f"in float {size_text(about.float_bytes)}. The engine is loaded with "
-            f"{size_text(about.engine_bytes)}: its stores have room for 16 rows of 16 values in "
+            f"The image's file has {size_text(about.file_bytes)}{_profile(about)}, the network's "
+            f"weights and biases in float {size_text(about.float_bytes)}. The engine is loaded "
+            f"with {size_text(about.engine_bytes)}: its stores have room for 16 rows of 16 values in "
             "each row group, and an index for each of 16 lanes, whether a layer fills them or not. "
             "Descriptors count with the taps that no layer before has.",
             class_="soft",
         ),
         _bytes(about),
     )
+
+
+def _profile(about: Subject) -> str:
+    return f" ({size_text(about.profile_bytes)} of it for this page)" if about.profile else ""
 
 
 def _cycles(about: Subject) -> Html:

@@ -46,8 +46,8 @@ def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
     yield f"{about.cycles:,}", "cycles a picture, from its start to its last result"
     yield percent(about.utilization), "of all lanes and cycles add a weight"
     yield (
-        size_text(about.file_bytes),
-        f"in the image's file, {size_text(about.float_bytes)} in float",
+        size_text(about.file_bytes - about.profile_bytes),
+        f"in the image, {size_text(about.float_bytes)} in float",
     )
     if about.profile is not None and about.profile.accuracy is not None:
         found = about.profile.accuracy

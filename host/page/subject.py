@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -90,6 +91,11 @@ class Subject:
     @property
     def float_bytes(self) -> int:
         return sum(layer.float_bytes for layer in self.layers)
+
+    @property
+    def profile_bytes(self) -> int:
+        """Of the image's file: what is in it for this page alone."""
+        return 0 if self.profile is None else len(json.dumps(self.profile.to_json()))
 
     @property
     def engine_bytes(self) -> int:

@@ -57,6 +57,7 @@ def compile_network(
     engine: str | MapEngineParameters = "auto",
     about: Mapping[str, Any] | None = None,
     labels: Any = None,
+    profiled: bool = True,
     progress: Progress | None = None,
     **of_array: int,
 ) -> Image | MapImage:
@@ -83,8 +84,10 @@ def compile_network(
         ("maps": `MapEngineParameters()`)
     about : notes for people (JSON types); without them the network's name, the bits of its layers
         and which of them were `kept` as they were
-    labels : the calibration's classes (n,): the image's profile, which a report shows, then has
-        accuracies too; of a map engine only
+    labels : the calibration's classes (n,): the image's profile then has accuracies too; of a map
+        engine only
+    profiled : whether a map engine's image carries a profile, which a report shows: errors of the
+        layers, histograms, 1 to 2 KB a layer
     progress : is called with the calibration pictures that are done, and all; then with the steps
         of the profile
     of_array : `activation_bits`, `entry_bits`, `output_bits` of `compile_net`, for the array alone
@@ -114,7 +117,7 @@ def compile_network(
     size = engine if isinstance(engine, MapEngineParameters) else MapEngineParameters()
     graph = graph_of(net, pictures[:1] if example_inputs is None else example_inputs)
     found = compile_graph(
-        graph, pictures, size, labels=labels, profiled=True, progress=progress, **wanted
+        graph, pictures, size, labels=labels, profiled=profiled, progress=progress, **wanted
     )
     check_holds(size, found.network)
     return found
