@@ -14,6 +14,7 @@ from map_image_kit import small_network
 from maps_kit import torch_layers
 from profile_kit import CLASSES, image_of, small_case
 
+from dpnet.host.page.subject import subject
 from dpnet.model.engine.maps.plan import cycles
 from dpnet.model.image import ImageError
 from dpnet.model.image.maps import read_map_image
@@ -173,6 +174,15 @@ def test_labels_that_do_not_fit_the_calibration(dpnet: Call) -> None:
     refused(dpnet(*command), 2, message)
     command = ["compile", "nets.py:net", "--input-shape", "2x4x4", "--labels", "y.npy", "--dry-run"]
     refused(dpnet(*command), 2, "--labels are those of a --calibration; give both")
+
+
+def test_what_of_the_file_is_for_the_page(folder: Path) -> None:
+    case = small_case()
+    image = replace(image_of(case), profile=case.profile)
+    size, without = image.save("with.dpnet"), replace(image, profile=None).save("without.dpnet")
+    about = subject(image, "with.dpnet", size, case.profile)
+    # "null" is in its place without; headers are whole words of 8 bytes.
+    assert abs(size - without - (about.profile_bytes - len("null"))) < 8
 
 
 def test_an_image_with_the_profile_of_another_network() -> None:

@@ -95,7 +95,10 @@ class Subject:
     @property
     def profile_bytes(self) -> int:
         """Of the image's file: what is in it for this page alone."""
-        return 0 if self.profile is None else len(json.dumps(self.profile.to_json()))
+        if self.profile is None:
+            return 0
+        # The description is a text in the header of the file, which is JSON itself.
+        return len(json.dumps(json.dumps(self.profile.to_json()))) - len('""')
 
     @property
     def engine_bytes(self) -> int:
