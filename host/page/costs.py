@@ -50,8 +50,8 @@ def costs(about: Subject) -> Html:
             f"The image's file has {size_text(about.file_bytes)}{_profile(about)}, the network's "
             f"weights and biases in float {size_text(about.float_bytes)}. The engine is loaded "
             f"with {size_text(about.engine_bytes)}: its stores have room for 16 rows of 16 values "
-            "in each row group, and an index for each of 16 lanes, whether a layer fills them or not. "
-            "Descriptors count with the taps that no layer before has.",
+            "in each row group, and an index for each of 16 lanes, whether a layer fills them or "
+            "not. Descriptors count with the taps that no layer before has.",
             class_="soft",
         ),
         _bytes(about),
