@@ -25,6 +25,8 @@ from dpnet.host.page.markup import element, raw
 from dpnet.host.page.numbers import Axis, decibels, percent, places, short, size_text
 from dpnet.host.page.overview import edges
 from dpnet.host.page.subject import Subject, subject
+from dpnet.model.compile.whole import compile_network
+from dpnet.model.data.places import MissingDataError
 from dpnet.model.engine.maps.costs import Bytes, Cycles, layer_costs
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import place, taps_at
@@ -35,6 +37,7 @@ from dpnet.model.image.maps import MapImage
 from dpnet.model.maps.accuracy import Accuracy
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.model.maps.profile.records import Profile, ProfileError
+from dpnet.model.networks.published import trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -218,6 +221,14 @@ def test_the_drawing_leads_from_what_is_read_to_what_reads_it(about: Subject) ->
     ]  # fmt: skip
 
 
+def test_what_is_read_and_added_has_two_arrows() -> None:
+    boxes = [Box(name, "", "", "") for name in ("one", "other")]
+    drawn = network_drawing(boxes, [Edge(0, 1), Edge(0, 1, skip=True)])
+    lines = [one for one in ElementTree.fromstring(drawn.text).iter("path") if one.get("class")]
+    assert [one.get("class") for one in lines] == ["edge", "skip"]
+    assert [" C " in one.get("d", "") for one in lines] == [False, True]
+
+
 def test_arcs_do_not_run_into_each_other() -> None:
     boxes = [Box(f"b{n}", "", "", "") for n in range(6)]
     drawn = network_drawing(boxes, [Edge(0, 2), Edge(1, 3), Edge(0, 5, skip=True), Edge(3, 5)])
@@ -369,3 +380,25 @@ def test_hostile_names_run_nothing_in_a_browser(shown: Browser, tmp_path: Path) 
     assert set(shown.requests) == {path.as_uri()} and shown.complaints == []
     assert shown.value("document.scripts.length") == 0
     assert shown.value("document.querySelector('h1').innerText") == SHOWN
+
+
+@pytest.mark.long
+def test_resnet_8_in_a_browser(shown: Browser, tmp_path: Path) -> None:
+    """The published weights; any pixels do for what is looked at here."""
+    try:
+        net = trained("resnet-8")
+    except MissingDataError as error:
+        pytest.skip(str(error))
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 3, 32, 32)).astype(np.float32)
+    image = compile_network(net, calibration=pixels)
+    assert isinstance(image, MapImage) and image.profile is not None
+    path = tmp_path / "resnet-8.html"
+    size = image.save(tmp_path / "resnet-8.dpnet")
+    path.write_text(page(subject(image, "resnet-8", size, image.profile)), encoding="utf-8")
+    shown.requests.clear()
+    shown.open(path, 400)
+    assert set(shown.requests) == {path.as_uri()} and shown.complaints == []
+    assert shown.value("document.documentElement.scrollWidth") == 400
+    total = shown.value("document.querySelector('#layers tfoot tr').cells[9].innerText")
+    # As decision 0010 says.
+    assert total == f"{plan(image.engine, image.network).cycles:,}" == "65,502"

@@ -4,7 +4,7 @@ as arcs beside them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dpnet.host.page.markup import Child, Html, element
 
@@ -81,11 +81,16 @@ def _middle(box: int) -> int:
 
 
 def _lanes(edges: Sequence[Edge]) -> dict[Edge, int]:
-    """A lane for each edge that passes boxes by: short ones inside, none over another one but where
-    both begin at the same box."""
+    """A lane for each edge that passes boxes by, and for skip values of what is read too: short ones
+    inside, none over another one but where both begin at the same box."""
     taken: list[list[Edge]] = []
     found: dict[Edge, int] = {}
-    long = {edge for edge in edges if edge.end > edge.start + 1}
+    plain = {Edge(edge.start, edge.end) for edge in edges if not edge.skip}
+    long = {
+        edge
+        for edge in edges
+        if edge.end > edge.start + 1 or (edge.skip and replace(edge, skip=False) in plain)
+    }
     for edge in sorted(long, key=lambda edge: (edge.end - edge.start, edge)):
         lane = next(
             (n for n, others in enumerate(taken) if not any(_meet(edge, o) for o in others)),
