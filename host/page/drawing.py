@@ -81,8 +81,8 @@ def _middle(box: int) -> int:
 
 
 def _lanes(edges: Sequence[Edge]) -> dict[Edge, int]:
-    """A lane for each edge that passes boxes by, and for skip values of what is read too: short ones
-    inside, none over another one but where both begin at the same box."""
+    """A lane for each edge that passes boxes by, and for skip values of what is read too: short
+    ones inside, none over another one but where both begin at the same box."""
     taken: list[list[Edge]] = []
     found: dict[Edge, int] = {}
     plain = {Edge(edge.start, edge.end) for edge in edges if not edge.skip}
