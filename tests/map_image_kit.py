@@ -17,6 +17,16 @@ from dpnet.model.image.maps import MapImage
 from dpnet.model.image.maps.writing import file_of
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Window
+from dpnet.model.maps.profile.records import (
+    Accuracies,
+    Histogram,
+    LayerProfile,
+    Noise,
+    Profile,
+    Row,
+    TensorProfile,
+    Weights,
+)
 
 
 def scale_of(tensor: MapTensor) -> TensorScale:
@@ -50,6 +60,18 @@ def small_network(*, host: tuple[str, ...] = ()) -> MapNetwork:
     return replace(net.made("fc"), host=host)
 
 
+def profile_of(network: MapNetwork) -> Profile:
+    """A profile as one of the network may be."""
+    histogram = Histogram(-1.5, 2.25, (3, 0, 1))
+    row = Row(1, Histogram(-1.0, -1.0, (4,)), (-1.0, 0.5), (3, 1))
+    weights = Weights(histogram, histogram, 0.25, 1e-9, True, 3, row)
+    noise = Noise(1.0, 0.0, 1e-3, 2e-3, 3.5e-3, 1e-12)
+    layers = [LayerProfile(layer.name, 4, weights, noise) for layer in network.layers]
+    layers[-1] = replace(layers[-1], bits=None, weights=None)
+    tensors = [TensorProfile(tensor.name, histogram, 0.125) for tensor in network.tensors]
+    return Profile(64, 0.75, tuple(layers), tuple(tensors), Accuracies(10, 9, 8, 7))
+
+
 def every_fact() -> MapImage:
     """A picture that counts from 17 and is padded outside, codebooks that are shared, windows."""
     net = Builder((2, 8, 7), seed=5)
@@ -67,11 +89,14 @@ def every_fact() -> MapImage:
     ]
     network = replace(net.made("both"), padding=(1, 2, 0, 1), host=("softmax", "argmax"))
     source = Source("conv2d", "body.one", "mynets.py", 41, "self.one(x)")
-    return image_of(network, sources={"one": source}, about={"who": "Zoë", "list": [1, 2.5, None]})
+    about = {"who": "Zoë", "list": [1, 2.5, None]}
+    profile = profile_of(network)
+    return image_of(network, sources={"one": source}, about=about, profile=profile)
 
 
 def assert_same(one: MapImage, other: MapImage) -> None:
-    for name in ("engine", "calibration", "sources", "about", "input_shape", "output_shape"):
+    names = ("engine", "calibration", "sources", "about", "input_shape", "output_shape", "profile")
+    for name in names:
         assert getattr(one, name) == getattr(other, name), name
     for name in ("tensors", "output", "host", "padding"):
         assert getattr(one.network, name) == getattr(other.network, name), name

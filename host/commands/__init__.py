@@ -29,6 +29,7 @@ COMMANDS = {
     "info": "show what an image, or an engine, is",
     "plan": "propose engines for a network and a board: cycles, resources, what binds",
     "run": "load an image into an engine and run it",
+    "report": "write a page about a whole network: cost, errors, accuracy",
     "bench": "time one matrix-vector product against the paper's baseline",
     "doctor": "name what is missing on this machine or wrong at a port, with the cure",
 }

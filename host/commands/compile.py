@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.host.arguments import whole
@@ -18,6 +19,7 @@ from dpnet.host.commands import (
     command,
     going_on,
     read_array,
+    read_labels,
 )
 from dpnet.host.commands.user_module import load_weights, network_or_file
 from dpnet.host.commands.weights import read_weights
@@ -77,6 +79,20 @@ def _engine(text: str) -> str | MapEngineParameters:
     metavar="FILE.npy",
     help="real inputs (n, …) such as the network will see",
 )
+@click.option(
+    "--labels",
+    type=FILE,
+    metavar="FILE.npy",
+    help="the calibration's classes (n,): dpnet report then shows accuracies",
+)
+@click.option(
+    "--no-profile",
+    "profiled",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="measure nothing for dpnet report: sooner done, a smaller image",
+)
 @click.option("--weights", type=FILE, metavar="FILE", help="its weights: .safetensors, state dict")
 @click.option(
     "--input-shape",
@@ -115,6 +131,8 @@ def _engine(text: str) -> str | MapEngineParameters:
 def run(
     place: str,
     calibration: Path | None,
+    labels: Path | None,
+    profiled: bool,
     weights: Path | None,
     input_shape: tuple[int, ...] | None,
     bits: int,
@@ -129,11 +147,15 @@ def run(
     """Import, load, compile, write and report."""
     source = Path(place.rpartition(":")[0] or place)
     out = out or Path(f"{_name(place)}-{bits}bit.dpnet")
+    if labels is not None and not profiled:
+        raise InputError("--labels are for the profile; leave out --no-profile")
     if not dry_run:
-        check_output(out, calibration, weights, source)
+        check_output(out, calibration, labels, weights, source)
     rows = _rows(calibration, input_shape, dry_run)
     request = Request(
         rows=rows,
+        labels=_labels(labels, rows),
+        profiled=profiled,
         input_shape=input_shape,
         bits=bits,
         bits_of={name: n for part in bits_of for name, n in part.items()},
@@ -185,6 +207,15 @@ def _rows(
             f"{', '.join(map(str, shape))})"
         )
     return rows
+
+
+def _labels(path: Path | None, rows: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    """The calibration's classes."""
+    if path is None:
+        return None
+    if rows is None:
+        raise InputError("--labels are those of a --calibration; give both")
+    return read_labels(path, len(rows))
 
 
 def _load(net: object, weights: Path) -> Mapping[str, str]:

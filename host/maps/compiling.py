@@ -45,7 +45,8 @@ Report = tuple[dict[str, Any], list[str]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
-    """What is to be compiled how: `rows`, the calibration, None in a dry run without one."""
+    """What is to be compiled how: `rows`, the calibration, None in a dry run without one;
+    `labels`, its classes, for the accuracies of a report, and whether an image is `profiled`."""
 
     rows: NDArray[Any] | None
     input_shape: tuple[int, ...] | None
@@ -53,6 +54,8 @@ class Request:
     bits_of: Mapping[str, int]
     engine: str | MapEngineParameters
     of_array: Mapping[str, int]
+    labels: NDArray[np.int64] | None = None
+    profiled: bool = True
 
     @property
     def size(self) -> MapEngineParameters:
@@ -71,7 +74,13 @@ def image_of(net: Any, request: Request, progress: Progress) -> Image | MapImage
     given = request.wanted | dict(request.of_array)
     try:
         return compile_network(
-            net, calibration=request.rows, engine=request.engine, progress=progress, **given
+            net,
+            calibration=request.rows,
+            engine=request.engine,
+            labels=request.labels,
+            profiled=request.profiled,
+            progress=progress,
+            **given,
         )
     except CompileError as error:
         raise InputError(_too_large(error)) from error

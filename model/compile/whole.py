@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from dpnet.model.maps.compile import Compiled
+    from dpnet.model.maps.profile.records import Profile
 
 __all__ = ["ENGINES", "check_holds", "compile_graph", "compile_network", "graph_of", "on_array"]
 
@@ -39,6 +41,8 @@ Progress = Callable[[int, int], None]
 ENGINES = ("auto", "array", "maps")
 """`auto` is the array for a chain of Linear, BatchNorm1d and ReLU on rows of values, else maps."""
 
+LARGEST_PROFILE = 1 << 19
+"""Characters: half of what an image's description may take, some 300 layers."""
 LONGEST_LINE = 200
 """Characters of a line of source that an image keeps."""
 
@@ -52,6 +56,8 @@ def compile_network(
     bits_of: Mapping[str, int] | None = None,
     engine: str | MapEngineParameters = "auto",
     about: Mapping[str, Any] | None = None,
+    labels: Any = None,
+    profiled: bool = True,
     progress: Progress | None = None,
     **of_array: int,
 ) -> Image | MapImage:
@@ -78,7 +84,12 @@ def compile_network(
         ("maps": `MapEngineParameters()`)
     about : notes for people (JSON types); without them the network's name, the bits of its layers
         and which of them were `kept` as they were
-    progress : is called with the calibration pictures that are done, and all
+    labels : the calibration's classes (n,): the image's profile then has accuracies too; of a map
+        engine only
+    profiled : whether a map engine's image carries a profile, which a report shows: errors of the
+        layers, histograms, 1 to 2 KB a layer
+    progress : is called with the calibration pictures that are done, and all; then with the steps
+        of the profile
     of_array : `activation_bits`, `entry_bits`, `output_bits` of `compile_net`, for the array alone
 
     Raises `CompileError` for what no engine can run exactly as it is meant, with the user's source
@@ -98,12 +109,16 @@ def compile_network(
     if engine in ("auto", "array"):
         image = on_array(net, pictures, engine == "array", wanted | of_array)
         if image is not None:
+            if labels is not None:
+                raise CompileError("labels are for a map engine's image; leave them out")
             return image
     if of_array:
         raise CompileError(f"{next(iter(of_array))} is for the array; a map engine has no choice")
     size = engine if isinstance(engine, MapEngineParameters) else MapEngineParameters()
     graph = graph_of(net, pictures[:1] if example_inputs is None else example_inputs)
-    found = compile_graph(graph, pictures, size, progress=progress, **wanted)
+    found = compile_graph(
+        graph, pictures, size, labels=labels, profiled=profiled, progress=progress, **wanted
+    )
     check_holds(size, found.network)
     return found
 
@@ -128,9 +143,12 @@ def compile_graph(
     bits: int | Mapping[str, int] = 4,
     bits_of: Mapping[str, int] | None = None,
     about: Mapping[str, Any] | None = None,
+    labels: Any = None,
+    profiled: bool = False,
     progress: Progress | None = None,
 ) -> MapImage:
-    """The map image of a graph, as `compile_network` makes it, whether `engine` holds it or not."""
+    """The map image of a graph, as `compile_network` makes it, whether `engine` holds it or not;
+    with a profile only if it is to be `profiled`."""
     # The quantizer needs packages that the host of an engine may lack.
     compile_maps = importlib.import_module("dpnet.model.maps.compile").compile_maps
     try:
@@ -155,9 +173,20 @@ def compile_graph(
             calibration=made.scales,
             sources=_sources(made.floats),
             about=notes if about is None else about,
+            profile=_profile(made, given, labels, progress) if profiled else None,
         )
     except (GraphError, PictureError, ImageError) as error:
         raise CompileError(str(error)) from error
+
+
+def _profile(
+    made: Compiled, pictures: NDArray[Any], labels: Any, progress: Progress | None
+) -> Profile | None:
+    """What is measured for a report; None where the image would have no room for it."""
+    measure = importlib.import_module("dpnet.model.maps.profile.measuring").profile
+    labeled = None if labels is None else (pictures, labels)
+    found: Profile = measure(made, pictures, labeled=labeled, progress=progress)
+    return found if len(json.dumps(found.to_json())) <= LARGEST_PROFILE else None
 
 
 def _shaped(pictures: NDArray[Any], graph: Graph, simple: Graph) -> NDArray[Any]:

@@ -24,6 +24,7 @@ from dpnet.model.image.maps.limits import (
 )
 from dpnet.model.maps.checks import ACC_BITS, MapError, check_network
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor
+from dpnet.model.maps.profile.records import Profile, ProfileError
 
 if TYPE_CHECKING:
     from dpnet.model.image.maps.network import MapImage
@@ -180,6 +181,17 @@ def _check_shapes(image: MapImage) -> None:
         require(same, f"{name} {given} has other values than the network's {own}")
 
 
+def _check_profile(image: MapImage) -> None:
+    profile = image.profile
+    known = profile is None or isinstance(profile, Profile)
+    require(known, f"profile must be a Profile, not {profile!r}")
+    try:
+        if profile is not None:
+            profile.check(image.network)
+    except ProfileError as error:
+        raise ImageError(str(error)) from error
+
+
 def _check_notes(image: MapImage) -> None:
     network = image.network
     for tensor in network.tensors:
@@ -193,6 +205,7 @@ def _check_notes(image: MapImage) -> None:
     require(len(image.calibration) == len(network.tensors), "calibration of no tensor")
     names = {layer.name for layer in network.layers}
     require(set(image.sources) <= names, "sources must be those of layers")
+    _check_profile(image)
     try:
         json.dumps(dict(image.about), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

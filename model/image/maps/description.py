@@ -12,11 +12,21 @@ from dpnet.model.image.header import ImageError
 from dpnet.model.image.maps.layer_tensors import books
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapLayer, MapTensor, Skip, Window
+from dpnet.model.maps.profile.records import Profile, ProfileError
 
 if TYPE_CHECKING:
     from dpnet.model.image.maps.network import MapImage
 
-__all__ = ["FORMAT", "described", "engine_of", "layer_of", "scale_of", "source_of", "tensor_of"]
+__all__ = [
+    "FORMAT",
+    "described",
+    "engine_of",
+    "layer_of",
+    "profile_of",
+    "scale_of",
+    "source_of",
+    "tensor_of",
+]
 
 FORMAT = "1 of a map engine"
 """Text, so that a reader of the array's images says what it has met."""
@@ -47,6 +57,7 @@ def described(image: MapImage, checksums: Sequence[Mapping[str, int]]) -> dict[s
         "padding": list(network.padding),
         "engine": asdict(image.engine),
         "about": dict(image.about),
+        "profile": None if image.profile is None else image.profile.to_json(),
     }
 
 
@@ -117,6 +128,14 @@ def layer_of(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> MapLayer:
 def source_of(entry: Mapping[str, Any]) -> Source | None:
     """Where a layer comes from, if the file says it."""
     return None if entry["source"] is None else Source(**entry["source"])
+
+
+def profile_of(document: object) -> Profile | None:
+    """What the compiler measured, if the file has it; `ImageError` for what is no profile."""
+    try:
+        return None if document is None else Profile.from_json(document)
+    except ProfileError as error:
+        raise ImageError(str(error)) from error
 
 
 def engine_of(values: Mapping[str, Any]) -> MapEngineParameters:

@@ -23,6 +23,7 @@ from dpnet.model.image.header import LARGEST_HEADER, ImageError, Stored, require
 from dpnet.model.image.maps.description import (
     engine_of,
     layer_of,
+    profile_of,
     scale_of,
     source_of,
     tensor_of,
@@ -109,6 +110,7 @@ def _image(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Map
         calibration={scale.tensor: scale for scale in scales},
         sources={name: source for name, source in sources.items() if source is not None},
         about=description["about"],
+        profile=profile_of(description["profile"]),
     )
 
 

@@ -53,7 +53,7 @@ _NUMBER = (int, float)
 _DESCRIPTION: Types = {
     "format": str, "bit_order": str, "tensors": list, "layers": list, "input_shape": list,
     "output_shape": list, "output": str, "host": list, "padding": list, "engine": dict,
-    "about": dict, "sha256": str,
+    "about": dict, "profile": (dict, type(None)), "sha256": str,
 }  # fmt: skip
 _TENSOR: Types = {
     "name": str, "shape": list, "scale": _NUMBER, "signed": bool, "zero": int, "low": _NUMBER,

@@ -18,6 +18,7 @@ from dpnet.model.maps.calibration.pictures import PictureError, check_pictures
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.model.maps.outputs import finished, real
+from dpnet.model.maps.profile.records import Profile
 from dpnet.model.quantizer.quantized import is_tensor
 
 __all__ = ["MapImage"]
@@ -33,6 +34,7 @@ class MapImage:
     `network` in the same order.  `calibration` says of every
     tensor, by its name, what calibration saw and why its scale is what it is; `sources` where in
     the user's files a layer comes from, by the layer's name.  `about` is for people (JSON types).
+    `profile` is what the compiler measured for a report, None if it did not.
 
     Raises `ImageError` for what no map engine computes: layers that contradict each other, numbers
     beyond their widths, sums that could overflow, networks larger than the largest engine.
@@ -45,6 +47,7 @@ class MapImage:
     calibration: Mapping[str, TensorScale]
     sources: Mapping[str, Source] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         check_content(self)
