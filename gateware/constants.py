@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 
 
@@ -69,20 +70,30 @@ CLOCK = "clock_hz"
 class Constant:
     """Where a constant register's value comes from: the name of an attribute of the engine's
     parameters, coded as `code` says, or the value itself.  `array` is for `EngineParameters`,
-    `baseline` for `BaselineParameters`; `CLOCK` is the top's clock.
+    `baseline` for `BaselineParameters`, `maps` for `MapEngineParameters`; `CLOCK` is the top's
+    clock.
     """
 
     array: str | int
     baseline: str | int
+    maps: str | int
     code: Number = NUMBER
 
     def of(self, params: Any, clock_hz: int) -> int:
         """The register's value in an engine of `params`."""
-        source = self.source(isinstance(params, EngineParameters))
+        source = self.source(family_of(params))
         if isinstance(source, int):
             return int(source)
         return self.code.encode(clock_hz if source == CLOCK else getattr(params, source))
 
-    def source(self, is_array: bool) -> str | int:
-        """What the value is in this kind of engine."""
-        return self.array if is_array else self.baseline
+    def source(self, family: str) -> str | int:
+        """What the value is in engines of this family: `array`, `baseline` or `maps`."""
+        found: str | int = getattr(self, family)
+        return found
+
+
+def family_of(params: Any) -> str:
+    """The family of engines that these parameters are of."""
+    if isinstance(params, MapEngineParameters):
+        return "maps"
+    return "array" if isinstance(params, EngineParameters) else "baseline"

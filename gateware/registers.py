@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import Any
 
 from dpnet.gateware.constants import CLOCK, NUMBER, Choice, Constant, Factors, Flag, Number
+from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.parameters import EDGES
 from dpnet.model.engine.regions import REGION_SHIFT, Region
 
@@ -56,11 +57,11 @@ __all__ = [
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 4
+VERSION = 5
 """Version of frames, operations and registers, 1 to 7, one more with every change of these: an
 engine and a host of two versions do not talk, and say so."""
 
-GATEWARE = 4
+GATEWARE = 5
 """Version of the gateware, one more with every change of what an engine does."""
 
 HEADER_BYTES = 10
@@ -130,11 +131,13 @@ class State(IntEnum):
 
 class Kind(IntEnum):
     """What computes behind the link, register KIND.  The paper's baseline takes 6 cycles for a
-    weight, the interleaved one a single cycle."""
+    weight, the interleaved one a single cycle.  A map engine runs whole networks; its layers are
+    passes."""
 
     ARRAY = 0
     BASELINE = 1
     INTERLEAVED = 2
+    MAPS = 3
 
 
 @dataclass(frozen=True)
@@ -179,71 +182,93 @@ def _constant(
     doc: str,
     array: str | int,
     baseline: str | int,
+    maps: str | int,
     code: Number = NUMBER,
     *fields: Field,
 ) -> _Row:
-    return name, "constant", doc, fields, Constant(array, baseline, code)
+    return name, "constant", doc, fields, Constant(array, baseline, maps, code)
 
 
 def _register(access: str, name: str, doc: str, *fields: Field) -> _Row:
     return name, access, doc, fields, None
 
 
+_FAMILIES: Mapping[int, str] = {Kind.ARRAY: "array", Kind.MAPS: "maps"}
 _KINDS = Choice(tuple(kind.name.lower() for kind in Kind))
 _STROBES = "cycles with this error since reset; stops at 65535"
 
 _TABLE: tuple[_Row, ...] = (
-    _constant("MAGIC", f"0x{MAGIC:08X}", MAGIC, MAGIC),
-    _constant("PROTOCOL", "version of frames and registers", VERSION, VERSION),
-    _constant("GATEWARE", "version of the gateware", GATEWARE, GATEWARE),
+    _constant("MAGIC", f"0x{MAGIC:08X}", MAGIC, MAGIC, MAGIC),
+    _constant("PROTOCOL", "version of frames and registers", VERSION, VERSION, VERSION),
+    _constant("GATEWARE", "version of the gateware", GATEWARE, GATEWARE, GATEWARE),
     _constant(
         "KIND",
-        "0: array of lanes, 1: the paper's baseline, 2: interleaved baseline",
+        "0: array of lanes, 1: the paper's baseline, 2: interleaved baseline, 3: map engine",
         Kind.ARRAY,
         "kind",
+        Kind.MAPS,
         _KINDS,
     ),
-    _constant("STAGES", "stages of the array", "stages", 1),
-    _constant("COLUMNS", "columns (multipliers) of the array", "columns", 1),
-    _constant("SEGMENTS", "segments of the array", "segments", 1),
-    _constant("INDEX_BITS", "bits of an index, at most", "index_bits", 0),
-    _constant("ENTRY_BITS", "bits of a codebook entry, signed", "entry_bits", 32),
-    _constant("ACTIVATION_BITS", "bits of an activation, signed", "activation_bits", 32),
+    _constant("STAGES", "stages of the array or map engine", "stages", 1, "stages"),
+    _constant("COLUMNS", "columns (multipliers) of the array or a cluster", "columns", 1, LANES),
+    _constant("SEGMENTS", "segments of the array; clusters", "segments", 1, "clusters"),
+    _constant("INDEX_BITS", "bits of an index, at most", "index_bits", 0, 4),
+    _constant("ENTRY_BITS", "bits of a codebook entry, signed", "entry_bits", 32, "entry_bits"),
+    _constant("ACTIVATION_BITS", "bits of an activation, signed", "activation_bits", 32, 8),
     _constant(
         "ACCUMULATOR_BITS",
         "bits of a result before it is normalized or requantized",
         "accumulator_bits",
         32,
+        40,
     ),
-    _constant("INDEX_DEPTH", "words of an index store", "index_depth", "weights"),
-    _constant("SLOTS", "groups of COLUMNS rows whose codebooks fit", "slots", "rows"),
-    _constant("RESULT_SLOTS", "groups of COLUMNS results that fit", "result_slots", "rows"),
-    _constant("VECTOR_WORDS", "32-bit words of the vector buffer", "vector_words", "columns"),
-    _constant("MAX_COLUMNS", "columns of a matrix, at most", "max_columns", "columns"),
-    _constant("LAYERS", "layer descriptors that fit", "layers", "layers"),
     _constant(
-        "SLOT_CYCLES", "cycles that a stage starts after the one before it", "slot_cycles", 0
+        "INDEX_DEPTH", "words of an index store; of all streams", "index_depth", "weights",
+        "index_depth",
     ),
-    _constant("BANK", "columns that share one unit for results, at most", "bank", 1),
-    _constant("ROW_BEATS", "beats of the vector buffer in a row", "row_beats", 1),
+    _constant(
+        "SLOTS", "groups of COLUMNS rows whose codebooks fit", "slots", "rows", "row_groups"
+    ),
+    _constant("RESULT_SLOTS", "groups of COLUMNS results that fit", "result_slots", "rows", 0),
+    _constant("VECTOR_WORDS", "32-bit words of the vector buffer", "vector_words", "columns", 0),
+    _constant(
+        "MAX_COLUMNS",
+        "columns of a matrix, additions of a tile, at most",
+        "max_columns",
+        "columns",
+        "max_columns",
+    ),
+    _constant("LAYERS", "descriptors of layers or passes that fit", "layers", "layers", "passes"),
+    _constant(
+        "SLOT_CYCLES", "cycles that a stage starts after the one before it", "slot_cycles", 0, LANES
+    ),
+    _constant("BANK", "columns that share one unit for results, at most", "bank", 1, LANES),
+    _constant("ROW_BEATS", "beats of the vector buffer in a row", "row_beats", 1, 0),
     _constant(
         "EDGES",
         "results may be 0: fp32 or integers, 1: fp32, 2: integers",
         "edges",
         EDGES.index("fp32"),
+        EDGES.index("integer"),
         Choice(EDGES),
     ),
-    _constant("PACKED", "1: indices of fewer bits lie packed", "packed", 0, Flag()),
+    _constant("PACKED", "1: indices of fewer bits lie packed", "packed", 0, 1, Flag()),
     _constant(
         "MULTIPLIER",
-        "size of the array's multipliers, signed",
+        "size of the engine's multipliers, signed",
         "multiplier",
         0,
+        "multiplier",
         Factors(),
         Field("a", 0, 8, "bits of one factor"),
         Field("b", 8, 8, "bits of the other"),
     ),
-    _constant("CLOCK_HZ", "clock that the engine was built for, in Hz", CLOCK, CLOCK),
+    _constant("STREAMS", "row groups of a tile of a map engine, at most", 0, 0, "streams"),
+    _constant("TAPS", "entries of its tap table", 0, 0, "taps"),
+    _constant("MAP_DEPTH", "bytes of each of its banks of maps", 0, 0, "map_depth"),
+    _constant("PICTURE_DEPTH", "bytes of each bank of pictures, two halves", 0, 0, "picture_depth"),
+    _constant("RESULT_DEPTH", "bytes of each bank of results, two halves", 0, 0, "result_depth"),
+    _constant("CLOCK_HZ", "clock that the engine was built for, in Hz", CLOCK, CLOCK, CLOCK),
     _register(
         "read", "BOOT_NONCE", "differs from one reset to the next; 0 only before the first frame"
     ),
@@ -279,7 +304,10 @@ _TABLE: tuple[_Row, ...] = (
     _register("read", "OVERFLOW", _STROBES),
     _register("read", "PARITY", _STROBES),
     _register(
-        "write", "VECTORS", "1 to 256: vectors of the next runs of a single layer; 1 after reset"
+        "write",
+        "VECTORS",
+        "1 to 256: vectors of the next runs of a single layer; 1 after reset; of a map engine 1 + "
+        "the half of pictures and results",
     ),
     _register(
         "write",
@@ -291,7 +319,7 @@ _TABLE: tuple[_Row, ...] = (
     _register(
         "command",
         "START",
-        "run layers first to last, once for each new run number",
+        "run layers (a map engine: passes) first to last, once for each new run number",
         Field("run", 0, 16, "number of the run; one equal to RUN starts nothing"),
         Field("first", 16, 8, "first layer"),
         Field("last", 24, 8, "last layer"),
@@ -328,18 +356,18 @@ IDENTITY = tuple(name for name in CONSTANTS if name not in ("MAGIC", "PROTOCOL",
 
 
 def identity(params: Any, *, clock_hz: int) -> dict[str, int]:
-    """The constant registers by name of an engine built from `params` (`EngineParameters` or
-    `BaselineParameters`) for a clock of `clock_hz`."""
+    """The constant registers by name of an engine built from `params` (`EngineParameters`,
+    `BaselineParameters` or `MapEngineParameters`) for a clock of `clock_hz`."""
     return {name: constant.of(params, clock_hz) for name, constant in CONSTANTS.items()}
 
 
 def parameters_of(values: Mapping[str, int]) -> dict[str, Any]:
     """What the constant registers `values` say of the engine's parameters: attribute to value, the
     clock among them.  `ValueError` for a number that stands for nothing."""
-    is_array = values["KIND"] == Kind.ARRAY
+    family = _FAMILIES.get(values["KIND"], "baseline")
     found = {}
     for name, constant in CONSTANTS.items():
-        source = constant.source(is_array)
+        source = constant.source(family)
         if isinstance(source, str):
             try:
                 found[source] = constant.code.decode(values[name])

@@ -10,16 +10,19 @@ from dpnet.gateware.doors.axi import AxiLiteDoor
 from dpnet.gateware.doors.uart import UartDoor
 from dpnet.gateware.emit import place
 from dpnet.gateware.link.endpoint import Endpoint
+from dpnet.gateware.maps.core import MapCore
 from dpnet.gateware.registers import identity
 from dpnet.model.engine.baseline import BaselineParameters
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.model.engine.stores import store_words
+from dpnet.model.engine.stores import half_words, store_words
 
 DOORS = ("bytes", "uart", "axi")
 
 
 class Top(wiring.Component):
-    """An engine: `params` (`EngineParameters` or `BaselineParameters`) behind a front door.
+    """An engine: `params` (`EngineParameters`, `BaselineParameters` or `MapEngineParameters`)
+    behind a front door.
 
     `clock_hz` is its clock, which the register CLOCK_HZ says.  `door`: "bytes", streams `i` and
     `o`; "uart", pins `rx` and `tx` at `baud`; "axi", an AXI4-Lite subordinate `s_axi_*` (see
@@ -30,15 +33,17 @@ class Top(wiring.Component):
     """
 
     def __init__(self, *, params, door="bytes", clock_hz=100_000_000, baud=3_000_000, status=False):
-        if not isinstance(params, EngineParameters | BaselineParameters):
+        if not isinstance(params, EngineParameters | BaselineParameters | MapEngineParameters):
             raise TypeError(
-                f"params must be EngineParameters or BaselineParameters, not {params!r}"
+                "params must be EngineParameters, BaselineParameters or MapEngineParameters, not "
+                f"{params!r}"
             )
         if not isinstance(clock_hz, int) or not 0 < clock_hz < 1 << 32:
             raise ValueError(f"clock_hz must be an integer from 1 to 2^32 - 1, not {clock_hz!r}")
         if door not in DOORS:
             raise ValueError(f"door must be one of {', '.join(DOORS)}, not {door!r}")
         self.params = params
+        self._core = _core_of(params)
         self.door = door
         self.clock_hz = clock_hz
         self.baud = baud
@@ -57,11 +62,12 @@ class Top(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        is_array = isinstance(self.params, EngineParameters)
-        core = ArrayCore(engine=self.params) if is_array else BaselineCore(params=self.params)
-        core = place(m, core, "core")
+        core = place(m, self._core, "core")
+        has_halves = isinstance(self.params, MapEngineParameters)
         m.submodules.endpoint = endpoint = Endpoint(
-            identity=identity(self.params, clock_hz=self.clock_hz), words=store_words(self.params)
+            identity=identity(self.params, clock_hz=self.clock_hz),
+            words=store_words(self.params),
+            halves=half_words(self.params) if has_halves else None,
         )
         wiring.connect(m, endpoint.core, core.link)
         if self.status:
@@ -90,3 +96,10 @@ class Top(wiring.Component):
         wiring.connect(m, door.o, endpoint.i)
         wiring.connect(m, endpoint.o, door.i)
         return m
+
+
+def _core_of(params):
+    if isinstance(params, MapEngineParameters):
+        return MapCore(params=params)
+    is_array = isinstance(params, EngineParameters)
+    return ArrayCore(engine=params) if is_array else BaselineCore(params=params)

@@ -45,7 +45,7 @@ class Endpoint(wiring.Component):
 
     Parameters: `identity`, the values of the constant registers by name
     (`dpnet.gateware.registers.identity`); `words`, how many the stores of each region have
-    (`dpnet.model.engine.stores.store_words`).
+    (`dpnet.model.engine.stores.store_words`); `halves`, see `dpnet.gateware.link.verdict.Verdict`.
     Members: `i`, request bytes; `o`, response bytes; `core`, see
     `dpnet.gateware.parts.bus.CoreSignature`; `active`, there is a request, or its answer is on the
     way.
@@ -56,9 +56,10 @@ class Endpoint(wiring.Component):
     core: Out(CoreSignature())
     active: Out(1)
 
-    def __init__(self, *, identity, words):
+    def __init__(self, *, identity, words, halves=None):
         self.identity = dict(identity)
         self.words = dict(words)
+        self.halves = halves
         super().__init__()
 
     def elaborate(self, platform):
@@ -67,7 +68,7 @@ class Endpoint(wiring.Component):
         wanted, asked = Signal(32), Signal()
         x = Parts(
             receiver=FrameReceiver(),
-            verdict=Verdict(words=self.words),
+            verdict=Verdict(words=self.words, halves=self.halves),
             history=TxidHistory(),
             checker=StoreChecker(),
             image_check=ImageCheck(),
@@ -113,6 +114,7 @@ def _connect_runs(m, x, core):
         x.verdict.state.eq(x.image.state),
         x.verdict.epoch.eq(x.image.epoch),
         x.verdict.busy.eq(core.busy),
+        x.verdict.half.eq(x.runs.half),
     ]
     for name in ("start", "first", "last", "last_vector", "released", "abort"):
         m.d.comb += getattr(core, name).eq(getattr(x.runs, name))

@@ -15,7 +15,8 @@ class RunControl(wiring.Component):
     Members: `write` with `offset` (bytes) and `word`; `status` of it, combinational; `valid`,
     whether there is an image to run; `busy` of the core; `start` with `first` and `last`,
     `last_vector`, `released` and `abort`, see `dpnet.gateware.parts.bus.CoreSignature`; the
-    registers `run`, `vectors`, and `aborted`, whether the last run was told to end.
+    registers `run`, `vectors`, and `aborted`, whether the last run was told to end; `half`, of a
+    map engine's pictures and results that the last run was started on.
     """
 
     write: In(1)
@@ -33,6 +34,7 @@ class RunControl(wiring.Component):
     run: Out(16)
     vectors: Out(range(MAX_VECTORS + 1), init=1)
     aborted: Out(1)
+    half: Out(1)
 
     def elaborate(self, platform):
         m = Module()
@@ -79,6 +81,7 @@ class RunControl(wiring.Component):
             with m.Else():
                 m.d.comb += [self.start.eq(1), self.released.eq(0)]
                 m.d.sync += [self.run.eq(run), released.eq(0), self.aborted.eq(0)]
+                m.d.sync += self.half.eq(self.last_vector)
 
     def _abort(self, m):
         """One that comes again, or late, finds its run over, or another one."""

@@ -1,6 +1,6 @@
 """Whether a request may be carried out, as far as its header and the engine's state tell."""
 
-from amaranth import Module, Signal
+from amaranth import C, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,18 +28,26 @@ class Verdict(wiring.Component):
     RELEASE or ABORT of another run, a number of vectors that no run takes, ranges that are none, a
     CRC that is wrong.
 
-    Parameters: `words`, how many the stores of each region have (regions left out: none).
-    Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `status`.
+    During a run stores are neither read nor written, but by a streamed tile; in an engine of
+    halves nothing is streamed, and the half of pictures that the run does not use may be written
+    then, and that of results read.
+
+    Parameters: `words`, how many the stores of each region have (regions left out: none);
+    `halves`, those of a half of VECTOR and of RESULT in an engine that has such, else None.
+    Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `half` that its run
+    uses; `status`.
     """
 
     header: In(HEADER)
     state: In(State)
     epoch: In(8)
     busy: In(1)
+    half: In(1)
     status: Out(Status)
 
-    def __init__(self, *, words):
+    def __init__(self, *, words, halves=None):
         self.words = check_words(words)
+        self.halves = halves
         super().__init__()
 
     def elaborate(self, platform):
@@ -53,7 +61,11 @@ class Verdict(wiring.Component):
             with m.Case(Operation.READ):
                 with m.If(self._bad_span(m)):
                     self._refuse(m, Status.BAD_ADDRESS)
-                with m.Elif((header.offset[REGION_SHIFT:] != Region.REGISTERS) & self.busy):
+                with m.Elif(
+                    (header.offset[REGION_SHIFT:] != Region.REGISTERS)
+                    & self.busy
+                    & ~self._other_half(Region.RESULT)
+                ):
                     self._refuse(m, Status.BUSY)
             with m.Case(Operation.WRITE):
                 self._judge_write(m, own)
@@ -91,6 +103,15 @@ class Verdict(wiring.Component):
             | (offset[2:REGION_SHIFT] + length[2:] > words)
         )
 
+    def _other_half(self, region):
+        """Whether it is of `region`, and of that half alone which the run does not use."""
+        if self.halves is None:
+            return C(0)
+        header, words = self.header, self.halves[region]
+        first, count = header.offset[2:REGION_SHIFT], header.length[2:]
+        here = header.offset[REGION_SHIFT:] == region
+        return here & Mux(self.half, first + count <= words, first >= words)
+
     def _judge_write(self, m, own):
         header = self.header
         region, low = header.offset[REGION_SHIFT:], header.offset[:REGION_SHIFT]
@@ -104,12 +125,15 @@ class Verdict(wiring.Component):
         loading = own & (self.state == State.LOADING) & ~streams
         # Descriptors never stream.
         streamed = own & (self.state == State.VALID) & streams & image & (region != Region.LAYERS)
+        if self.halves is not None:
+            streamed = C(0)
+        free = streamed | self._other_half(Region.VECTOR)
         wrong = registers & (~written | (header.length != 4))
         with m.If(self._bad_span(m) | wrong):
             self._refuse(m, Status.BAD_ADDRESS)
         with m.Elif(image & ~loading & ~streamed):
             self._refuse(m, Status.STALE)
-        with m.Elif(~registers & self.busy & ~streamed):
+        with m.Elif(~registers & self.busy & ~free):
             self._refuse(m, Status.BUSY)
 
     def _judge_begin(self, m, own):

@@ -78,5 +78,5 @@ class RangeWalk(wiring.Component):
         region, low = address[REGION_SHIFT - 2 :], address[: REGION_SHIFT - 2]
         stores = {n: count for n, count in self.words.items() if n != Region.REGISTERS}
         there = words_of(m, region, stores, "words_there")
-        last = Mux(self.image, Region.IMAGE_LAST, Region.RESULT)
+        last = Mux(self.image, Region.IMAGE_LAST, Region.MAPS)
         return (region <= last) & (self.word != 0) & (low + self.word <= there)

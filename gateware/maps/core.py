@@ -16,7 +16,7 @@ from dpnet.gateware.maps.control.sequencer import Sequencer
 from dpnet.gateware.maps.control.walker import Walker
 from dpnet.gateware.maps.control.writer import Writer
 from dpnet.gateware.maps.delay import delayed
-from dpnet.gateware.parts.bus import ERRORS, CoreSignature
+from dpnet.gateware.parts.bus import BUS_LATENCY, ERRORS, CoreSignature
 from dpnet.gateware.parts.bus_decoder import BusDecoder
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.model.engine.maps.parameters import LANES
@@ -37,7 +37,8 @@ class MapCore(wiring.Component):
     results that is written (0 or 1): a run is one picture.  Another one, a `last` below `first` or
     behind the store of descriptors is refused: the error `range`, and nothing is run.  A run of all
     passes takes `dpnet.model.engine.maps.plan.cycles`.  While a run reads one half of the pictures
-    the other may be written; results are read while the core is not `busy`.
+    the other may be written, and the other half of the results read; all else is read while the
+    core is not `busy`.
 
     `tiles_done` counts the passes of the run that have written all; there are no releases, so
     `released` is not looked at and `stalled` is 0.  Errors: `range` too for an accumulator beyond
@@ -201,7 +202,7 @@ class MapCore(wiring.Component):
         store = bus.store(Region.LAYERS, low=1, depth=row + params.taps)
         of_taps = store.row[ceil_log2(row)]
         depth = params.passes * PASS_PITCH // TAP.words
-        word, strobes = 0, []
+        word, strobes, reading = 0, [], bus.reading & store.inside
         for name, count, mine, address, use in (
             ("passes", depth, ~of_taps, reader.address, reader.use),
             ("taps", params.taps, of_taps, commands.tap_address, commands.tap_use),
@@ -214,16 +215,16 @@ class MapCore(wiring.Component):
                 ram.w_address.eq(store.row),
                 ram.w_data.eq(bus.data),
                 ram.w_enable.eq(Mux(store.write, pick, 0)),
-                ram.r_address.eq(Mux(bus.reading, store.row, address)),
-                ram.r_use.eq(use & ~bus.reading),
-                ram.r_hide.eq(Mux(bus.reading, ~pick, 0)),
+                ram.r_address.eq(Mux(reading, store.row, address)),
+                ram.r_use.eq(use & ~reading),
+                ram.r_hide.eq(Mux(reading, ~pick, 0)),
             ]
             word |= ram.r_word
             strobes.append(ram.corrupt)
             m.d.comb += (
                 reader.data.eq(ram.r_data) if name == "passes" else commands.tap.eq(ram.late)
             )
-        bus.answer_with(word)
+        _answer(m, bus, reading, word, "layers_asked")
         return strobes
 
     def _unit_stores(self, m, bus, clusters):
@@ -247,9 +248,10 @@ class MapCore(wiring.Component):
                 write.eq(Mux(store.write, picked, 0)),
                 pick.eq(picked),
                 getattr(clusters, f"{name}_address").eq(address),
-                getattr(clusters, f"{name}_read").eq(bus.reading),
+                getattr(clusters, f"{name}_read").eq(bus.reading & store.inside),
             ]
-            bus.answer_with(getattr(clusters, f"{name}_word"))
+            word = getattr(clusters, f"{name}_word")
+            _answer(m, bus, bus.reading & store.inside, word, f"{name}_asked")
 
     def _banks(self, m, bus, stages):
         """Maps are read from stage 0's copy, as pictures, which are written to all of them."""
@@ -264,14 +266,14 @@ class MapCore(wiring.Component):
                 stage.picture_word.eq(bus.data),
                 stage.picture_write.eq(Mux(pictures.write, picked, 0)),
             ]
-        first = stages[0]
+        first, reading = stages[0], bus.reading & (maps.inside | pictures.inside)
         m.d.comb += [
-            first.link_read.eq(bus.reading),
+            first.link_read.eq(reading),
             first.link_address.eq(maps.row),
             first.link_map.eq(Mux(maps.inside, picked, 0)),
             first.link_picture.eq(Mux(pictures.inside, picked, 0)),
         ]
-        bus.answer_with(first.link_word)
+        _answer(m, bus, reading, first.link_word, "banks_asked")
 
     def _result_store(self, m, bus, results):
         params, low = self.params, self.params.cluster_bits
@@ -282,3 +284,10 @@ class MapCore(wiring.Component):
             results.link_pick.eq(Mux(store.inside, 1 << bus.field(0, low), 0)),
         ]
         bus.answer_with(results.link_word)
+
+
+def _answer(m, bus, asked, word, name):
+    """`word` answers a request that shows here while `asked`: a run, which reads with the same
+    ports, may go on while the link reads results."""
+    late = delayed(m, asked, BUS_LATENCY - 3, name, reset_less=False)
+    bus.answer_with(Mux(late, word, 0))

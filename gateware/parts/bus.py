@@ -56,8 +56,9 @@ class CoreSignature(wiring.Signature):
 
     A run of layers `first` to `last` begins with `start`; `busy` rises in the next cycle and falls
     when every result is in the result buffer and all errors of the run have been there.  Stores may
-    be written at any time, read only while not `busy`; reading a result of wrong parity strobes the
-    error `parity` (and `busy`) a few cycles later.
+    be written at any time, read only while not `busy` (of a map engine the results of the half that
+    is not in work always); reading a result of wrong parity strobes the error `parity` (and `busy`)
+    a few cycles later.
 
     After `abort` `busy` falls within `ABORT_CYCLES`, and the next run is like any other.  What the
     run was about to write is written or not.

@@ -12,8 +12,8 @@ def check_words(words):
     region that has no stores, or more words than a region."""
     found = {int(region): count for region, count in dict(words).items()}
     for region, count in found.items():
-        if not Region.IMAGE_FIRST <= region <= Region.RESULT:
-            raise ValueError(f"words must be of regions 1 to 6, not {region!r}")
+        if not Region.IMAGE_FIRST <= region <= Region.MAPS:
+            raise ValueError(f"words must be of regions 1 to 7, not {region!r}")
         if not isinstance(count, int) or not 0 <= count <= REGION_WORDS:
             raise ValueError(f"words[{region}] must be 0 to {REGION_WORDS}, not {count!r}")
     return {Region.REGISTERS: len(REGISTERS), **found}
