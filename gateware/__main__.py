@@ -1,6 +1,7 @@
 """Write the Verilog of an engine, for a flow of your own.
 
 python -m dpnet.gateware --door axi --stages 8 --columns 16 --segments 2 --out engine.sv
+python -m dpnet.gateware maps --door axi --clusters 2 --stages 8 --out engine.sv
 """
 
 import sys
@@ -15,20 +16,41 @@ from pathlib import Path
 
 from dpnet.gateware.emit import emit
 from dpnet.gateware.top import DOORS, Top
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EDGES, EngineParameters
+
+ENGINES = {"array": EngineParameters, "maps": MapEngineParameters}
+CHOICES = {"edges": EDGES, "storage": ("block", "distributed")}
 
 
 def main(arguments=None):
     """The command; 0, or 2 for wrong sizes or a file that cannot be written."""
-    default = EngineParameters()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given.pop(0) if given and given[0] in ENGINES else "array"
+    options = vars(_parser(name).parse_args(given))
+    top = {name: options.pop(name) for name in ("door", "baud", "clock_hz")}
+    out = options.pop("out")
+    try:
+        text = emit(Top(params=ENGINES[name](**options), **top), "dpnet")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
+    except (ValueError, OSError) as error:
+        print(f"gateware: {error}", file=sys.stderr)
+        return 2
+    print(f"{out}: module dpnet, {text.count(chr(10)):,} lines of Verilog")
+    return 0
+
+
+def _parser(engine):
+    """Options of an engine of this name, which is the command's first word: array is the usual."""
     parser = argparse.ArgumentParser(
-        prog="python -m dpnet.gateware",
+        prog="python -m dpnet.gateware" + (f" {engine}" if engine != "array" else ""),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"The first word may be {' or '.join(ENGINES)}; these are the sizes of {engine}.",
     )
     parser.add_argument("--door", choices=DOORS, default="axi", help="front door (axi)")
-    choices = {"edges": EDGES, "storage": ("block", "distributed")}
-    for name, value in vars(default).items():
+    for name, value in vars(ENGINES[engine]()).items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             parser.add_argument(
@@ -38,7 +60,7 @@ def main(arguments=None):
         parser.add_argument(
             option,
             type=type(value),
-            choices=choices.get(name),
+            choices=CHOICES.get(name),
             default=value,
             help=f"{name} ({value})",
         )
@@ -47,15 +69,4 @@ def main(arguments=None):
         "--clock-hz", type=int, default=100_000_000, help="the engine's clock (100000000)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    options = vars(parser.parse_args(arguments))
-    given = {name: options.pop(name) for name in ("door", "baud", "clock_hz")}
-    out = options.pop("out")
-    try:
-        text = emit(Top(params=EngineParameters(**options), **given), "dpnet")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text)
-    except (ValueError, OSError) as error:
-        print(f"gateware: {error}", file=sys.stderr)
-        return 2
-    print(f"{out}: module dpnet, {text.count(chr(10)):,} lines of Verilog")
-    return 0
+    return parser

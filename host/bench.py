@@ -110,7 +110,7 @@ def bench_layer(
     session = Session(driver, Image(layers=(layer,)))
     session.load(progress)
     y, cycles = session.run_layer(0, x, progress)
-    golden = _golden(layer, x, engine)
+    golden = _golden(layer, x, session.engine)
     row = _row(driver, layer, x, y, golden, cycles=cycles, predicted=session.predicted_cycles(0, 0))
     row = replace(row, **asdict(driver.phases))
     if session.streamed:

@@ -58,7 +58,7 @@ class Identity:
 
     @property
     def lanes(self) -> int:
-        """Lanes of the array."""
+        """Lanes of the array or map engine."""
         return self.stages * self.columns * self.segments
 
 
@@ -180,17 +180,20 @@ class Driver:
         number = self.start(first, last, vectors=vectors)
         return self.finish(number, f"layers {first} to {last}", timeout_s)
 
-    def start(self, first: int, last: int, *, vectors: int = 1) -> int:
-        """Start a run (see `run`) and return its number."""
+    def start(self, first: int, last: int, *, vectors: int = 1, half: int = 0) -> int:
+        """Start a run (see `run`) and return its number.  A map engine runs passes, on a `half` of
+        its pictures and results, 0 or 1."""
         if not 1 <= vectors <= (MAX_VECTORS if first == last else 1):
             most = f"1 to {MAX_VECTORS}" if first == last else "1 for a run of several layers"
             raise ValueError(f"vectors must be {most}, not {vectors!r}")
+        if half not in (0, 1) or (half and vectors > 1):
+            raise ValueError(f"half must be 0 or 1, and vectors 1 with it, not {half!r}")
         held = self.registers()
         _refuse_changed(held)
         number = (held["RUN"] + 1) & 0xFFFF
         word = register_word("START", run=number, first=first, last=last)
-        if held["VECTORS"] != vectors:
-            self._write_register("VECTORS", vectors)
+        if held["VECTORS"] != vectors + half:
+            self._write_register("VECTORS", vectors + half)
         self._write_register("START", word)
         return number
 

@@ -180,7 +180,7 @@ class Engine:
     ) -> LoadedNetwork:
         if layer is not None:
             raise ImageError("layers are chosen of fp32 images; a whole network runs as one")
-        session = MapSession(self.driver, image, map_parameters(self.driver))
+        session = MapSession(self.driver, image, map_parameters(self.driver, image))
         session.load(progress)
         return LoadedNetwork(session)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dpnet.gateware.registers import BY_NAME, MAX_VECTORS, Kind, parameters_of
 from dpnet.host.driver import Driver, Identity, RunReport
 from dpnet.host.errors import EngineError, ProtocolError
+from dpnet.host.fitting import remedy
 from dpnet.host.link import AHEAD_BYTES, Link
 from dpnet.host.link.transport import open_transport
 from dpnet.host.placement import CapacityError, LayerTiles, Placement, place_layers, runs, segments
@@ -27,6 +28,7 @@ from dpnet.model.engine.layout import (
     vector_row_bytes,
     vector_store,
 )
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.tiles import streamed_cycles
 from dpnet.model.image import Image, ImageError, ImageLayer
@@ -49,14 +51,15 @@ BASELINES: Mapping[int, type[BaselineParameters]] = {
     Kind.INTERLEAVED: InterleavedParameters,
 }
 
-Parameters = EngineParameters | BaselineParameters
+Parameters = EngineParameters | BaselineParameters | MapEngineParameters
+KINDS: Mapping[int, type[Parameters]] = {**BASELINES, Kind.MAPS: MapEngineParameters}
 Words = NDArray[np.uint32]
 
 
 def parameters(identity: Identity) -> Parameters:
     """What an engine was built from, as far as a host needs to know, from its registers;
     `ProtocolError` if there is no such engine."""
-    kind: type[Parameters] = BASELINES.get(identity.kind, EngineParameters)
+    kind: type[Parameters] = KINDS.get(identity.kind, EngineParameters)
     try:
         if not identity.clock_hz:
             raise ValueError("CLOCK_HZ is 0")
@@ -85,6 +88,11 @@ class Session:
 
     def __init__(self, driver: Driver, image: Image) -> None:
         engine = parameters(driver.identify())
+        if isinstance(engine, MapEngineParameters):
+            raise CapacityError(
+                "the engine is a map engine, which runs whole networks, and this image is for an "
+                f"array of lanes; {remedy(image, EngineParameters())}"
+            )
         if not isinstance(engine, EngineParameters):
             raise CapacityError(
                 "the engine is the fp32 baseline, which runs no images; connect to an array"
@@ -264,7 +272,9 @@ class BaselineSession:
     def __init__(self, driver: Driver, weights: NDArray[np.float32]) -> None:
         params = parameters(driver.identify())
         if not isinstance(params, BaselineParameters):
-            raise CapacityError("the engine is an array, not the fp32 baseline; swap the ports")
+            raise CapacityError(
+                "the engine is an array or a map engine, not the fp32 baseline; swap the ports"
+            )
         rows, columns = weights.shape
         if weights.size > params.weights or rows > params.rows or columns > params.columns:
             raise CapacityError(

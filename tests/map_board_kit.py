@@ -1,6 +1,6 @@
 """A map engine on a line: the link's model, with the step model of the engine behind it.
 
-It takes words where a map engine has them, runs all passes on the half that START names, and lets
+It takes words where a map engine has them, runs all passes on the half that VECTORS names, and lets
 the other half be written and read meanwhile; its own half is BUSY then.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dpnet.gateware.registers import Region
+from dpnet.gateware.registers import Region, identity
 from dpnet.host.driver import Driver
 from dpnet.host.link import Link
 from dpnet.model.engine.maps.parameters import MapEngineParameters
@@ -25,7 +25,7 @@ class MapModel(EngineModel):
     """The engine as the link sees it.  `log` has what happened while a run was on, and between."""
 
     def __init__(self, params: MapEngineParameters, **others: Any) -> None:
-        super().__init__(identity={"CLOCK_HZ": CLOCK_HZ}, **others)
+        super().__init__(identity=identity(params, clock_hz=CLOCK_HZ), **others)
         self.params = params
         self.half = 0
         self.log: list[tuple[str, int, bool]] = []
@@ -88,9 +88,9 @@ class MapTransport(ModelTransport):
         super().__init__(engine=engine, **others)
 
     def _started(self, run: int, first: int, last: int, vectors: int) -> None:
-        assert isinstance(self.engine, MapModel) and vectors == 1 and first in (0, 1)
-        self.engine.half, self._passes = first, last + 1
-        self.engine.log.append(("start", first, False))
+        assert isinstance(self.engine, MapModel) and self.engine.vectors in (1, 2) and first == 0
+        self.engine.half, self._passes = self.engine.vectors - 1, last + 1
+        self.engine.log.append(("start", self.engine.half, False))
         # What the run takes is known when it is through; the model computes at once.
         self._cycles = self.engine.compute(self._passes)
         took = self._cycles / CLOCK_HZ if self._fixed is None else self._fixed

@@ -21,7 +21,10 @@ KINDS: dict[int, str] = {
     Kind.ARRAY: "array of lanes",
     Kind.BASELINE: "the paper's fp32 baseline",
     Kind.INTERLEAVED: "fp32 baseline at a weight a cycle",
+    Kind.MAPS: "map engine for whole networks",
 }
+LANED = (Kind.ARRAY, Kind.MAPS)
+"""Kinds whose size is their lanes."""
 COUNTERS = ("FRAME_ERRORS", "REJECTED", "IMAGE_ERRORS", *(name.upper() for name in RUN_ERRORS))
 
 
@@ -135,7 +138,7 @@ def _port(url: str) -> tuple[dict[str, object], str]:
     document: dict[str, object] = {
         "port": url,
         "kind": KINDS.get(identity.kind, f"unknown ({identity.kind})"),
-        "lanes": identity.lanes if identity.kind == Kind.ARRAY else 1,
+        "lanes": identity.lanes if identity.kind in LANED else 1,
         "state": state,
         "busy": bool(status.field("busy").of(values["STATUS"])),
         "errors": errors,

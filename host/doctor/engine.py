@@ -50,4 +50,8 @@ def _identified(url: str, port: Transport) -> Finding:
 
 
 def _name(identity: Identity) -> str:
-    return f"an array of {identity.lanes} lanes" if identity.kind == Kind.ARRAY else "a baseline"
+    kinds: dict[int, str] = {
+        Kind.ARRAY: f"an array of {identity.lanes} lanes",
+        Kind.MAPS: f"a map engine of {identity.lanes} lanes",
+    }
+    return kinds.get(identity.kind, "a baseline")

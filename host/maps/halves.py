@@ -8,26 +8,20 @@ from __future__ import annotations
 
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.regions import Region
+from dpnet.model.engine.stores import BANK_BYTES, HALVES, half_words
 
 __all__ = ["HALVES", "picture_address", "result_address"]
-
-HALVES = 2
-BANK_BYTES = 4
-"""Of a bank in a word of its region."""
 
 
 def picture_address(engine: MapEngineParameters, half: int) -> int:
     """Byte address of the first word of a half of the pictures."""
-    return Region.VECTOR.base + _offset(engine, engine.picture_depth, half)
+    return _address(engine, Region.VECTOR, half)
 
 
 def result_address(engine: MapEngineParameters, half: int) -> int:
     """Byte address of the first word of a half of the results."""
-    return Region.RESULT.base + _offset(engine, engine.result_depth, half)
+    return _address(engine, Region.RESULT, half)
 
 
-def _offset(engine: MapEngineParameters, depth: int, half: int) -> int:
-    """Of a region whose banks have `depth` bytes: banks' words lie beside each other, as many as
-    the next power of two."""
-    words = half * (depth // HALVES // BANK_BYTES) << engine.cluster_bits
-    return BANK_BYTES * words
+def _address(engine: MapEngineParameters, region: Region, half: int) -> int:
+    return region.base + BANK_BYTES * half * half_words(engine)[region]

@@ -121,7 +121,7 @@ def _by_golden(image: MapImage, files: Files, given: _Given) -> Found:
 def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: bool) -> Found:
     network = image.network
     with engine(url) as driver, going_on(RESUME):
-        session = MapSession(driver, image, map_parameters(driver))
+        session = MapSession(driver, image, map_parameters(driver, image))
         with Progress("loading") as progress:
             session.load(progress)
         integers, beyond = to_integers(given.pictures, network)
@@ -137,6 +137,15 @@ def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: b
         cycles_largest=int(cycles.max()),
         predicted_cycles=session.cycles,
         clock_hz=session.clock_hz,
+    )
+    speed = session.throughput
+    assert speed is not None
+    report.add(
+        speed.text,
+        pictures_per_s=speed.per_s,
+        computing_per_s=speed.computing_per_s,
+        picture_bytes=speed.written_bytes,
+        result_bytes=speed.read_bytes,
     )
     report.add(saturation_text({network.input.name: share}), saturated_inputs=share, saturated=None)
     mismatches = _compare(report, image, given, values) if verify else 0

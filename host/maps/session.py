@@ -12,8 +12,9 @@ from dpnet.host.driver import Driver
 from dpnet.host.errors import EngineError
 from dpnet.host.maps.engines import engine_url
 from dpnet.host.maps.halves import HALVES, picture_address, result_address
+from dpnet.host.maps.throughput import Throughput
 from dpnet.host.segments import LoadImage, Progress, Segment
-from dpnet.host.session import CapacityError
+from dpnet.host.session import CapacityError, parameters
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, Placement, place
 from dpnet.model.image import ImageError
@@ -29,14 +30,16 @@ SLACK_S = 1.0
 """Beside twice the time that a run takes by the formula."""
 
 
-def map_parameters(driver: Driver) -> MapEngineParameters:
-    """What the map engine behind a link was built from.  `CapacityError` for other engines: of this
-    release's, none is a map engine."""
-    driver.identify()
-    raise CapacityError(
-        "the engine at the port is no map engine, and runs no whole networks; dpnet run --golden "
-        "computes with the golden model"
-    )
+def map_parameters(driver: Driver, image: MapImage) -> MapEngineParameters:
+    """What the map engine behind a link was built from; `CapacityError` for engines of other kinds,
+    with a map engine that holds the image."""
+    engine = parameters(driver.identify())
+    if not isinstance(engine, MapEngineParameters):
+        raise CapacityError(
+            "the engine at the port is no map engine, and runs no whole networks; one that holds "
+            f"it: {engine_url(image.engine)}"
+        )
+    return engine
 
 
 def placed(image: MapImage, engine: MapEngineParameters) -> Placement:
@@ -59,8 +62,8 @@ class MapSession:
     """An engine with one network on it.
 
     Members: `placement`, the network's words for this engine; `clock_hz`, the engine's; `cycles`
-    of a picture by the formula, which those that the engine counts are equal to.  All methods
-    raise `LinkError`s, and `ImageError` for pictures that are no integers of the network's first
+    of a picture by the formula, which those that the engine counts are equal to; `throughput` of
+    the last batch.  All methods raise `LinkError`s, and `ImageError` for pictures that are no integers of the network's first
     tensor; results that changed between the engine's storing and reading them are an
     `EngineError`, and so are results of an engine that holds another image by now.
     """
@@ -70,7 +73,9 @@ class MapSession:
         self.placement = placed(image, engine)
         self.clock_hz = driver.identify().clock_hz
         self.cycles = self.placement.plan.cycles
+        self.throughput: Throughput | None = None
         self._crc: int | None = None
+        self._until = 0.0
 
     def load(self, progress: Progress | None = None) -> bool:
         """Load the network, or go on with an interrupted load; False if it was there already.
@@ -98,6 +103,7 @@ class MapSession:
         shape = self.image.network.tensor(self.image.network.output).shape
         values, cycles = np.empty((count, *shape), np.int64), np.empty(count, np.int64)
         self._write(given, 0)
+        began = self.driver.link.transport.now()
         for n in range(count):
             number = self._start(n)
             if n + 1 < count:
@@ -108,10 +114,20 @@ class MapSession:
             if n > 0:
                 self._check_results()
                 _report(progress, n, count)
+        self.throughput = self._measured(began, cycles)
         values[count - 1] = self._results(count - 1)
         self._check_results()
         _report(progress, count, count)
         return values, cycles
+
+    def _measured(self, began: float, cycles: Integers) -> Throughput:
+        return Throughput(
+            pictures=len(cycles),
+            seconds=self.driver.link.transport.now() - began,
+            computing_s=int(cycles.sum()) / self.clock_hz,
+            written_bytes=4 * self.placement.picture_count,
+            read_bytes=4 * self.placement.result_words,
+        )
 
     def _checked(self, pictures: NDArray[Any]) -> NDArray[Any]:
         """All of a batch, before any of it runs."""
@@ -126,12 +142,17 @@ class MapSession:
         return given
 
     def _start(self, n: int) -> int:
-        """Start the run of picture n, all passes on its half; the run's number.  In START, `first`
-        is the half and `last` the last pass."""
-        return self.driver.start(n % HALVES, len(self.placement.plan.passes) - 1)
+        """Start the run of picture n, all passes on its half; the run's number."""
+        number = self.driver.start(0, len(self.placement.plan.passes) - 1, half=n % HALVES)
+        self._until = self.driver.link.transport.now() + self.cycles / self.clock_hz
+        return number
 
     def _finish(self, number: int, n: int) -> int:
         """Wait for the end of a run; its cycles."""
+        # It is known when that will be: who only asked now and then would come late.
+        transport = self.driver.link.transport
+        if (left_s := self._until - transport.now()) > 0:
+            transport.sleep(left_s)
         patience_s = 2 * self.cycles / self.clock_hz + SLACK_S
         return self.driver.finish(number, f"picture {n}", patience_s).cycles
 

@@ -1,7 +1,7 @@
 """The simulated board: an engine's Verilog behind a transport, and behind a socket.
 
-`sim://array`, `sim://lane`, `sim://baseline` and `sim://interleaved` are boards in this process's
-care; sizes may follow (`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it
+`sim://array`, `sim://lane`, `sim://maps`, `sim://baseline` and `sim://interleaved` are boards in
+this process's care; sizes may follow (`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it
 stands still while the host thinks, so that the cycles of a run do not depend on the machine.
 """
 
@@ -21,6 +21,7 @@ from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.host.session import Parameters
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.board.harness import HarnessError, build
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
@@ -38,6 +39,7 @@ BOARDS: Mapping[str, Parameters] = {
     "lane": EngineParameters(
         stages=1, columns=1, segments=1, index_depth=1 << 20, slots=1024, result_slots=1024
     ),
+    "maps": MapEngineParameters(),
     "baseline": BaselineParameters(),
     "interleaved": InterleavedParameters(),
 }
@@ -100,6 +102,9 @@ def check_size(params: Parameters) -> None:
     """Raise `ValueError` for a board that takes hours to build, or more memory than there is."""
     if isinstance(params, BaselineParameters):
         return
+    if isinstance(params, MapEngineParameters):
+        _check_maps(params)
+        return
     if params.lanes > LARGEST_LANES:
         raise ValueError(
             f"an array of {params.lanes:,} lanes is too large to simulate here; stages × columns × "
@@ -110,6 +115,22 @@ def check_size(params: Parameters) -> None:
         raise ValueError(
             f"index stores of {bits / 8e6:,.0f} MB are too large to simulate here; there may be "
             f"{LARGEST_STORE_BITS / 8e6:,.0f} MB: lower index_depth"
+        )
+
+
+def _check_maps(params: MapEngineParameters) -> None:
+    """The same of a map engine, and what `Top` does not build."""
+    Top(params=params)
+    if params.lanes > LARGEST_LANES:
+        raise ValueError(
+            f"a map engine of {params.lanes:,} lanes is too large to simulate here; "
+            f"{LANES} × clusters × stages must be at most {LARGEST_LANES:,}"
+        )
+    size = params.units * (params.map_depth + params.picture_depth) + 8 * params.index_depth
+    if 8 * size > LARGEST_STORE_BITS:
+        raise ValueError(
+            f"stores of {size / 1e6:,.0f} MB are too large to simulate here; there may be "
+            f"{LARGEST_STORE_BITS / 8e6:,.0f} MB: lower map_depth, picture_depth or index_depth"
         )
 
 

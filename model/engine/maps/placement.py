@@ -67,8 +67,7 @@ class Placement:
             raise ValueError(f"a picture must have shape {tensor.shape!r}, not {values.shape!r}")
         if values.min() < tensor.low or values.max() > tensor.high:
             raise ValueError(f"a picture's values must be from {tensor.low} to {tensor.high}")
-        size = max(base + self.plan.forms[key].size for key, base in self._picture())
-        banks = np.zeros((clusters, -(-size // 4) * 4), np.uint8)
+        banks = np.zeros((clusters, self._picture_bytes()), np.uint8)
         channel, y, x = np.indices(tensor.shape)
         for key, base in self._picture():
             form = self.plan.forms[key]
@@ -112,10 +111,20 @@ class Placement:
         return self.params.map_depth // 4 << self.params.cluster_bits
 
     @property
+    def picture_count(self) -> int:
+        """Words that `picture_words` gives."""
+        return self._picture_bytes() // 4 << self.params.cluster_bits
+
+    @property
     def result_words(self) -> int:
         """Words of the RESULT region that hold a result, in each half."""
         size = _results(self.plan)
         return ceil_div(size, 4) << self.params.cluster_bits
+
+    def _picture_bytes(self) -> int:
+        """Bytes of each bank of a half that a picture takes, whole words."""
+        size = max(base + self.plan.forms[key].size for key, base in self._picture())
+        return ceil_div(size, 4) * 4
 
     def _picture(self) -> list[tuple[Key, int]]:
         name = self.plan.network.input.name
