@@ -91,7 +91,7 @@ def test_codes(members, head):
 def test_regions():
     rows = rows_of(TEXT, ("region", "base", "holds", "written"))
     assert [(int(row[0]), int(row[1], 16)) for row in rows] == [
-        (n, n << REGION_SHIFT) for n in range(Region.RESULT + 1)
+        (n, n << REGION_SHIFT) for n in range(Region.MAPS + 1)
     ]
     loading = [int(row[0]) for row in rows if row[3].startswith("while LOADING")]
     assert loading == list(range(Region.IMAGE_FIRST, Region.IMAGE_LAST + 1))

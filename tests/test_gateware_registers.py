@@ -18,12 +18,15 @@ from amaranth.hdl import Module
 from dpnet.gateware.baselines.paper import BaselineCore
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import place
+from dpnet.gateware.maps.core import MapCore
 from dpnet.gateware.parts.bus_decoder import BusDecoder
 from dpnet.gateware.registers import CONSTANTS, REGISTERS, identity, parameters_of
 from dpnet.host.driver import Identity
+from dpnet.host.errors import ProtocolError
 from dpnet.host.session import parameters
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import Fields, Region
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
 from dpnet.model.engine.stores import STORES, store_words
 
@@ -38,8 +41,8 @@ def test_what_engines_say_of_themselves():
         identity(EngineParameters(), clock_hz=100_000_000).items()
         >= {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 4,
-            "GATEWARE": 4,
+            "PROTOCOL": 5,
+            "GATEWARE": 5,
             "KIND": 0,
             "STAGES": 8,
             "COLUMNS": 16,
@@ -109,6 +112,56 @@ def test_what_engines_say_of_themselves():
         assert parameters(Identity(identity(params, clock_hz=1))) == params
 
 
+def test_what_map_engines_say_of_themselves() -> None:
+    params = MapEngineParameters(
+        clusters=3,
+        stages=5,
+        streams=4,
+        max_columns=900,
+        entry_bits=11,
+        index_depth=640,
+        row_groups=17,
+        taps=33,
+        passes=9,
+        map_depth=2052,
+        picture_depth=1032,
+        result_depth=72,
+        multiplier="18x18",
+    )
+    registers = identity(params, clock_hz=7)
+    assert (
+        registers.items()
+        >= {
+            "KIND": 3,
+            "STAGES": 5,
+            "COLUMNS": 16,
+            "SEGMENTS": 3,
+            "INDEX_BITS": 4,
+            "ENTRY_BITS": 11,
+            "ACTIVATION_BITS": 8,
+            "ACCUMULATOR_BITS": 40,
+            "INDEX_DEPTH": 640,
+            "SLOTS": 17,
+            "RESULT_SLOTS": 0,
+            "VECTOR_WORDS": 0,
+            "MAX_COLUMNS": 900,
+            "LAYERS": 9,
+            "EDGES": 2,
+            "MULTIPLIER": 18 | 18 << 8,
+            "STREAMS": 4,
+            "TAPS": 33,
+            "MAP_DEPTH": 2052,
+            "PICTURE_DEPTH": 1032,
+            "RESULT_DEPTH": 72,
+            "CLOCK_HZ": 7,
+        }.items()
+    )
+    assert parameters(Identity(registers)) == params
+    assert Identity(registers).lanes == params.lanes == 240
+    with pytest.raises(ProtocolError, match=r"streams must be an integer from 1 to 4, not 9"):
+        parameters(Identity({**registers, "STREAMS": 9}))
+
+
 def random_engine(source: random.Random) -> EngineParameters:
     columns = source.randint(1, 40)
     return EngineParameters(
@@ -170,8 +223,10 @@ def test_a_host_computes_what_the_engine_was_built_for():
 
 
 def test_every_parameter_is_read_or_is_known_not_to_matter():
-    sources = {constant.source(True) for constant in CONSTANTS.values()}
+    sources = {constant.source("array") for constant in CONSTANTS.values()}
     assert set(vars(EngineParameters())) - sources == set(UNREAD)
+    sources = {constant.source("maps") for constant in CONSTANTS.values()}
+    assert set(vars(MapEngineParameters())) <= sources
 
 
 def test_stores_end_where_the_core_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,17 +246,26 @@ def test_stores_end_where_the_core_has_them(monkeypatch: pytest.MonkeyPatch) -> 
         EngineParameters(stages=1, columns=2, segments=1, index_depth=77, edges="fp32", **sizes),
         EngineParameters(stages=2, columns=11, index_bits=3, index_depth=33, row_beats=2, **sizes),
         BaselineParameters(weights=300, columns=60, rows=20, layers=3),
-    ):
+        MapEngineParameters(
+            clusters=3, stages=1, streams=3, index_depth=66, row_groups=3, taps=5, passes=3,
+            map_depth=44, picture_depth=24, result_depth=16,
+        ),
+    ):  # fmt: skip
         found.clear()
-        is_array = isinstance(params, EngineParameters)
-        core = ArrayCore(engine=params) if is_array else BaselineCore(params=params)
-        place(Module(), core, "core")
+        place(Module(), _core(params), "core")
         wanted = store_words(params)
         assert set(wanted) == set(STORES)
         assert found == {region: count for region, count in wanted.items() if count}
 
 
-NEW = '    _constant("SPARE", "columns of spare lanes in each stage", "columns", 77),\n'
+def _core(params: Any) -> Any:
+    if isinstance(params, MapEngineParameters):
+        return MapCore(params=params)
+    is_array = isinstance(params, EngineParameters)
+    return ArrayCore(engine=params) if is_array else BaselineCore(params=params)
+
+
+NEW = '    _constant("SPARE", "columns of spare lanes in each stage", "columns", 77, 0),\n'
 BEFORE = '    _constant("CLOCK_HZ", '
 CONCERNED = (
     "test_docs_registers",

@@ -57,7 +57,7 @@ def test_register_addresses_have_no_holes():
         (
             "PROTOCOL",
             1,
-            "the engine speaks protocol 1, this host 4; use the host software and the bitstream "
+            "the engine speaks protocol 1, this host 5; use the host software and the bitstream "
             "of one release",
         ),
     ],

@@ -42,8 +42,8 @@ def test_endpoint_refuses_a_value(value):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ({0: 5}, "words must be of regions 1 to 6, not 0"),
-        ({7: 5}, "words must be of regions 1 to 6, not 7"),
+        ({0: 5}, "words must be of regions 1 to 7, not 0"),
+        ({8: 5}, "words must be of regions 1 to 7, not 8"),
         ({2: -1}, "words[2] must be 0 to 67108864, not -1"),
         ({2: (1 << 26) + 1}, "words[2] must be 0 to 67108864, not 67108865"),
     ],

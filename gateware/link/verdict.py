@@ -128,7 +128,7 @@ class Verdict(wiring.Component):
         if self.halves is not None:
             streamed = C(0)
         free = streamed | self._other_half(Region.VECTOR)
-        wrong = registers & (~written | (header.length != 4))
+        wrong = registers & (~written | (header.length != 4)) | (region == Region.MAPS)
         with m.If(self._bad_span(m) | wrong):
             self._refuse(m, Status.BAD_ADDRESS)
         with m.Elif(image & ~loading & ~streamed):

@@ -56,7 +56,7 @@ class EngineModel:
     """An engine with `memory` (word address to word) behind it.
 
     `identity` gives constant registers by name; of those it leaves out, the first three are right,
-    and the others 0.  `version` is what frames say, `words` how many words each region 1 to 7 has.
+    and the others 0.  `version` is what frames say, `words` how many words each region 1 to 6 has.
     While `busy` is true a run is on; `on_start(run, first, last, vectors)` is called when one
     starts, `on_abort()` when it is told to end: by default it is over then.  An engine checks a
     valid image all the time; here `check_image` is a pass.
@@ -64,7 +64,7 @@ class EngineModel:
 
     identity: Mapping[str, int] = field(default_factory=dict)
     version: int = 5
-    words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 8), 1 << 20))
+    words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     memory: dict[int, int] = field(default_factory=dict)
     on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
     on_abort: Callable[[], None] | None = None

@@ -217,7 +217,7 @@ def _properties(x: Loader) -> None:
         ),
     )
     region, first = x.checker.address[REGION_SHIFT - 2 :], x.checker.address[: REGION_SHIFT - 2]
-    last = Mux(x.committing, Region.IMAGE_LAST, Region.RESULT)
+    last = Mux(x.committing, Region.IMAGE_LAST, Region.MAPS)
     h.prove(
         "ranges_as_named_and_inside_the_stores",
         implies(
