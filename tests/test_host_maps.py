@@ -10,16 +10,25 @@ from map_board_kit import CLOCK_HZ, board
 from map_image_kit import every_fact, image_of, small_network
 from map_kit import convolved
 
+from dpnet.gateware.registers import identity
+from dpnet.host.driver import Driver
 from dpnet.host.errors import DeadlineError, EngineError
+from dpnet.host.link import Link
 from dpnet.host.maps.engines import engine_sizes, engine_url, parse_engine
 from dpnet.host.maps.halves import picture_address, result_address
 from dpnet.host.maps.loaded import LoadedNetwork
 from dpnet.host.maps.session import MapSession, map_parameters, placed
-from dpnet.host.session import CapacityError
+from dpnet.host.maps.throughput import Throughput
+from dpnet.host.session import BaselineSession, CapacityError, Session, parameters
+from dpnet.model.compile import compile_fp32
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.plan import cycles
+from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.image import ImageError
 from dpnet.model.image.maps import MapImage
+from dpnet.model.quantizer.exact import quantize
+from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.sim.peers.faulty import ModelTransport
 
 ENGINE = MapEngineParameters(
     clusters=3,
@@ -135,9 +144,65 @@ def test_a_network_larger_than_the_engine_names_one_that_holds_it() -> None:
     assert placed(image, larger).params == larger
 
 
+def test_parameters_come_from_the_registers() -> None:
+    driver, _, _ = board(ENGINE)
+    assert map_parameters(driver, image_of(small_network())) == ENGINE
+    assert parameters(driver.identify()) == ENGINE
+    assert driver.identify().lanes == ENGINE.lanes == 96
+
+
 def test_another_kind_of_engine_runs_no_whole_networks() -> None:
-    with pytest.raises(CapacityError, match=r"^the engine at the port is no map engine, and runs "):
-        map_parameters(board(ENGINE)[0])
+    array = identity(EngineParameters(), clock_hz=CLOCK_HZ)
+    driver = Driver(Link(ModelTransport(EngineModel(identity=array))))
+    with pytest.raises(CapacityError) as caught:
+        map_parameters(driver, image_of(small_network(), engine=ENGINE))
+    assert str(caught.value) == (
+        "the engine at the port is no map engine, and runs no whole networks; one that holds it: "
+        + engine_url(ENGINE)
+    )
+
+
+def test_a_map_engine_runs_no_images_of_arrays() -> None:
+    image = compile_fp32({"w": (quantize(np.eye(4), 2), (4, 4))})
+    with pytest.raises(CapacityError) as caught:
+        Session(board(ENGINE)[0], image)
+    assert str(caught.value) == (
+        "the engine is a map engine, which runs whole networks, and this image is for an array of "
+        "lanes; an engine that holds it: sim://array"
+    )
+    with pytest.raises(CapacityError, match="not the fp32 baseline; swap the ports$"):
+        BaselineSession(board(ENGINE)[0], np.eye(4, dtype=np.float32))
+
+
+def test_a_slow_line_is_the_bound() -> None:
+    image = image_of(small_network())
+    driver, _, _ = board(ENGINE, run_s=1e-5, delay_s=0.01)
+    session = MapSession(driver, image, ENGINE)
+    session.load()
+    session.run_batch(integers(image, 3))
+    speed = session.throughput
+    assert speed is not None and speed.pictures == 3
+    assert speed.written_bytes == 4 * len(session.placement.picture_words(integers(image, 1)[0]))
+    assert speed.share < 0.5
+    assert speed.text == (
+        f"{speed.per_s:,.1f} pictures a second, {speed.computing_per_s:,.1f} by computing alone: "
+        f"the link is the bound, over which {speed.written_bytes} bytes a picture and "
+        f"{speed.read_bytes} of results go"
+    )
+
+
+def test_a_quick_line_is_not() -> None:
+    speed = Throughput(
+        pictures=9, seconds=3.2, computing_s=3.0, written_bytes=3072, read_bytes=24
+    )
+    assert speed.text == "2.8 pictures a second, 3.0 by computing alone"
+
+
+@pytest.mark.parametrize("half, vectors", [(2, 1), (-1, 1), (1, 2)])
+def test_halves_that_there_are_not(half: int, vectors: int) -> None:
+    driver, _, _ = board(ENGINE)
+    with pytest.raises(ValueError, match="half must be 0 or 1, and vectors 1 with it, not "):
+        driver.start(0, 0, vectors=vectors, half=half)
 
 
 def test_real_pictures() -> None:
