@@ -223,12 +223,13 @@ _TABLE: tuple[_Row, ...] = (
         40,
     ),
     _constant(
-        "INDEX_DEPTH", "words of an index store; of all streams", "index_depth", "weights",
+        "INDEX_DEPTH",
+        "words of an index store; of all streams",
+        "index_depth",
+        "weights",
         "index_depth",
     ),
-    _constant(
-        "SLOTS", "groups of COLUMNS rows whose codebooks fit", "slots", "rows", "row_groups"
-    ),
+    _constant("SLOTS", "groups of COLUMNS rows whose codebooks fit", "slots", "rows", "row_groups"),
     _constant("RESULT_SLOTS", "groups of COLUMNS results that fit", "result_slots", "rows", 0),
     _constant("VECTOR_WORDS", "32-bit words of the vector buffer", "vector_words", "columns", 0),
     _constant(

@@ -299,7 +299,7 @@ def test_the_command_line(capfd):
 
 def test_boards_that_are_none(monkeypatch):
     for url, message in {
-        "sim-axi://board": "no such simulated board; use sim:// with array, lane, baseline, "
+        "sim-axi://board": "no such simulated board; use sim:// with array, lane, maps, baseline, "
         "interleaved",
         "sim-axi://array?stages=0": "stages must be an integer from 1 to 1024, not 0",
         "sim-axi://array?waves=x.vcd": "waves is for sim:// only; leave it out",

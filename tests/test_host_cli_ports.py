@@ -34,7 +34,7 @@ PORTS = [
     ("socket://127.0.0.1:1", "socket://127.0.0.1:1 cannot be opened: "),
     (
         "sim://nonsense",
-        "sim://nonsense: no such simulated board; use sim:// with array, lane, baseline, "
+        "sim://nonsense: no such simulated board; use sim:// with array, lane, maps, baseline, "
         "interleaved",
     ),
     ("sim://array?stages=x", "sim://array?stages=x: stages must be a whole number, not 'x'"),

@@ -170,7 +170,7 @@ def test_a_map_engine_runs_no_images_of_arrays() -> None:
         "the engine is a map engine, which runs whole networks, and this image is for an array of "
         "lanes; an engine that holds it: sim://array"
     )
-    with pytest.raises(CapacityError, match="not the fp32 baseline; swap the ports$"):
+    with pytest.raises(CapacityError, match=r"not the fp32 baseline; swap the ports$"):
         BaselineSession(board(ENGINE)[0], np.eye(4, dtype=np.float32))
 
 
@@ -192,9 +192,7 @@ def test_a_slow_line_is_the_bound() -> None:
 
 
 def test_a_quick_line_is_not() -> None:
-    speed = Throughput(
-        pictures=9, seconds=3.2, computing_s=3.0, written_bytes=3072, read_bytes=24
-    )
+    speed = Throughput(pictures=9, seconds=3.2, computing_s=3.0, written_bytes=3072, read_bytes=24)
     assert speed.text == "2.8 pictures a second, 3.0 by computing alone"
 
 

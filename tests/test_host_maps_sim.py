@@ -208,7 +208,7 @@ def test_the_board_by_its_url() -> None:
 
 
 def test_networks_larger_than_the_board(driver: Driver) -> None:
-    small = small_network()
-    one = MapEngineParameters(row_groups=2)
-    with pytest.raises(CapacityError, match=r"row_groups 2 .*; an engine that holds it: sim://maps"):
-        MapSession(driver, image_of(small), one)
+    small = MapEngineParameters(row_groups=2)
+    message = r"row_groups 2 .*; an engine that holds it: sim://maps"
+    with pytest.raises(CapacityError, match=message):
+        MapSession(driver, IMAGE, small)

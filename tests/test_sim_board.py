@@ -41,7 +41,7 @@ def test_urls_name_boards_and_sizes():
     [
         (
             "sim://board",
-            "no such simulated board; use sim:// with array, lane, baseline, interleaved",
+            "no such simulated board; use sim:// with array, lane, maps, baseline, interleaved",
         ),
         ("sim://array?lanes=7", "unknown size 'lanes'"),
         ("sim://array?stages=many", "stages must be a whole number, not 'many'"),

@@ -63,9 +63,10 @@ class MapSession:
 
     Members: `placement`, the network's words for this engine; `clock_hz`, the engine's; `cycles`
     of a picture by the formula, which those that the engine counts are equal to; `throughput` of
-    the last batch.  All methods raise `LinkError`s, and `ImageError` for pictures that are no integers of the network's first
-    tensor; results that changed between the engine's storing and reading them are an
-    `EngineError`, and so are results of an engine that holds another image by now.
+    the last batch.  All methods raise `LinkError`s, and `ImageError` for pictures that are no
+    integers of the network's first tensor; results that changed between the engine's storing and
+    reading them are an `EngineError`, and so are results of an engine that holds another image by
+    now.
     """
 
     def __init__(self, driver: Driver, image: MapImage, engine: MapEngineParameters) -> None:

@@ -1,8 +1,9 @@
 """The simulated board: an engine's Verilog behind a transport, and behind a socket.
 
 `sim://array`, `sim://lane`, `sim://maps`, `sim://baseline` and `sim://interleaved` are boards in
-this process's care; sizes may follow (`sim://array?stages=4&columns=8&segments=2`).  Time is the simulation's: it
-stands still while the host thinks, so that the cycles of a run do not depend on the machine.
+this process's care; sizes may follow (`sim://array?stages=4&columns=8&segments=2`).  Time is the
+simulation's: it stands still while the host thinks, so that the cycles of a run do not depend on
+the machine.
 """
 
 from __future__ import annotations
