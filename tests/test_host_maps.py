@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from image_kit import fp32_layer
 from map_board_kit import CLOCK_HZ, board
 from map_image_kit import every_fact, image_of, small_network
 from map_kit import convolved
@@ -20,13 +21,11 @@ from dpnet.host.maps.loaded import LoadedNetwork
 from dpnet.host.maps.session import MapSession, map_parameters, placed
 from dpnet.host.maps.throughput import Throughput
 from dpnet.host.session import BaselineSession, CapacityError, Session, parameters
-from dpnet.model.compile import compile_fp32
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.plan import cycles
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.model.image import ImageError
+from dpnet.model.image import Image, ImageError
 from dpnet.model.image.maps import MapImage
-from dpnet.model.quantizer.exact import quantize
 from dpnet.sim.peers.engine_model import EngineModel
 from dpnet.sim.peers.faulty import ModelTransport
 
@@ -163,7 +162,7 @@ def test_another_kind_of_engine_runs_no_whole_networks() -> None:
 
 
 def test_a_map_engine_runs_no_images_of_arrays() -> None:
-    image = compile_fp32({"w": (quantize(np.eye(4), 2), (4, 4))})
+    image = Image(layers=(fp32_layer(np.random.default_rng(0), "w", (4, 4), 2),))
     with pytest.raises(CapacityError) as caught:
         Session(board(ENGINE)[0], image)
     assert str(caught.value) == (
@@ -186,8 +185,8 @@ def test_a_slow_line_is_the_bound() -> None:
     assert speed.share < 0.5
     assert speed.text == (
         f"{speed.per_s:,.1f} pictures a second, {speed.computing_per_s:,.1f} by computing alone: "
-        f"the link is the bound, over which {speed.written_bytes} bytes a picture and "
-        f"{speed.read_bytes} of results go"
+        f"the link is the bound, over which {speed.written_bytes:,} bytes a picture and "
+        f"{speed.read_bytes:,} of results go"
     )
 
 
