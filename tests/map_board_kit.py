@@ -15,7 +15,8 @@ from dpnet.host.driver import Driver
 from dpnet.host.link import Link
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.machine import Machine
-from dpnet.sim.peers.engine_model import BUSY, EngineModel
+from dpnet.model.engine.stores import half_words
+from dpnet.sim.peers.engine_model import EngineModel
 from dpnet.sim.peers.faulty import ModelTransport
 
 CLOCK_HZ = 100_000_000
@@ -25,18 +26,18 @@ class MapModel(EngineModel):
     """The engine as the link sees it.  `log` has what happened while a run was on, and between."""
 
     def __init__(self, params: MapEngineParameters, **others: Any) -> None:
-        super().__init__(identity=identity(params, clock_hz=CLOCK_HZ), **others)
+        super().__init__(
+            identity=identity(params, clock_hz=CLOCK_HZ), halves=half_words(params), **others
+        )
         self.params = params
-        self.half = 0
         self.log: list[tuple[str, int, bool]] = []
 
     def compute(self, passes: int) -> int:
         """Run the passes on the half that was named; the cycles."""
         machine = Machine(self.params, {region: self._words(region) for region in range(1, 5)})
-        size = (self.params.picture_depth // 8) << self.params.cluster_bits
-        machine.write_picture(self._block(Region.VECTOR, size), 0)
+        machine.write_picture(self._block(Region.VECTOR, self.halves[Region.VECTOR]), 0)
         cycles = machine.run(passes, 0)
-        size = (self.params.result_depth // 8) << self.params.cluster_bits
+        size = self.halves[Region.RESULT]
         first = (int(Region.RESULT) << 26) + self.half * size
         for n, word in enumerate(machine.read_results(size, 0).tolist()):
             self.memory[first + n] = word
@@ -52,32 +53,19 @@ class MapModel(EngineModel):
         held = [at - base for at in self.memory if at >> 26 == region]
         return np.array([self.memory.get(base + n, 0) for n in range(max(held) + 1)], np.uint32)
 
-    def _half_of(self, region: int, offset: int) -> int:
-        depth = self.params.picture_depth if region == Region.VECTOR else self.params.result_depth
-        return (offset % (1 << 28)) // (4 * ((depth // 8) << self.params.cluster_bits))
-
-    def _free(self, name: str, region: int, offset: int) -> bool:
-        """Whether a half of a store may be touched now; noted."""
-        half = self._half_of(region, offset)
+    def _note(self, name: str, region: int, offset: int) -> None:
+        half = (offset % (1 << 28)) // (4 * self.halves[region])
         self.log.append((name, half, self.busy))
-        return not self.busy or half != self.half
 
     def _write(self, region: int, offset: int, payload: bytes, own: bool, stream: bool) -> int:
-        if region != Region.VECTOR:
-            return super()._write(region, offset, payload, own, stream)
-        if not self._free("picture", region, offset):
-            return BUSY
-        for n in range(0, len(payload), 4):
-            self.memory[(offset + n) // 4] = int.from_bytes(payload[n : n + 4], "little")
-        return 0
+        if region == Region.VECTOR:
+            self._note("picture", region, offset)
+        return super()._write(region, offset, payload, own, stream)
 
     def _read(self, region: int, offset: int, length: int) -> tuple[int, bytes]:
-        if region != Region.RESULT:
-            return super()._read(region, offset, length)
-        if not self._free("results", region, offset):
-            return BUSY, b""
-        words = [self.memory.get(offset // 4 + n, 0) for n in range(length // 4)]
-        return 0, b"".join(word.to_bytes(4, "little") for word in words)
+        if region == Region.RESULT:
+            self._note("results", region, offset)
+        return super()._read(region, offset, length)
 
 
 class MapTransport(ModelTransport):
@@ -89,7 +77,7 @@ class MapTransport(ModelTransport):
 
     def _started(self, run: int, first: int, last: int, vectors: int) -> None:
         assert isinstance(self.engine, MapModel) and self.engine.vectors in (1, 2) and first == 0
-        self.engine.half, self._passes = self.engine.vectors - 1, last + 1
+        self._passes = last + 1
         self.engine.log.append(("start", self.engine.half, False))
         # What the run takes is known when it is through; the model computes at once.
         self._cycles = self.engine.compute(self._passes)

@@ -159,9 +159,26 @@ FAULTS = (
         "multiplier", "every engine says that it has multipliers of 25 × 18",
         "gateware/registers.py", """        "multiplier",
         0,
+        "multiplier",
         Factors(),""", """        25 | 18 << 8,
         0,
+        25 | 18 << 8,
         Factors(),""", ("test_gateware_registers",),
+    ),
+    Fault(
+        "halves", "during a run the half that it uses is free", "gateware/link/verdict.py",
+        "Mux(self.half, first + count <= words, first >= words)",
+        "Mux(self.half, first >= words, first + count <= words)", ("test_link_endpoint",),
+    ),
+    Fault(
+        "half-kept", "the half of a run is what VECTORS says by now", "gateware/link/endpoint.py",
+        "x.verdict.half.eq(x.runs.half),", "x.verdict.half.eq(x.runs.last_vector),",
+        ("test_link_endpoint",),
+    ),
+    Fault(
+        "maps-answer", "what a map engine reads shows in what the link reads during a run",
+        "gateware/maps/core.py", "bus.answer_with(Mux(late, word, 0))", "bus.answer_with(word)",
+        ("test_host_maps_sim",),
     ),
     Fault(
         "stale-write", "an image write needs no epoch", "gateware/link/verdict.py",

@@ -45,6 +45,27 @@ def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     assert (f"{25_000_000:08x}" in text) == (door == "uart"), (
         "the clock that the engine says it has"
     )
+    assert_accepted(path)
+
+
+def test_a_map_engine_stands_alone(tmp_path, capsys):
+    path = tmp_path / "engine.sv"
+    sizes = {
+        "clusters": 1, "stages": 1, "streams": 1, "index-depth": 64, "row-groups": 2, "taps": 9,
+        "passes": 2, "map-depth": 64, "picture-depth": 64, "result-depth": 64,
+    }  # fmt: skip
+    options = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
+    assert main(["maps", *options, "--door", "axi", "--out", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: module dpnet, ")
+    assert_accepted(path)
+    assert main(["maps", "--clusters", "17", "--out", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        "gateware: clusters must be at most 16, a position a cycle, not 17\n"
+    )
+
+
+def assert_accepted(path):
+    """A simulator takes it as it is."""
     simulator = find_simulator()
     commands = {
         "verilator": ["--lint-only", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top", "dpnet"],

@@ -24,6 +24,15 @@ def test_limits_bench():
     assert run_bench(emit(endpoint), "link.limits", values={"identity": VALUES}) == 4
 
 
+def test_halves_bench():
+    halves = {5: 40, 6: 32}
+    endpoint = Endpoint(identity=VALUES, words=REGION_WORDS, halves=halves)
+    text, values = emit(endpoint), {"identity": VALUES, "halves": halves}
+    assert run_bench(text, "link.halves", values=values) == len(PAUSES) + 1
+    # Random conversations with such an engine.
+    assert run_bench(text, "link.endpoint", values=values) == len(PAUSES) + 3
+
+
 def test_endpoint_refuses_an_identity_with_holes():
     with pytest.raises(ValueError) as caught:
         emit(Endpoint(identity={name: 0 for name in CONSTANTS if name != "LAYERS"}, words={}))

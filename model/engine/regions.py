@@ -12,7 +12,8 @@ class Region(enum.IntEnum):
     """Upper four bits of a byte address.
 
     IMAGE_FIRST to IMAGE_LAST are written while LOADING under the right epoch; VECTOR and RESULT
-    whenever the engine computes nothing.  MAPS, which only map engines have, is read then.
+    whenever the engine computes nothing, on a map engine also the halves that a run leaves alone.
+    MAPS, which only map engines have, is read while nothing is computed.
     """
 
     REGISTERS = 0

@@ -59,12 +59,14 @@ class EngineModel:
     and the others 0.  `version` is what frames say, `words` how many words each region 1 to 6 has.
     While `busy` is true a run is on; `on_start(run, first, last, vectors)` is called when one
     starts, `on_abort()` when it is told to end: by default it is over then.  An engine checks a
-    valid image all the time; here `check_image` is a pass.
+    valid image all the time; here `check_image` is a pass.  A map engine has `halves`, words of a
+    half of regions 5 and 6; its run is on the `half` that VECTORS said at the start.
     """
 
     identity: Mapping[str, int] = field(default_factory=dict)
     version: int = 5
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
+    halves: Mapping[int, int] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
     on_start: Callable[[int, int, int, int], None] = lambda run, first, last, vectors: None
     on_abort: Callable[[], None] | None = None
@@ -82,6 +84,7 @@ class EngineModel:
     tiles: int = 0
     stalled: int = 0
     vectors: int = 1
+    half: int = 0
     busy: bool = False
     cycles: int = 0
     errors: int = 0
@@ -185,7 +188,7 @@ class EngineModel:
         if region == 0:
             registers = b"".join(struct.pack("<I", value) for value in self.registers())
             return OK, registers[offset : offset + length]
-        if self.busy:
+        if self.busy and not (region == 6 and self._is_free(region, offset, length)):
             return BUSY, b""
         words = [self.memory.get(offset // 4 + k, 0) for k in range(length // 4)]
         return OK, struct.pack(f"<{len(words)}I", *words)
@@ -193,15 +196,26 @@ class EngineModel:
     def _write(self, region: int, offset: int, payload: bytes, own: bool, stream: bool) -> int:
         if region == 0:
             return self._write_register(offset, payload)
+        if region == 7:
+            return BAD_ADDRESS
         streamed = stream and own and self.state == VALID and region in (1, 2, 3)
+        streamed = streamed and not self.halves
         loading = own and self.state == LOADING and not stream
         if 1 <= region <= 4 and not loading and not streamed:
             return STALE
-        if self.busy and not streamed:
+        free = region == 5 and self._is_free(region, offset, len(payload))
+        if self.busy and not streamed and not free:
             return BUSY
         for k in range(0, len(payload), 4):
             self.memory[(offset + k) // 4] = _little(payload[k : k + 4])
         return OK
+
+    def _is_free(self, region: int, offset: int, size: int) -> bool:
+        """Whether all of it lies in the half that a run leaves alone."""
+        if region not in self.halves:
+            return False
+        first, end = offset % (1 << 28), 4 * self.halves[region]
+        return first + size <= end if self.half == 1 else first >= end
 
     def _write_register(self, offset: int, payload: bytes) -> int:
         name = next((r.name for r in REGISTERS if r.offset == offset), "")
@@ -247,6 +261,7 @@ class EngineModel:
             return BUSY
         self.run, self.busy, self.errors, self.aborted = run, True, 0, False
         self.released = self.tiles = self.stalled = 0
+        self.half = (self.vectors - 1) % 2
         self.on_start(run, first, last, self.vectors if first == last else 1)
         return OK
 
@@ -315,8 +330,8 @@ class EngineModel:
         errors = ("NONFINITE", "RANGE", "SIGMA", "OVERFLOW", "PARITY")
         values = {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 4,
-            "GATEWARE": 4,
+            "PROTOCOL": 5,
+            "GATEWARE": 5,
             **dict.fromkeys(IDENTITY, 0),
             **self.identity,
             "BOOT_NONCE": self.nonce,

@@ -24,12 +24,23 @@ NONCE, CHECKS = BY_NAME["BOOT_NONCE"].offset // 4, BY_NAME["CHECKS"].offset // 4
 
 def model_of(core: CoreModel) -> EngineModel:
     """The model of the engine under test, whose runs go on until the bench ends them."""
-    return EngineModel(identity=parameters()["identity"], words=REGION_WORDS, on_abort=lambda: None)
+    return EngineModel(
+        identity=parameters()["identity"],
+        words=REGION_WORDS,
+        halves=halves(),
+        on_abort=lambda: None,
+    )
+
+
+def halves() -> dict[int, int]:
+    """Words of a half of regions 5 and 6 in the engine under test, if it has such."""
+    found: dict[str, int] = parameters().get("halves", {})
+    return {int(region): words for region, words in found.items()}
 
 
 async def begin(dut: Any) -> CoreModel:
     """Reset, with a core."""
-    core = CoreModel(dut, REGION_WORDS)
+    core = CoreModel(dut, REGION_WORDS, halves())
     dut.i__valid.value = 0
     dut.o__ready.value = 0
     await start(dut)

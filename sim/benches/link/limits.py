@@ -97,7 +97,7 @@ async def every_operation_is_answered(dut: Any) -> None:
             expected = host.model.feed(line)
             raw = unstuff(expected.strip(b"\0"))
             assert raw is not None and raw[0] == 0xD0 | operation
-            known = version == 4 and 1 <= operation <= 6
+            known = version == 5 and 1 <= operation <= 6
             assert (raw[3] == BAD_OPERATION) == (not known)
             assert await talk(dut, line, expected, "none", 0) == expected
             # What has the mark of a response: an echo, or another engine.
