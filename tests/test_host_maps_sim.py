@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_kit import Call
 from map_image_kit import image_of, small_network
-from map_kit import convolved
+from map_kit import Builder, convolved
 
 from dpnet.gateware.registers import BY_NAME, STREAM, Operation, Region, State, Status
 from dpnet.host.driver import Driver
@@ -26,16 +26,18 @@ from dpnet.host.session import connect as connect_driver
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.plan import cycles
 from dpnet.model.engine.stores import half_words
+from dpnet.model.maps.golden import compute
+from dpnet.model.maps.layers import MapNetwork
 from dpnet.sim.board.bytes_board import parse_url
 
 ENGINE = MapEngineParameters(
     clusters=2,
     stages=2,
-    index_depth=2048,
-    row_groups=16,
-    taps=64,
-    passes=16,
-    map_depth=2048,
+    index_depth=8192,
+    row_groups=32,
+    taps=1024,
+    passes=32,
+    map_depth=4096,
     picture_depth=1024,
     result_depth=512,
 )
@@ -51,6 +53,19 @@ def integers(count: int, seed: int = 0) -> np.ndarray:
 
 def expected(pictures: np.ndarray) -> np.ndarray:
     return np.array([convolved(IMAGE.network, one)[IMAGE.network.output] for one in pictures])
+
+
+def residual() -> MapNetwork:
+    """A ResNet in small: an identity and a strided shortcut, an average, a linear layer."""
+    net = Builder((3, 8, 8), seed=6)
+    x = net.conv("conv1", "picture", 16, (3, 3))
+    y = net.conv("conv2", x, 16, (3, 3))
+    x = net.conv("conv3", y, 16, (3, 3), skip={"tensor": x})
+    y = net.conv("down", x, 32, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1))
+    z = net.conv("short", x, 32, (1, 1), stride=(2, 2), padding=(0, 0, 0, 0), signed=True)
+    x = net.conv("conv4", y, 32, (3, 3), skip={"tensor": z})
+    x = net.average("pool", x)
+    return net.made(net.conv("fc", x, 10, (1, 1), signed=True))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +94,19 @@ def test_a_network_equals_plain_convolutions_and_its_cycles_the_plan() -> None:
     assert taken.tolist() == [cycles(ENGINE, IMAGE.network)] * 5
     assert registers["REJECTED"] == 0 and registers["RUN"] == 5
     assert registers["TILES"] == len(loaded.session.placement.plan.passes)
+
+
+def test_a_small_resnet_equals_golden(driver: Driver) -> None:
+    network = residual()
+    session = MapSession(driver, image_of(network, engine=ENGINE), ENGINE)
+    assert session.load() is True
+    rng = np.random.default_rng(8)
+    pictures = rng.integers(-128, 128, (4, 3, 8, 8))
+    pictures[0], pictures[1] = -128, 127
+    values, taken = session.run_batch(pictures)
+    wanted = [compute(network, picture)[network.output] for picture in pictures]
+    np.testing.assert_array_equal(values, wanted)
+    assert taken.tolist() == [cycles(ENGINE, network)] * 4
 
 
 def test_maps_between_are_read_back(session: MapSession, driver: Driver) -> None:
