@@ -513,7 +513,7 @@ def _copy(tree: Path) -> None:
 
 def _pytest(tree: Path, tests: list[str], *options: str) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | {
-        "DPNET_BUILD": str(tree / "build"), "PYTHONDONTWRITEBYTECODE": "1",
+        "DPNET_THOROUGH": "1", "DPNET_BUILD": str(tree / "build"), "PYTHONDONTWRITEBYTECODE": "1",
         "NUMBA_CACHE_DIR": str(tree / "numba"), "PYTHONPATH": str(tree),
     }  # fmt: skip
     files = [f"tests/{test}.py" for test in tests]
