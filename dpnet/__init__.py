@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from dpnet.model.coding.entropy import quantize_entropy, quantize_to_rate
     from dpnet.model.coding.files import read_coded, write_coded
     from dpnet.model.compile import CompileError
-    from dpnet.model.compile import compile_net as compile
+    from dpnet.model.compile.whole import compile_network as compile
     from dpnet.model.compression.network import compress_
     from dpnet.model.compression.plan import CompressConfig
     from dpnet.model.compression.sensitivity import activation_energy, fisher
+    from dpnet.model.engine.maps.parameters import MapEngineParameters
     from dpnet.model.engine.parameters import EngineParameters
-    from dpnet.model.image import Image, ImageError, read_image, write_image
+    from dpnet.model.image import Image, ImageError, write_image
+    from dpnet.model.image.either import read_image
+    from dpnet.model.image.maps import MapImage
     from dpnet.model.quantizer.estimator import OptimalKMeans1D
     from dpnet.model.quantizer.exact import quantize
     from dpnet.model.quantizer.quantized import Quantized, QuantizeError
@@ -38,6 +41,8 @@ __all__ = [
     "Image",
     "ImageError",
     "LinkError",
+    "MapEngineParameters",
+    "MapImage",
     "OptimalKMeans1D",
     "QuantizeError",
     "Quantized",
@@ -64,11 +69,13 @@ _PLACES = {
     "Image": "dpnet.model.image",
     "ImageError": "dpnet.model.image",
     "LinkError": "dpnet.host.errors",
+    "MapEngineParameters": "dpnet.model.engine.maps.parameters",
+    "MapImage": "dpnet.model.image.maps",
     "OptimalKMeans1D": "dpnet.model.quantizer.estimator",
     "QuantizeError": "dpnet.model.quantizer.quantized",
     "Quantized": "dpnet.model.quantizer.quantized",
     "activation_energy": "dpnet.model.compression.sensitivity",
-    "compile": "dpnet.model.compile:compile_net",
+    "compile": "dpnet.model.compile.whole:compile_network",
     "compress_": "dpnet.model.compression.network",
     "connect": "dpnet.host.engine",
     "fisher": "dpnet.model.compression.sensitivity",
@@ -76,7 +83,7 @@ _PLACES = {
     "quantize_entropy": "dpnet.model.coding.entropy",
     "quantize_to_rate": "dpnet.model.coding.entropy",
     "read_coded": "dpnet.model.coding.files",
-    "read_image": "dpnet.model.image",
+    "read_image": "dpnet.model.image.either",
     "write_coded": "dpnet.model.coding.files",
     "write_image": "dpnet.model.image",
 }

@@ -30,14 +30,24 @@ from dpnet.host.errors import LinkError
 from dpnet.host.report import complain
 from dpnet.host.session import CapacityError
 from dpnet.model.compile import CompileError
+from dpnet.model.graph.nodes import GraphError
 from dpnet.model.image import ImageError
+from dpnet.model.maps.calibration.pictures import PictureError
 from dpnet.model.quantizer.quantized import QuantizeError
 from dpnet.plain import prepare_output
 
 EXAMPLE = """dpnet train --bits 4 --out digits-4bit.dpnet
 dpnet run digits-4bit.dpnet --port sim://array"""
 
-_USER_ERRORS = (InputError, ImageError, CompileError, QuantizeError, CapacityError)
+_USER_ERRORS = (
+    InputError,
+    ImageError,
+    CompileError,
+    QuantizeError,
+    CapacityError,
+    GraphError,
+    PictureError,
+)
 
 
 class _Commands(Command, click.Group):

@@ -12,17 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.host.driver import Driver
+from dpnet.host.maps.loaded import LoadedNetwork
+from dpnet.host.maps.session import MapSession, map_parameters
 from dpnet.host.segments import Progress
 from dpnet.host.session import Parameters, Session, parameters
 from dpnet.host.session import connect as connect_driver
-from dpnet.model.image import Image, ImageError, read_image
+from dpnet.model.image import Image, ImageError
+from dpnet.model.image.either import read_image
 from dpnet.model.image.inputs import finite, fp32
+from dpnet.model.image.maps import MapImage
 
 Integers = NDArray[np.int64]
 
@@ -140,21 +144,45 @@ class Engine:
         """What the engine was built from."""
         return parameters(self.driver.identify())
 
+    @overload
+    def load(
+        self, image: MapImage, *, layer: None = None, progress: Progress | None = None
+    ) -> LoadedNetwork: ...
+    @overload
+    def load(
+        self, image: Image, *, layer: str | None = None, progress: Progress | None = None
+    ) -> LoadedImage: ...
+    @overload
+    def load(
+        self, image: str | Path, *, layer: str | None = None, progress: Progress | None = None
+    ) -> Any: ...
     def load(
         self,
-        image: Image | str | Path,
+        image: Image | MapImage | str | Path,
         *,
         layer: str | None = None,
         progress: Progress | None = None,
-    ) -> LoadedImage:
-        """Make the engine hold `image`, or the image in that file; of fp32 matrices, of which one
-        is loaded, `layer` names it.  `CapacityError` where the engine is too small, with one that
-        is not; `ImageError` for a file that is none, and for a layer that it has not.
+    ) -> Any:
+        """Make the engine hold `image`, or the image in that file: a `LoadedImage` of an `Image`, a
+        `LoadedNetwork` of a `MapImage`.  Of fp32 matrices, of which one is loaded, `layer` names
+        it.  `CapacityError` where the engine is too small, with one that is not, or of another
+        kind; `ImageError` for a file that is none, and for a layer that it has not.
         """
-        chosen = image if isinstance(image, Image) else read_image(image)
+        chosen = image if isinstance(image, (Image, MapImage)) else read_image(image)
+        if isinstance(chosen, MapImage):
+            return self._network(chosen, layer, progress)
         session = Session(self.driver, of_layer(chosen, layer))
         session.load(progress)
         return LoadedImage(session)
+
+    def _network(
+        self, image: MapImage, layer: str | None, progress: Progress | None
+    ) -> LoadedNetwork:
+        if layer is not None:
+            raise ImageError("layers are chosen of fp32 images; a whole network runs as one")
+        session = MapSession(self.driver, image, map_parameters(self.driver))
+        session.load(progress)
+        return LoadedNetwork(session)
 
 
 def of_layer(image: Image, name: str | None) -> Image:

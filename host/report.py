@@ -76,7 +76,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     row is a list of lines.
     """
     cells = [[visible(str(cell)) for cell in row] for row in rows]
-    width = _width()
+    width = terminal_width()
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     if _narrowest(head, cells) > width:
         return _records(head, cells)
@@ -115,7 +115,14 @@ def _narrowest(head: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
     )
 
 
-def _width() -> int:
+def table_width(head: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """Columns that `table` takes where nothing has to be broken."""
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    columns = zip(head, *cells, strict=True)
+    return sum(max(map(len, column)) for column in columns) + 2 * (len(head) - 1)
+
+
+def terminal_width() -> int:
     """Columns of the terminal; what is read by a program is not broken."""
     return Console(file=sys.stdout).width if sys.stdout.isatty() else _WIDE
 

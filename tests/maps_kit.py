@@ -63,7 +63,7 @@ def torch_sums(layer: MapLayer, found: dict[str, Tensor]) -> Tensor:
         padded = F.pad(x, around, value=-float("inf"))
         made = F.max_pool2d(padded, layer.kernel, layer.stride, 0, layer.dilation)
     else:
-        entries, indices = torch.from_numpy(layer.entries), torch.from_numpy(layer.indices)
+        entries, indices = map(torch.from_numpy, (layer.entries, layer.indices.astype(np.int64)))
         weight = entries.gather(1, indices).double()
         weight = weight.reshape(layer.rows, x.shape[1] // layer.groups, *layer.kernel)
         padded = F.pad(x, around)

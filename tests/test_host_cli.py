@@ -95,7 +95,7 @@ USAGE = [
     (["compress", "x.pt", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "compress")),
     (["train", "--bits", "5"], RANGE.format("bits", 1, 4, 5, "train")),
     (["train", "--epochs-float", "-1"], RANGE.format("epochs-float", 0, 100000, -1, "train")),
-    (["run", "x"], "--port must be given; see dpnet run --help"),
+    (["run", "x"], "--port or --golden must be given, and not both; see dpnet run --help"),
     (["run", "--port", "p"], "IMAGE must be given; see dpnet run --help"),
     (["compress"], "FILE must be given; see dpnet compress --help"),
     (

@@ -52,7 +52,7 @@ def text():
 
 class Odd(Net):
     def forward(self, x):
-        return torch.sigmoid(super().forward(x))
+        return torch.erf(super().forward(x))
 """
 X = np.random.default_rng(0).uniform(-1, 1, (30, 12)).astype(np.float32)
 
@@ -162,8 +162,8 @@ WRONG = [
     ("model.py:text", "model.py:text() must return a torch.nn.Module, not str"),
     (
         "model.py:Odd",
-        "the network (Odd), model.py line 33: sigmoid cannot run; a network here is a "
-        "chain of Linear, BatchNorm1d and ReLU, on rows of values",
+        "model.py:33, `return torch.erf(super().forward(x))`: the engine has no erf; convolution, "
+        "linear, batch norm, pooling, addition, concatenation and clamps run on it",
     ),
 ]
 
@@ -183,7 +183,10 @@ def test_a_function_that_fails(dpnet: Call) -> None:
 
 def test_what_is_no_place(dpnet: Call) -> None:
     for place in ("model.py", "model:net", "model.py:a b", "model.py:", ":net"):
-        message = f"the network must be FILE.py:NAME, not {place!r}; see dpnet compile --help"
+        message = (
+            f"the network must be FILE.py:NAME, FILE.pt2 or FILE.onnx, not {place!r}; see dpnet "
+            "compile --help"
+        )
         refused(dpnet("compile", place, "--calibration", "x.npy", "--out", "a"), 2, message)
     refused(
         dpnet("compile", "none.py:net", "--calibration", "x.npy"),

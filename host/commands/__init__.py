@@ -25,10 +25,11 @@ LACKING = 1
 COMMANDS = {
     "train": "train a network on the digits with DP-Net and compile it to an image",
     "compress": "quantize the weights in a .safetensors or .pt file to an image",
-    "compile": "compile a PyTorch network of a Python file to an integer image",
+    "compile": "compile a PyTorch or ONNX network to an image in integers",
     "info": "show what an image, or an engine, is",
     "plan": "propose engines for a network and a board: cycles, resources, what binds",
     "run": "load an image into an engine and run it",
+    "report": "write a page about a whole network: cost, errors, accuracy",
     "bench": "time one matrix-vector product against the paper's baseline",
     "doctor": "name what is missing on this machine or wrong at a port, with the cure",
 }

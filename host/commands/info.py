@@ -8,9 +8,12 @@ import click
 
 from dpnet.gateware.registers import BY_NAME, IDENTITY, RUN_ERRORS, Kind, Register, State
 from dpnet.host.commands import FILE, FINE, InputError, command, engine
+from dpnet.host.maps.tables import calibration_table, document_of, layer_table, summary
 from dpnet.host.report import emit, on_a_line, table
 from dpnet.model.compression.ratios import ratio_eq1
-from dpnet.model.image import Image, read_image
+from dpnet.model.image import Image
+from dpnet.model.image.either import read_image
+from dpnet.model.image.maps import MapImage
 
 EXAMPLE = "dpnet info digits-4bit.dpnet\ndpnet info --port /dev/ttyUSB0"
 
@@ -37,6 +40,35 @@ def run(image: Path | None, port: str | None, as_json: bool) -> int:
 def _image(path: Path) -> tuple[dict[str, object], str]:
     image = read_image(path)
     size = path.stat().st_size
+    if isinstance(image, MapImage):
+        return _maps(path, size, image)
+    return _array(path, size, image)
+
+
+def _maps(path: Path, size: int, image: MapImage) -> tuple[dict[str, object], str]:
+    floats = 4 * (image.weights + sum(layer.rows for layer in image.network.layers))
+    document: dict[str, object] = {
+        "file": str(path),
+        "file_bytes": size,
+        "fp32_bytes": floats,
+        "ratio_bytes": floats / size,
+        **document_of(image),
+    }
+    lines = [
+        f"{path}: image of a map engine, {len(image.network.layers)} layers",
+        "",
+        layer_table(image),
+        "",
+        calibration_table(image),
+        "",
+        *summary(image),
+        f"{size:,} bytes; as fp32 {floats:,}: ratio {floats / size:.2f} by bytes",
+        *(f"{on_a_line(name)}: {on_a_line(value)}" for name, value in image.about.items()),
+    ]
+    return document, "\n".join(lines)
+
+
+def _array(path: Path, size: int, image: Image) -> tuple[dict[str, object], str]:
     kind = "fp32" if image.is_fp32 else "integer"
     layers = image.layers
     weights = sum(layer.weights for layer in layers)

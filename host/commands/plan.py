@@ -25,7 +25,8 @@ from dpnet.model.engine.plan import (
     index_blocks,
     plan,
 )
-from dpnet.model.image import Image, ImageLayer, read_image
+from dpnet.model.image import Image, ImageLayer
+from dpnet.model.image.either import read_array_only
 
 EXAMPLE = (
     "dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
@@ -136,7 +137,7 @@ def run(
     elif k or activation:
         raise InputError("--k and --activation are for --matrix; an image has its own")
     else:
-        layers, chosen, widths = _network(read_image(file), dict(positions))
+        layers, chosen, widths = _network(read_array_only(file, "dpnet plan"), dict(positions))
     device = _device(board, {kind: size for kind, size in sizes.items() if size})
     if repeated and len(layers) > 1:
         raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")

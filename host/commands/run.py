@@ -26,20 +26,25 @@ from dpnet.host.commands import (
 )
 from dpnet.host.driver import Driver, RunReport
 from dpnet.host.engine import at_limits
+from dpnet.host.maps.running import Files, Found, golden_report, run_maps
 from dpnet.host.report import Progress, emit, on_a_line
 from dpnet.host.session import Session
 from dpnet.model.files import replacing
 from dpnet.model.golden.network import fp32_layer, integer_network
-from dpnet.model.image import Image, ImageLayer, read_image
+from dpnet.model.image import Image, ImageLayer
+from dpnet.model.image.either import read_image
+from dpnet.model.image.maps import MapImage
 from dpnet.model.networks.handwritten import TEST_PICTURES, handwritten
 
 EXAMPLE = (
     "dpnet run digits-4bit.dpnet --port sim://array --pictures 200\n"
     "dpnet run net.dpnet --port sim://array --input x.npy --labels y.npy --out y_out.npy\n"
+    "dpnet run net.dpnet --golden --input pictures.npy --labels labels.npy\n"
     "dpnet run resnet18.dpnet --port /dev/ttyUSB0 --layer fc.weight --input x.npy"
 )
 RESUME = "run the same command again: a board that stays on goes on with the load where it stopped"
 
+Floats = NDArray[np.float32]
 Labels = NDArray[np.int64] | None
 
 
@@ -79,8 +84,9 @@ class Outcome:
 
 @command("run", EXAMPLE)
 @click.argument("file", type=FILE, metavar="IMAGE", help="an image file")
+@click.option("--port", metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …")
 @click.option(
-    "--port", required=True, metavar="URL", help="the engine: sim://array, /dev/ttyUSB0, …"
+    "--golden", is_flag=True, help="compute with the golden model instead of an engine, exactly"
 )
 @click.option(
     "--pictures",
@@ -89,11 +95,13 @@ class Outcome:
     metavar="N",
     help=f"test pictures of the digits to run, 1 to {TEST_PICTURES} (default 200)",
 )
-@click.option("--input", type=FILE, metavar="FILE.npy", help="rows (n, C) to run instead")
+@click.option(
+    "--input", type=FILE, metavar="FILE.npy", help="inputs (n, …) to run instead, real numbers"
+)
 @click.option(
     "--labels", type=FILE, metavar="FILE.npy", help="the right classes (n,) of --input: accuracy"
 )
-@click.option("--out", type=FILE, metavar="FILE.npy", help="write the outputs, (n, R) real numbers")
+@click.option("--out", type=FILE, metavar="FILE.npy", help="write the outputs, real numbers")
 @click.option("--layer", "name", metavar="NAME", help="the layer of an fp32 image")
 @click.option(
     "--seed",
@@ -112,7 +120,8 @@ class Outcome:
 )
 def run(
     file: Path,
-    port: str,
+    port: str | None,
+    golden: bool,
     pictures: int,
     input: Path | None,
     labels: Path | None,
@@ -123,11 +132,19 @@ def run(
     as_json: bool,
 ) -> int:
     """Load, run, compare and report."""
+    if (port is None) != golden:
+        raise InputError("--port or --golden must be given, and not both; see dpnet run --help")
     if labels is not None and input is None:
         raise InputError("--labels are those of an --input; give both")
     if out is not None:
         check_output(out, file, input, labels)
     image = read_image(file)
+    if isinstance(image, MapImage):
+        if name is not None:
+            raise InputError("--layer is for fp32 images; a whole network runs as one")
+        if input is None:
+            raise InputError(f"{file} is a whole network: give its pictures with --input FILE.npy")
+        return _said(run_maps(port, image, Files(file, input, labels, out), verify), as_json)
     number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit
@@ -135,6 +152,8 @@ def run(
     x, wanted = _inputs(image, layer, input, pictures, seed)
     if labels is not None:
         wanted = read_labels(labels, len(x))
+    if port is None:
+        return _said(_golden(file, image, x, wanted, out), as_json)
     with engine(port) as driver, going_on(RESUME):
         loaded = _load(driver, image)
         with Progress("running") as progress:
@@ -166,6 +185,27 @@ def run(
             "the engine or its bitstream is faulty: run again, and compare with sim://array"
         )
     return FINE
+
+
+def _said(found: Found, as_json: bool) -> int:
+    emit(found.document, found.text, as_json)
+    found.check()
+    return FINE
+
+
+def _golden(file: Path, image: Image, x: Floats, labels: Labels, out: Path | None) -> Found:
+    """An integer network of the array, by its golden model."""
+    if image.is_fp32:
+        raise InputError(
+            "--golden is for networks in integers; the results of a matrix for fp32 vectors depend "
+            "on the engine: give its --port"
+        )
+    outputs = []
+    with Progress("computing") as progress:
+        for n, vector in enumerate(image.quantize_input(x)):
+            outputs.append(integer_network(image, vector)[-1] * image.output_scale)
+            progress(n + 1, len(x))
+    return golden_report(file, np.array(outputs), labels, image.saturated_inputs(x), out)
 
 
 def _layer_number(image: Image, name: str | None) -> int:

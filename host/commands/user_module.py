@@ -17,8 +17,24 @@ from torch import Tensor, nn
 from dpnet.host.commands import InputError
 from dpnet.model.compression.values import unfit
 
+PROGRAMS = (".pt2", ".onnx")
+"""Files that hold a whole network, weights and all."""
+
 _NAME = "_dpnet_user_file"
 """Under which the file is imported, whatever it is called: `model.py` of the user is no `model`."""
+
+
+@contextlib.contextmanager
+def network_or_file(place: str) -> Iterator[nn.Module | Path]:
+    """As `network`; the file alone of one of `PROGRAMS`."""
+    if place.lower().endswith(PROGRAMS):
+        path = Path(place)
+        if not path.is_file():
+            raise InputError(f"{path} cannot be read: there is no such file; check the name")
+        yield path
+        return
+    with network(place) as net:
+        yield net
 
 
 @contextlib.contextmanager
@@ -74,7 +90,8 @@ def _split(place: str) -> tuple[Path, str]:
     file, colon, name = place.rpartition(":")
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise InputError(
-            f"the network must be FILE.py:NAME, not {place!r}; see dpnet compile --help"
+            f"the network must be FILE.py:NAME, FILE.pt2 or FILE.onnx, not {place!r}; see dpnet "
+            "compile --help"
         )
     path = Path(file)
     if not path.is_file():

@@ -22,6 +22,11 @@ from dpnet.model.evaluating import evaluating
 
 SUPPORTED = "a network here is a chain of Linear, BatchNorm1d and ReLU, on rows of values"
 
+
+class NoChainError(CompileError):
+    """A network that is no such chain."""
+
+
 _RELU = ("aten.relu.default", "aten.relu_.default")
 _NOTHING = (
     "aten.flatten.using_ints",
@@ -69,12 +74,12 @@ def _run(net: nn.Module, rows: Tensor) -> Tensor:
     try:
         output = net(rows)
     except Exception as error:
-        raise CompileError(
+        raise NoChainError(
             f"the network does not take rows of {rows.shape[1]} values: {_line(error)}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(rows):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise CompileError(
+        raise NoChainError(
             f"the network must give a row of values for each of {len(rows)}, not {shape}; "
             f"{SUPPORTED}"
         )
@@ -85,7 +90,7 @@ def _export(net: nn.Module, example: Tensor) -> ExportedProgram:
     try:
         return torch.export.export(net, (example,), dynamic_shapes=({0: Dim.AUTO},))
     except Exception as error:  # many kinds: control flow that depends on data, types, …
-        raise CompileError(
+        raise NoChainError(
             f"torch.export cannot read the network: {_line(error)}; {SUPPORTED}"
         ) from error
 
@@ -155,10 +160,10 @@ class _Reader:
             return None
         maker = self.makers.get(operation)
         if maker is None:
-            raise CompileError(f"{self._where(node)}: {_plain(operation)} cannot run; {SUPPORTED}")
+            raise NoChainError(f"{self._where(node)}: {_plain(operation)} cannot run; {SUPPORTED}")
         given = node.args[0]
         if touched != [self.now] or not isinstance(given, fx.Node) or given.name != self.now:
-            raise CompileError(
+            raise NoChainError(
                 f"{self._where(node)}: {_plain(operation)} takes something else than the result "
                 f"of the step before it; {SUPPORTED}, without branches"
             )
@@ -201,7 +206,7 @@ class _Reader:
         before, after = self.values.found[self.now], self.values.found[node.name]
         same = before.shape == after.shape and torch.equal(before.double(), after.double())
         if not same or (str(node.target) == "aten.dropout.default" and node.args[2]):
-            raise CompileError(
+            raise NoChainError(
                 f"{self._where(node)}: {_plain(str(node.target))} changes the values or their "
                 f"shape; {SUPPORTED}"
             )
@@ -211,7 +216,7 @@ class _Reader:
         if arg is None:
             return None
         if arg.name in self.live:
-            raise CompileError(f"the network multiplies its input by itself; {SUPPORTED}")
+            raise NoChainError(f"the network multiplies its input by itself; {SUPPORTED}")
         found: Tensor = self.values.found[arg.name]
         return found
 
@@ -222,7 +227,7 @@ class _Reader:
         given = node.args[0]
         names = [one.name for one in node.all_input_nodes]
         if names != [self.now] or not isinstance(given, (tuple, list)) or len(given) != 1:
-            raise CompileError(f"the network must give the result of its last layer; {SUPPORTED}")
+            raise NoChainError(f"the network must give the result of its last layer; {SUPPORTED}")
 
     def _where(self, node: fx.Node) -> str:
         """The module that a node is of, with its class, and the line that calls it."""

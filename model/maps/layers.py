@@ -9,7 +9,7 @@ rectangle of one.  Nothing rounds but the last step, once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,10 @@ class MapLayer:
         acc = Σ_j entries[r, indices[r, j]] · x[j at p] + bias[r] + factor[r] · skip[r at p]
         y = clamp(acc · multiplier[r] / 2**shift[r], to nearest even, `low`, `high`)
 
-    `entries` (R, K), K ≤ 16, signed 18 bits; `indices` (R, C / groups · kh · kw), the weights of
-    `torch.nn.functional.conv2d` row by row; `bias` (R,) signed 40 bits, `multiplier` (R,) unsigned
-    16 bits, `shift` (R,) 0…63.  Every acc fits 40 bits.  Padding counts as the integer 0.
+    `entries` (R, K), K ≤ 16, signed 18 bits; `indices` (R, C / groups · kh · kw), integers of any
+    type, the weights of `torch.nn.functional.conv2d` row by row; `bias` (R,) signed 40 bits,
+    `multiplier` (R,) unsigned 16 bits, `shift` (R,) 0…63.  Every acc fits 40 bits.  Padding counts
+    as the integer 0.
 
     With `indices` None, the maximum of the window, each channel on its own (R = C); padding counts
     as less than every number; multiplier, shift, bias and clamp as above.
@@ -102,7 +103,7 @@ class MapLayer:
     padding: Padding = (0, 0, 0, 0)
     groups: int = 1
     entries: Integers | None = None
-    indices: Integers | None = None
+    indices: NDArray[np.integer[Any]] | None = None
     bias: Integers
     multiplier: Integers
     shift: Integers

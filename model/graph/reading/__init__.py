@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpnet.extras import cure
-from dpnet.model.graph.nodes import Graph
+from dpnet.model.graph.nodes import Graph, GraphError
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-__all__ = ["from_file", "from_module", "from_program"]
+__all__ = ["from_file", "from_module", "from_program", "refusals"]
 
 
 def from_module(net: nn.Module, example_inputs: Any) -> Graph:
@@ -49,6 +49,19 @@ def from_file(path: str | Path) -> Graph:
     what = "an ONNX file" if kind == "model_file" else "a PyTorch network"
     graph: Graph = _module(kind, what).from_file(Path(path))
     return graph
+
+
+def refusals(net: Any, example_inputs: Any = None) -> list[GraphError]:
+    """Everything in a network (what the functions above take) that they would refuse, each with its
+    source, as far as the rest can be read without it; empty for one that is read.
+
+    Raises `GraphError` where nothing can be read at all.
+    """
+    path = Path(net) if isinstance(net, (str, Path)) else None
+    kind = "model_file" if path is not None and path.suffix.lower() == ".onnx" else "program"
+    what = "an ONNX file" if kind == "model_file" else "a PyTorch network"
+    found: list[GraphError] = _module(kind, what).refusals(path or net, example_inputs)
+    return found
 
 
 def _module(name: str, what: str) -> Any:

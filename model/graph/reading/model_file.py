@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,21 @@ from dpnet.model.graph.reading.calls import Constant, Value
 from dpnet.model.graph.reading.last import check_last
 from dpnet.model.graph.reading.onnx_operators import OPERATORS, Operation
 
-__all__ = ["from_file", "from_model"]
+__all__ = ["from_file", "from_model", "refusals"]
 
 
 def from_file(path: Path) -> Graph:
     """The graph of an ONNX file; see `dpnet.model.graph.reading`."""
+    return from_model(_loaded(path), path.stem)
+
+
+def refusals(path: Path, _: object = None) -> list[GraphError]:
+    """See `dpnet.model.graph.reading`; what is behind an operation whose shape ONNX cannot tell is
+    not looked at."""
+    return list(_Reader(onnx.shape_inference.infer_shapes(_loaded(path)), "").refusals())
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise GraphError(f"{path}: there is no such file")
     try:
@@ -32,7 +42,7 @@ def from_file(path: Path) -> Graph:
     except Exception as error:  # of many kinds
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise GraphError(f"{path}: it is no ONNX file, or damaged ({said})") from error
-    return from_model(model, path.stem)
+    return model
 
 
 def from_model(model: onnx.ModelProto, name: str = "") -> Graph:
@@ -72,10 +82,45 @@ class _Reader:
         outputs = self.model.graph.output
         if len(outputs) != 1:
             raise GraphError(f"the network gives {len(outputs)} results; the engine gives one")
-        needed = _needed(self.model.graph, outputs[0].name)
+        for node, source in self._nodes(outputs[0].name):
+            self._read(node, source)
+        return self._finished()
+
+    def refusals(self) -> Iterator[GraphError]:
+        """What is refused, node by node; a stand-in of its shape takes the place of each."""
+        for node, source in self._nodes(self.model.graph.output[0].name):
+            try:
+                self._read(node, source)
+            except GraphError as error:
+                yield error
+                if not all([self._stand_in(name, source) for name in node.output]):
+                    return
+        try:
+            self._finished()
+        except GraphError as error:
+            yield error
+
+    def _nodes(self, output: str) -> Iterator[tuple[onnx.NodeProto, Source]]:
+        """The nodes that an output needs, with their sources."""
+        needed = _needed(self.model.graph, output)
         for place, node in enumerate(self.model.graph.node):
             if needed.intersection(node.output):
-                self._read(node, Source(node.name or f"{node.op_type}_{place}", _path(node)))
+                yield node, Source(node.name or f"{node.op_type}_{place}", _path(node))
+
+    def _stand_in(self, name: str, source: Source) -> bool:
+        """Something of the shape that ONNX infers for a tensor; False where it infers none."""
+        graph = self.model.graph
+        infos = [one for one in (*graph.value_info, *graph.output) if one.name == name]
+        if not infos or not infos[0].type.tensor_type.HasField("shape"):
+            return False
+        _, *sizes = [dim.dim_value for dim in infos[0].type.tensor_type.shape.dim] or [0]
+        if not all(sizes):
+            return False
+        self.values[name] = Value(self.builder.input(tuple(sizes), source), True)
+        return True
+
+    def _finished(self) -> Graph:
+        outputs = self.model.graph.output
         value = self.values.get(outputs[0].name)
         if value is None:
             raise GraphError("the network's result does not depend on its input")

@@ -14,10 +14,10 @@ from torch.nn.parameter import UninitializedParameter
 from dpnet.model.evaluating import evaluating
 from dpnet.model.graph.evaluate import evaluate
 from dpnet.model.graph.nodes import Graph, GraphError, HostOperator
-from dpnet.model.graph.reading.reader import read_program
+from dpnet.model.graph.reading.reader import read_program, refusals_of
 from dpnet.model.graph.reading.sources import where
 
-__all__ = ["from_file", "from_module", "from_program"]
+__all__ = ["from_file", "from_module", "from_program", "refusals"]
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 """Of results, relative to the largest one; of other types:"""
@@ -33,6 +33,19 @@ def from_module(net: nn.Module, example_inputs: Any) -> Graph:
     return from_program(program, type(net).__name__)
 
 
+def refusals(net: nn.Module | ExportedProgram | Path, example_inputs: Any) -> list[GraphError]:
+    """See `dpnet.model.graph.reading`."""
+    if isinstance(net, Path):
+        return list(refusals_of(_loaded(net)))
+    if isinstance(net, ExportedProgram):
+        return list(refusals_of(net))
+    _check_net(net)
+    example = _example(example_inputs, net)
+    with evaluating(net), torch.no_grad():
+        program = _export(net, example)
+    return list(refusals_of(program))
+
+
 def from_program(program: ExportedProgram, name: str = "") -> Graph:
     """See `dpnet.model.graph.reading`."""
     if not isinstance(program, ExportedProgram):
@@ -46,15 +59,18 @@ def from_program(program: ExportedProgram, name: str = "") -> Graph:
 
 def from_file(path: Path) -> Graph:
     """The graph of a `.pt2` file."""
+    return from_program(_loaded(path), path.stem)
+
+
+def _loaded(path: Path) -> ExportedProgram:
     if not path.is_file():
         raise GraphError(f"{path}: there is no such file")
     try:
-        program = torch.export.load(path)
+        return torch.export.load(path)
     except Exception as error:  # of many kinds
         raise GraphError(
             f"{path}: it is no file of torch.export.save, or damaged ({_line(error)})"
         ) from error
-    return from_program(program, path.stem)
 
 
 def _check_net(net: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from dpnet.model.graph.reading.layers import LAYERS
 from dpnet.model.graph.reading.sources import source_of
 from dpnet.model.graph.reading.writes import check_writes, is_assertion
 
-__all__ = ["read_program"]
+__all__ = ["read_program", "refusals_of"]
 
 _CONTROL = ("cond", "while_loop", "scan", "map_impl", "associative_scan")
 """Operations whose arguments are graphs of their own."""
@@ -38,6 +38,17 @@ def read_program(program: ExportedProgram, name: str) -> Graph:
         _check_mode(node)
     check_writes(program.graph, set(reader.states))
     return reader.graph()
+
+
+def refusals_of(program: ExportedProgram) -> Iterator[GraphError]:
+    """Everything that `read_program` would refuse, in order, as far as the rest can be read without
+    it."""
+    reader = _Reader(program, "")
+    try:
+        check_writes(program.graph, set(reader.states))
+    except GraphError as error:
+        yield error
+    yield from reader.refusals()
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,38 @@ class _Reader:
             if node.op == "call_function" and not is_assertion(node):
                 self._read(node)
         return self._finished()
+
+    def refusals(self) -> Iterator[GraphError]:
+        """What is refused, node by node; a stand-in of its shape takes the place of each."""
+        for node in self.program.graph.nodes:
+            try:
+                _check_mode(node)
+                if node.op == "call_function" and not is_assertion(node):
+                    self._read(node)
+            except GraphError as error:
+                yield error
+                if not self._stand_in(node):
+                    return
+        try:
+            self._finished()
+        except GraphError as error:
+            yield error
+
+    def _stand_in(self, node: fx.Node) -> bool:
+        """Something of the node's shape for those that read it; False where it has none."""
+        given: Any = node.meta.get("val")
+        several = isinstance(given, (list, tuple))
+        tensors = list(given) if several else [given]
+        if not all(isinstance(one, Tensor) for one in tensors):
+            return False
+        values: list[Value | None] = []
+        for tensor in tensors:
+            shape = tuple(int(size) for size in tensor.shape)
+            batched = shape[:1] == (self.batch,)
+            name = self.builder.input(shape[1:] if batched else shape, source_of(node))
+            values.append(Value(name, batched))
+        self.values[node.name] = values if several else Value(name, batched)
+        return True
 
     def _read_inputs(self) -> None:
         held = {**self.program.constants, **self.program.state_dict}
