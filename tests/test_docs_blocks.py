@@ -16,7 +16,8 @@ from docs_kit import PAGES, ROOT, blocks, commands, text_of
 
 from dpnet.model.build_root import build_root
 
-RUN = ("README.md", "docs/quick-start.md")
+LONG = ("docs/networks.md", "docs/quick-start.md")
+RUN = ("README.md", *LONG)
 
 WITH_PYTHON = [page for page in PAGES if any(block.kind == "python" for block in blocks(page))]
 
@@ -105,7 +106,7 @@ def run(command, folder):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.long] if page == "docs/quick-start.md" else [])
+        pytest.param(page, marks=[pytest.mark.long] if page in LONG else [])
         for page in sorted({*RUN, *WITH_PYTHON})
     ],
 )

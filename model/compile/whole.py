@@ -16,7 +16,7 @@ from dpnet.model.compile.errors import CompileError
 from dpnet.model.compile.net import compile_net
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import place
-from dpnet.model.graph.nodes import Graph, GraphError, Source
+from dpnet.model.graph.nodes import AveragePool, Graph, GraphError, Source
 from dpnet.model.graph.reading import from_file, from_module, from_program
 from dpnet.model.graph.simplify import simplify
 from dpnet.model.image import Image, ImageError
@@ -156,8 +156,15 @@ def compile_graph(
         given = _shaped(pictures, graph, simple)
         made: Compiled = compile_maps(simple, given, bits=bits, bits_of=bits_of, progress=progress)
         _check_weights(made.floats)
-        kept = [name for name in made.bits if made.codebooks[name].kept]
-        notes = {"network": graph.name, "bits": made.bits, "kept": kept}
+        # Averages are convolutions by now.
+        means = {node.source for node in graph if isinstance(node.operator, AveragePool)}
+        sources = {layer.name: layer.source for layer in made.floats.layers}
+        own = [name for name in made.bits if sources[name] not in means]
+        notes = {
+            "network": graph.name,
+            "bits": {name: made.bits[name] for name in own},
+            "kept": [name for name in own if made.codebooks[name].kept],
+        }
         return MapImage(
             network=made.network,
             input_shape=graph.input.shape,
