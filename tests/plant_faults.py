@@ -449,6 +449,57 @@ FAULTS = (
         "ahead", "no more than one window of writes is on its way", "host/link/__init__.py",
         "<= self.ahead_bytes", "<= 0 * self.ahead_bytes", ("test_sim_soak",),
     ),
+    Fault(
+        "maps-maximum", "the least value is kept", "gateware/maps/unit.py",
+        "(x > read.data)", "(x < read.data)", ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-owed", "a unit's sum goes on over a drain", "gateware/maps/unit.py",
+        "total.eq(Mux(ending, 0, total - x))", "total.eq(total - x)",
+        ("test_gateware_maps_clusters",),
+    ),
+    Fault(
+        "maps-skip", "skip values reach the lanes", "gateware/maps/unit.py",
+        "added.eq(Mux(self.to_lanes, self.x, 0))", "added.eq(self.x)",
+        ("test_gateware_maps_clusters",),
+    ),
+    Fault(
+        "maps-path", "a stage works a cycle too soon", "gateware/maps/stage_path.py",
+        "self.path, LANES,", "self.path, LANES - 1,",
+        ("test_gateware_maps_clusters",),
+    ),
+    Fault(
+        "maps-stream", "a tile keeps the stream of the one before", "gateware/maps/stage_path.py",
+        "with m.If(late[0]):", "with m.If(late[0] & ~late[1]):", ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-packed", "the second of two 2-bit indices is the first",
+        "gateware/maps/index_stores.py",
+        "cuts.upper.eq((mode == 1) & position[0])", "cuts.upper.eq(0)",
+        ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-old", "all stages' buckets are compared with those of stage 0",
+        "gateware/maps/clusters.py", "Cat(drains[5].bucket.bucket, stage)",
+        "Cat(drains[5].bucket.bucket, stage & 0)", ("test_gateware_maps_clusters",),
+    ),
+    Fault(
+        "maps-factor", "the factor of a skip value has no sign", "gateware/maps/finish.py",
+        "row.factor.as_signed()", "row.factor", ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-clamp", "results go beyond the upper limit", "gateware/maps/finish.py",
+        "Mux(value > self.high, self.high, value)", "value", ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-range", "a negative accumulator may leave 40 bits", "gateware/maps/finish.py",
+        "~(upper.all() | ~upper.any())", "~(upper[-1] | ~upper.any())",
+        ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-residue", "a sum is not compared with its residue", "gateware/maps/finish.py",
+        "(mismatch | (folded != residue))", "mismatch", ("test_gateware_maps_parts",),
+    ),
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""What Yosys makes of lanes, segments and columns does what their RTL does, cycle by cycle.
+"""What Yosys makes of lanes, segments, columns and parts of a map engine does what their RTL does,
+cycle by cycle.
 
 Guards against synthesis that is wrong: Yosys 0.70 takes a difference modulo 2^n into the pre-adder
 of a DSP slice, where it does not wrap (the `keep` in gateware/array/column.py).
@@ -13,7 +14,11 @@ from dpnet.gateware.array.column import Column
 from dpnet.gateware.array.lane import Lane
 from dpnet.gateware.array.segment import Segment
 from dpnet.gateware.emit import emit
+from dpnet.gateware.maps.finish import Finish
+from dpnet.gateware.maps.stage_path import StagePath
+from dpnet.gateware.maps.unit import Unit
 from dpnet.gateware.parts.checked_ram import CheckedRam
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
@@ -29,6 +34,7 @@ SIZES = {
     "stages": 2,
 }
 FP32 = EngineParameters(**SIZES, activation_bits=24, edges="fp32")
+MAPS = MapEngineParameters()
 INT8 = EngineParameters(**SIZES, activation_bits=8, entry_bits=16, edges="integer")
 
 
@@ -79,6 +85,9 @@ def test_the_netlist_does_what_the_rtl_does():
         later=Segment(engine=INT8, first=False),
         fp32=Column(engine=FP32),
         int8=Column(engine=INT8),
+        unit=Unit(params=MAPS),
+        path=StagePath(params=MAPS, first=False),
+        finish=Finish(params=MAPS),
     )
     rtl = emit(bundle, "design_rtl")
     inputs, outputs = ports(bundle)

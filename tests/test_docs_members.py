@@ -28,21 +28,26 @@ from dpnet.gateware.core.post import Post
 from dpnet.gateware.core.scan_rows import ScanRows
 from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
 from dpnet.gateware.doors import axi, axi3, uart
+from dpnet.gateware.maps import cluster, clusters, finish, index_stores, row_store, stage_path, unit
 from dpnet.gateware.parts.bus import BusSignature, CoreSignature
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.ram import Ram
 from dpnet.model.engine.baseline import BaselineParameters
 from dpnet.model.engine.dense import DenseParameters
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters, ceil_log2
 from dpnet.model.golden.align import Align
 from dpnet.model.golden.normalize import Normalize
 from dpnet.model.golden.requantize import Requantize
 
-ROOMS = ("arithmetic", "array", "baselines", "core", "doors", "parts")
+ROOMS = ("arithmetic", "array", "baselines", "core", "doors", "maps", "parts")
 
 # All options on, and sizes of which no two are equal, so that no shape is right by chance.
 ENGINE = EngineParameters(
     stages=3, columns=12, segments=5, bank=7, row_beats=2, slots=60, layers=9, lockstep=True
+)
+MAPS = MapEngineParameters(
+    clusters=5, stages=7, streams=3, index_depth=300, row_groups=40, max_columns=99
 )
 DENSE = DenseParameters()
 UART = {"clock_hz": 100_000_000, "baud": 3_000_000}
@@ -85,6 +90,14 @@ CASES = [
     ),
     *((getattr(interleaved, name), (), {}) for name in ("PairSum", "Accumulate")),
     (interleaved.InterleavedMultiplyAdd, (), {}),
+    *((kind, (MAPS,), {}) for kind in (cluster.PhasesLayout, stage_path.PathLayout)),
+    (stage_path.UnitLayout, (), {}),
+    (clusters.StartLayout, (MAPS,), {}),
+    (clusters.DrainLayout, (MAPS, 3), {}),
+    (clusters.Clusters, (), {"params": MAPS, "tag_bits": 3}),
+    (stage_path.StagePath, (), {"params": MAPS, "first": False}),
+    *((kind, (), {"params": MAPS}) for kind in (cluster.Cluster, finish.Finish, unit.Unit)),
+    *((kind, (), {"params": MAPS}) for kind in (index_stores.IndexStores, row_store.RowStore)),
     (paper.BaselineCore, (), {"params": BaselineParameters(weights=64, columns=8, rows=8)}),
 ]
 
@@ -139,7 +152,8 @@ class Scope(dict):
             *(getattr(subject, n, None) for n in ("engine", "params", "requantize")),
         ]
         if issubclass(kind, data.StructLayout):
-            objects, module = [ENGINE], {**module, "engine": ENGINE}
+            objects = [MAPS if ".maps." in kind.__module__ else ENGINE]
+            module = {**module, "engine": ENGINE, "params": MAPS, "tag_bits": 3}
         super().__init__(ChainMap(WORDS, module))
         self.objects = [thing for thing in objects if thing is not None]
 

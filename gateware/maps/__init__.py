@@ -1,0 +1,1 @@
+"""The map engine: many positions of feature maps at a time."""
