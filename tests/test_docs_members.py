@@ -29,6 +29,19 @@ from dpnet.gateware.core.scan_rows import ScanRows
 from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
 from dpnet.gateware.doors import axi, axi3, uart
 from dpnet.gateware.maps import cluster, clusters, finish, index_stores, row_store, stage_path, unit
+from dpnet.gateware.maps.control import (
+    commands,
+    drains,
+    item_store,
+    layouts,
+    reader,
+    reads,
+    results,
+    row_offset,
+    walker,
+    writer,
+)
+from dpnet.gateware.maps.core import MapCore
 from dpnet.gateware.parts.bus import BusSignature, CoreSignature
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.gateware.parts.ram import Ram
@@ -40,7 +53,7 @@ from dpnet.model.golden.align import Align
 from dpnet.model.golden.normalize import Normalize
 from dpnet.model.golden.requantize import Requantize
 
-ROOMS = ("arithmetic", "array", "baselines", "core", "doors", "maps", "parts")
+ROOMS = ("arithmetic", "array", "baselines", "core", "doors", "maps", "maps.control", "parts")
 
 # All options on, and sizes of which no two are equal, so that no shape is right by chance.
 ENGINE = EngineParameters(
@@ -98,6 +111,24 @@ CASES = [
     (stage_path.StagePath, (), {"params": MAPS, "first": False}),
     *((kind, (), {"params": MAPS}) for kind in (cluster.Cluster, finish.Finish, unit.Unit)),
     *((kind, (), {"params": MAPS}) for kind in (index_stores.IndexStores, row_store.RowStore)),
+    (MapCore, (), {"params": MAPS}),
+    (commands.Commands, (), {"params": MAPS}),
+    (drains.Drains, (), {"params": MAPS}),
+    *((kind, (MAPS,), {}) for kind in (drains.DrainPassLayout, drains.SkipLayout)),
+    *(
+        (getattr(layouts, f"{name}Layout"), (MAPS,), {})
+        for name in ("DrainItem", "Item", "Pass", "Position", "Read", "Spot", "Target", "WriteItem")
+    ),
+    (layouts.StartLayout, (MAPS,), {}),
+    (item_store.ItemStore, (), {"params": MAPS}),
+    (reader.PassReader, (), {"params": MAPS}),
+    (reads.AccessLayout, (MAPS,), {}),
+    (reads.StageReads, (), {"params": MAPS}),
+    (results.ResultBanks, (), {"params": MAPS}),
+    (row_offset.RowOffset, (), {"bits": 7}),
+    (walker.Walker, (), {"params": MAPS}),
+    (writer.BankWriteLayout, (7,), {}),
+    (writer.Writer, (), {"params": MAPS}),
     (paper.BaselineCore, (), {"params": BaselineParameters(weights=64, columns=8, rows=8)}),
 ]
 
@@ -153,7 +184,7 @@ class Scope(dict):
         ]
         if issubclass(kind, data.StructLayout):
             objects = [MAPS if ".maps." in kind.__module__ else ENGINE]
-            module = {**module, "engine": ENGINE, "params": MAPS, "tag_bits": 3}
+            module = {**module, "engine": ENGINE, "params": MAPS, "tag_bits": 3, "bits": 7}
         super().__init__(ChainMap(WORDS, module))
         self.objects = [thing for thing in objects if thing is not None]
 

@@ -1,0 +1,1 @@
+"""What the map engine's units are told: passes, positions, commands, addresses, writes."""

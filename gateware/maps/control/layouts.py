@@ -1,0 +1,264 @@
+"""What the control half of a map engine hands on from one component to the next.
+
+Places are words and banks; words are modulo 2^`address_bits`, of which every address of a bank is
+one.
+"""
+
+from amaranth.lib import data
+
+from dpnet.gateware.parts.records import record_layout
+from dpnet.model.engine.maps.records import PASS
+from dpnet.model.engine.parameters import ceil_log2
+
+BOUND_BITS = 10
+"""Of a tap's `top`, `bottom`, `left`, `right`."""
+
+ADDS_BITS = 13
+"""Additions of a tile, up to 4,096."""
+
+
+def address_bits(params):
+    """Bits of a byte's address in a bank of maps or pictures."""
+    return ceil_log2(max(params.map_depth, params.picture_depth))
+
+
+def bank_bits(params):
+    """Bits that name a bank or a cluster, at least 1."""
+    return params.cluster_bits or 1
+
+
+def index_bits(params):
+    """Bits of a word's address in a stream's index store."""
+    return ceil_log2(params.stream_depth) or 1
+
+
+def stage_bits(params):
+    return ceil_log2(params.stages) or 1
+
+
+def stream_bits(params):
+    return ceil_log2(params.streams) or 1
+
+
+def slot_bits(params):
+    return ceil_log2(params.row_groups) or 1
+
+
+class PassLayout(data.StructLayout):
+    """A pass.
+
+    Fields:
+
+    * `fields`, `record_layout(PASS)`: those of its descriptor, all unsigned.
+    * `index_words`, `ADDS_BITS`: words of indices of a row group.
+    * `skip_start`, `address_bits(params)`: where row 0's skip value would be, or the first channel
+      if that is a later row's; counted from the place of the latter.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "fields": record_layout(PASS),
+                "index_words": ADDS_BITS,
+                "skip_start": address_bits(params),
+            }
+        )
+
+
+class PositionLayout(data.StructLayout):
+    """A position.
+
+    Fields:
+
+    * `used`, `1`: there is one.
+    * `y`, `BOUND_BITS + 1`: its row, 1,024 for all from there on.
+    * `x`, `BOUND_BITS + 1`: its column, likewise.
+    * `read_word`, `address_bits(params)`: word of the place that taps count from.
+    * `read_bank`, `bank_bits(params)`: its bank.
+    * `write_word`, `address_bits(params)`: word of the place of row 0.
+    * `write_bank`, `bank_bits(params)`: its bank.
+    * `skip_word`, `address_bits(params)`: word of the place of the skip value's first channel.
+    * `skip_bank`, `bank_bits(params)`: its bank.
+    """
+
+    def __init__(self, params):
+        address, bank = address_bits(params), bank_bits(params)
+        super().__init__(
+            {
+                "used": 1,
+                "y": BOUND_BITS + 1,
+                "x": BOUND_BITS + 1,
+                "read_word": address,
+                "read_bank": bank,
+                "write_word": address,
+                "write_bank": bank,
+                "skip_word": address,
+                "skip_bank": bank,
+            }
+        )
+
+
+class SpotLayout(data.StructLayout):
+    """Of a cluster's position what its stage must know.
+
+    Fields:
+
+    * `y`, `BOUND_BITS + 1`: its row.
+    * `x`, `BOUND_BITS + 1`: its column.
+    * `word`, `address_bits(params)`: word of the place that taps count from.
+    """
+
+    def __init__(self, params):
+        super().__init__({"y": BOUND_BITS + 1, "x": BOUND_BITS + 1, "word": address_bits(params)})
+
+
+class StartLayout(data.StructLayout):
+    """What is to be known of an item when its stage starts.
+
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `final`, `1`: it is its pass's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `bank`, `bank_bits(params)`: the bank of cluster 0's place; the others have those behind it.
+    * `picture`, `1`: as in the descriptor.
+    * `unsigned`, `1`: as in the descriptor.
+    * `maximum`, `1`: as in the descriptor.
+    * `stream`, `stream_bits(params)`: the stream of its indices.
+    * `needed`, `streams`: the streams that the pass still reads.
+    * `base`, `data.ArrayLayout(index_bits(params), streams)`: word of each of these streams with
+      which a tile begins whose first item this is.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "first": 1,
+                "last": 1,
+                "final": 1,
+                "used": params.clusters,
+                "bank": bank_bits(params),
+                "picture": 1,
+                "unsigned": 1,
+                "maximum": 1,
+                "stream": stream_bits(params),
+                "needed": params.streams,
+                "base": data.ArrayLayout(index_bits(params), params.streams),
+            }
+        )
+
+
+class DrainItemLayout(data.StructLayout):
+    """What is to be known of an item when its stage drains.
+
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `bank`, `bank_bits(params)`: the bank of cluster 0's skip value; the others have those behind.
+    * `slot`, `slot_bits(params)`: codebook and row parameters.
+    * `short`, `1`: it is of the last row group, which may have fewer rows.
+    * `ends`, `1`: it is its row group's last one.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "first": 1,
+                "last": 1,
+                "used": params.clusters,
+                "bank": bank_bits(params),
+                "slot": slot_bits(params),
+                "short": 1,
+                "ends": 1,
+            }
+        )
+
+
+class WriteItemLayout(data.StructLayout):
+    """What is to be known of an item when its rows are written.
+
+    Fields:
+
+    * `first`, `1`: it is its pass's first one.
+    * `last`, `1`: it is its tile's last one.
+    * `final`, `1`: it is its pass's last one.
+    * `used`, `clusters`: the clusters that have a position.
+    * `short`, `1`: it is of the last row group, which may have fewer rows.
+    * `ends`, `1`: it is its row group's last one.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "first": 1,
+                "last": 1,
+                "final": 1,
+                "used": params.clusters,
+                "short": 1,
+                "ends": 1,
+            }
+        )
+
+
+class ItemLayout(data.StructLayout):
+    """An item: what is to be known of it, and when.
+
+    Fields:
+
+    * `start`, `StartLayout(params)`: when its stage starts.
+    * `drain`, `DrainItemLayout(params)`: when its stage drains.
+    * `write`, `WriteItemLayout(params)`: when its rows are written.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "start": StartLayout(params),
+                "drain": DrainItemLayout(params),
+                "write": WriteItemLayout(params),
+            }
+        )
+
+
+class TargetLayout(data.StructLayout):
+    """Where a cluster's rows of an item begin.
+
+    Fields:
+
+    * `word`, `address_bits(params)`: the word of row 0 of the pass.
+    * `bank`, `bank_bits(params)`: the bank of all rows.
+    """
+
+    def __init__(self, params):
+        super().__init__({"word": address_bits(params), "bank": bank_bits(params)})
+
+
+class ReadLayout(data.StructLayout):
+    """What a stage reads in a cycle, the same for all of its clusters.
+
+    Fields:
+
+    * `add`, `1`: it adds.
+    * `word`, `address_bits(params)`: words from the place of a position to what it reads.
+    * `bank`, `bank_bits(params)`: banks likewise.
+    * `top`, `BOUND_BITS`: the first row of positions for which that is inside of the map.
+    * `bottom`, `BOUND_BITS`: the last one.
+    * `left`, `BOUND_BITS`: the first column.
+    * `right`, `BOUND_BITS`: the last one.
+    """
+
+    def __init__(self, params):
+        super().__init__(
+            {
+                "add": 1,
+                "word": address_bits(params),
+                "bank": bank_bits(params),
+                "top": BOUND_BITS,
+                "bottom": BOUND_BITS,
+                "left": BOUND_BITS,
+                "right": BOUND_BITS,
+            }
+        )

@@ -1,0 +1,62 @@
+"""What tells the map engine's units what to do: a bench for each part."""
+
+import pytest
+
+from dpnet.gateware.emit import emit
+from dpnet.gateware.maps.control.commands import Commands
+from dpnet.gateware.maps.control.drains import Drains
+from dpnet.gateware.maps.control.item_store import ItemStore
+from dpnet.gateware.maps.control.reader import PassReader
+from dpnet.gateware.maps.control.reads import StageReads
+from dpnet.gateware.maps.control.walker import Walker
+from dpnet.gateware.maps.control.writer import Writer
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.sim.benches.maps.control.passes import SIZES, params_of
+from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bundle import Bundle
+
+KINDS = {
+    "reader": PassReader,
+    "walker": Walker,
+    "items": ItemStore,
+    "commands": Commands,
+    "drains": Drains,
+    "writer": Writer,
+    "reads": StageReads,
+}
+BENCHES = {
+    "reader": ({"passes": 12}, 1),
+    "walker": ({"passes": 25}, 3),
+    "item_store": ({"cycles": 1000}, 2),
+    "commands": ({"tiles": 40}, 2),
+    "drains": ({"passes": 12}, 3),
+    "writer": ({"passes": 12}, 2),
+    "reads": ({"items": 25}, 3),
+}
+"""What each bench is told besides sizes, and its tests."""
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """One simulation for all benches, because building it takes longer than they do."""
+    return emit(
+        Bundle(
+            **{
+                f"{what}_{name}": kind(params=params_of(sizes))
+                for what, kind in KINDS.items()
+                for name, sizes in SIZES.items()
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+def test_bench(parts, bench):
+    values, count = BENCHES[bench]
+    assert run_bench(parts, f"maps.control.{bench}", values={"sizes": SIZES, **values}) == count
+
+
+def test_more_clusters_than_a_walker_feeds():
+    message = "clusters must be at most 16, a position a cycle, not 17"
+    with pytest.raises(ValueError, match=message):
+        Walker(params=MapEngineParameters(clusters=17))
