@@ -21,7 +21,7 @@ SIZES: dict[str, dict[str, int]] = {
     "least": {"clusters": 1, "stages": 1, "streams": 1},
     "wide": {"clusters": 5, "stages": 4, "streams": 3},
 }
-STORES = {
+STORES: dict[str, Any] = {
     "index_depth": 96,
     "row_groups": 32,
     "taps": 24,
