@@ -41,6 +41,7 @@ SIZES = {
 MORE = {
     "1 × 1": {"clusters": 1, "stages": 1, "streams": 1},
     "4 × 3": {"clusters": 4, "stages": 3},
+    "16 × 1": {"clusters": 16, "stages": 1},
     "2 × 8": {},
 }
 BENCH = {
