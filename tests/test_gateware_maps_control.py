@@ -26,7 +26,7 @@ KINDS = {
 }
 BENCHES = {
     "reader": ({"passes": 12}, 1),
-    "walker": ({"passes": 15}, 3),
+    "walker": ({"passes": 10}, 3),
     "item_store": ({"cycles": 600}, 2),
     "commands": ({"tiles": 25}, 2),
     "drains": ({"passes": 8}, 3),
