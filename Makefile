@@ -34,7 +34,7 @@ help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests, cocotb benches, system test"
-	@echo "make test-long   its long ones: whole netlists beside the RTL, the pages' commands, synthesis"
+	@echo "make test-long   its long ones: benches at full length, whole netlists beside the RTL, the pages' commands, synthesis"
 	@echo "make arrays [NAMES=…] [SEED=0]"
 	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
@@ -91,7 +91,7 @@ test: $(READY)
 	@$(RUN) -m pytest -n 2 --dist worksteal
 
 test-long: $(READY)
-	@$(RUN) -m pytest -n 2 --dist worksteal -m long
+	@DPNET_THOROUGH=1 $(RUN) -m pytest -n 2 --dist worksteal -m 'long or bench'
 
 arrays: $(READY)
 	@$(RUN) -m dpnet.sim.measure.arrays $(names) $(call option,SEED,seed)

@@ -17,6 +17,13 @@ from dpnet.host.cli import main
 from dpnet.model.build_root import build_root
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of benches, which `make test-long` runs at their full length."""
+    for item in items:
+        if hasattr(getattr(item, "module", None), "run_bench"):
+            item.add_marker("bench")
+
+
 @pytest.fixture
 def boards() -> Iterator[Callable[..., Board]]:
     made: list[Board] = []

@@ -25,6 +25,7 @@ _SHORT = (("range(40)", "range(4)"), (">= 20", ">= 2"), ("epoch - 20", "epoch - 
 SMALLER = {
     "README.md": _SHORT,
     "docs/quick-start.md": _SHORT,
+    "docs/networks.md": (("range(15)", "range(2)"),),
     "docs/training.md": (("EPOCHS = 15, 15", "EPOCHS = 2, 2"),),
 }
 """What is trained for long enough to be good, on the page, is trained shorter here."""

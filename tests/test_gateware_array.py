@@ -6,7 +6,7 @@ from dpnet.gateware.array import Array
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.benches.array.products import KINDS, latency
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -103,7 +103,10 @@ SMALL = ("three_bits", "two_bits", "one_bit", "one_lane", "flat", "unchecked")
 def bench(name, names):
     """Run bench `name` on these arrays, side by side; how many tests passed."""
     arrays = {
-        name: {"engine": {"index_depth": 640, **ENGINES[name][0]}, "outputs": ENGINES[name][1]}
+        name: {
+            "engine": {"index_depth": 640, **ENGINES[name][0]},
+            "outputs": rounds(ENGINES[name][1]),
+        }
         for name in names
     }
     engines = {name: EngineParameters(**values["engine"]) for name, values in arrays.items()}

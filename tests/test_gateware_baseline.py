@@ -5,7 +5,7 @@ import pytest
 from dpnet.gateware.baselines.paper import BaselineCore
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
@@ -13,7 +13,7 @@ SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 @pytest.mark.parametrize("kind", [BaselineParameters, InterleavedParameters])
 def test_baseline_bench(kind):
     core = BaselineCore(params=kind(**SIZES))
-    values = {"sizes": SIZES, "runs": 25, "interleaved": kind is InterleavedParameters}
+    values = {"sizes": SIZES, "runs": rounds(25), "interleaved": kind is InterleavedParameters}
     assert run_bench(emit(core), "baselines.baseline_core", values=values) == 7
 
 

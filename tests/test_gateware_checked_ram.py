@@ -7,7 +7,7 @@ import pytest
 from dpnet.gateware.emit import emit
 from dpnet.gateware.parts.checked_ram import CheckedRam
 from dpnet.sim.benches.parts.checked_ram import CHECK, KINDS, NAMES
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -32,7 +32,7 @@ def test_checked_ram_bench():
     assert tuple(STORES) == NAMES
     assert CheckedRam.check == CHECK
     bundle = Bundle(**{name: CheckedRam(**sizes) for name, sizes in STORES.items()})
-    values = {"stores": STORES, "cycles": 700}
+    values = {"stores": STORES, "cycles": rounds(700)}
     verilog = open_memories(emit(bundle))
     assert run_bench(verilog, "parts.checked_ram", values=values) == len(NAMES) * (len(KINDS) + 2)
 

@@ -7,7 +7,7 @@ from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.widths import accumulator_widths, limb_widths
 from dpnet.sim.benches.array.column import KINDS
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 
 ENGINES = {
@@ -62,7 +62,7 @@ def test_column_bench():
     engines = {name: EngineParameters(**sizes) for name, sizes in ENGINES.items()}
     columns = {name: {"engine": ENGINES[name], **limbs(engine)} for name, engine in engines.items()}
     bundle = Bundle(**{name: Column(engine=engine) for name, engine in engines.items()})
-    values = {"columns": columns, "rows": 150}
+    values = {"columns": columns, "rows": rounds(150)}
     count = run_bench(emit(bundle), "array.column", values=values)
     assert count == 2 * len(KINDS)
 

@@ -3,7 +3,7 @@
 from dpnet.gateware.core.copier import Copier
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 
 ENGINES = {
@@ -37,4 +37,5 @@ def test_copier_bench():
     bundle = Bundle(
         **{name: Copier(engine=EngineParameters(**sizes)) for name, sizes in ENGINES.items()}
     )
-    assert run_bench(emit(bundle), "core.copier", values={"engines": ENGINES, "copies": 60}) == 2
+    values = {"engines": ENGINES, "copies": rounds(60)}
+    assert run_bench(emit(bundle), "core.copier", values=values) == 2

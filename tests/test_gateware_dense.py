@@ -6,7 +6,7 @@ from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.baselines.dense_mac import DenseMac
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.dense import DenseParameters
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.measure.dense import main, run_dense
 
 SMALL = {"weight_depth": 60, "vector_depth": 70, "tiles": 6, "result_tiles": 30}
@@ -20,14 +20,15 @@ ENGINES = {
 
 
 def test_mac_is_exact():
-    assert run_bench(emit(DenseMac()), "baselines.dense_mac", values={"count": 20_000}) == 1
+    assert run_bench(emit(DenseMac()), "baselines.dense_mac", values={"count": rounds(20_000)}) == 1
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_core_equals_golden(name):
     params = SMALL | ENGINES[name]
     core = DenseCore(params=DenseParameters(**params))
-    assert run_bench(emit(core), "baselines.dense_core", values={"params": params, "runs": 12}) == 5
+    values = {"params": params, "runs": rounds(12)}
+    assert run_bench(emit(core), "baselines.dense_core", values=values) == 5
 
 
 def test_run_measures_the_formula():

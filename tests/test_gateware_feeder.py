@@ -4,7 +4,7 @@ from dpnet.gateware.core.feeder import Feeder, Scanner
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.benches.core.feeder import KINDS
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 
 FEEDERS = {
@@ -34,5 +34,5 @@ def test_feeder_bench():
         **{name: Feeder(engine=engine) for name, engine in engines.items()},
         **{name: Scanner(exponents=count) for name, count in SCANNERS.items()},
     )
-    values = {"feeders": FEEDERS, "scanners": SCANNERS, "cycles": 150, "scans": 25}
+    values = {"feeders": FEEDERS, "scanners": SCANNERS, "cycles": 150, "scans": rounds(25)}
     assert run_bench(emit(bundle), "core.feeder", values=values) == 2 * len(KINDS)

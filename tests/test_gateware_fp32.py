@@ -4,7 +4,7 @@ import pytest
 
 from dpnet.gateware.arithmetic.fp32 import Fp32AddUnit, Fp32MultiplyUnit
 from dpnet.gateware.emit import emit
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.streams import PAUSES
 
 
@@ -14,5 +14,5 @@ from dpnet.sim.kit.streams import PAUSES
 )
 def test_unit_equals_numpy(unit, operation, latency):
     assert unit.latency == latency
-    values = {"operation": operation, "latency": latency, "count": 9_000}
+    values = {"operation": operation, "latency": latency, "count": rounds(9_000)}
     assert run_bench(emit(unit()), "arithmetic.fp32", values=values) == len(PAUSES) + 1

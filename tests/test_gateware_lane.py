@@ -5,7 +5,7 @@ import pytest
 from dpnet.gateware.array.lane import Lane, TopBits, top_bits
 from dpnet.gateware.emit import emit
 from dpnet.sim.benches.array.lane import KINDS, NAMES, PATTERNS
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 
 LANES = {
@@ -22,7 +22,7 @@ LANES = {
 def test_lane_bench():
     assert tuple(LANES) == NAMES
     bundle = Bundle(**{name: Lane(**sizes) for name, sizes in LANES.items()})
-    values = {"lanes": LANES, "weights": 1500}
+    values = {"lanes": LANES, "weights": rounds(1500)}
     each = len(PATTERNS) * len(KINDS) + 2 + 1
     assert run_bench(emit(bundle), "array.lane", values=values) == len(NAMES) * each
 

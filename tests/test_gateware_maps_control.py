@@ -26,11 +26,11 @@ KINDS = {
 }
 BENCHES = {
     "reader": ({"passes": 12}, 1),
-    "walker": ({"passes": 25}, 3),
-    "item_store": ({"cycles": 1000}, 2),
-    "commands": ({"tiles": 40}, 2),
-    "drains": ({"passes": 12}, 3),
-    "writer": ({"passes": 12}, 2),
+    "walker": ({"passes": 10}, 3),
+    "item_store": ({"cycles": 600}, 2),
+    "commands": ({"tiles": 25}, 2),
+    "drains": ({"passes": 8}, 3),
+    "writer": ({"passes": 8}, 2),
     "reads": ({"items": 25}, 3),
 }
 """What each bench is told besides sizes, and its tests."""

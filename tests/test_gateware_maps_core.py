@@ -25,7 +25,7 @@ from dpnet.sim.kit.map_networks import small_network
 from dpnet.sim.kit.map_runs import MapRuns
 from dpnet.sim.kit.upsets import open_memories
 
-COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS", "12"))
+COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS", "8"))
 STORES = {
     "index_depth": 24 << 10,
     "row_groups": 64,
@@ -41,6 +41,7 @@ SIZES = {
 MORE = {
     "1 × 1": {"clusters": 1, "stages": 1, "streams": 1},
     "4 × 3": {"clusters": 4, "stages": 3},
+    "16 × 1": {"clusters": 16, "stages": 1},
     "2 × 8": {},
 }
 BENCH = {
@@ -139,7 +140,7 @@ def test_engines_of_other_sizes(cores, size):
 
 def test_core_bench():
     text = open_memories(emit(MapCore(params=MapEngineParameters(**BENCH))))
-    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": 15}) == 5
+    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": 8}) == 5
 
 
 def test_the_benchs_network_fits():

@@ -5,7 +5,7 @@ import pytest
 from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.emit import emit
 from dpnet.model.golden.requantize import Requantize
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.streams import PAUSES
 
 
@@ -18,6 +18,6 @@ def test_unit_equals_golden(params):
         "bias_bits": params.bias_bits,
         "multiplier_bits": params.multiplier_bits,
         "latency": 10,
-        "count": 4_000,
+        "count": rounds(4_000),
     }
     assert run_bench(emit(unit), "arithmetic.requantize", values=values) == len(PAUSES) + 1

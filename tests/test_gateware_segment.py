@@ -5,7 +5,7 @@ from dpnet.gateware.array.segment import Segment
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.benches.array.segment import KINDS
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -35,7 +35,7 @@ def test_segment_bench():
     bundle = Bundle(
         **{name: Segment(engine=engine, first=name in FIRST) for name, engine in engines.items()}
     )
-    values = {"segments": segments, "cycles": 500}
+    values = {"segments": segments, "cycles": rounds(500)}
     assert (
         run_bench(open_memories(emit(bundle)), "array.segment", values=values) == 2 * len(KINDS) + 1
     )

@@ -4,7 +4,7 @@ from dpnet.gateware.array.stage import BeatLayout, Stage
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.benches.array.stage import KINDS
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -58,5 +58,5 @@ def test_stage_bench():
         assert ("mode" in BeatLayout(stage.engine).members) == stage.engine.packs
         assert stage.latency == 3 + stage.engine.segments - 1
     verilog = open_memories(emit(Bundle(**stages)))
-    values = {"engines": sizes, "cycles": 400}
+    values = {"engines": sizes, "cycles": rounds(400)}
     assert run_bench(verilog, "array.stage", values=values) == len(KINDS) + 2

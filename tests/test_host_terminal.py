@@ -132,7 +132,9 @@ def test_errors_on_a_terminal_are_broken_between_words() -> None:
     code, output = on_terminal(40, "-m", "dpnet.host.cli", "run", "x.dpnet", NO_COLOR="1")
     assert code == 2
     words = re.sub(r"\x1b\[[0-9;]*m", "", output).split()
-    assert " ".join(words) == "dpnet: --port must be given; see dpnet run --help"
+    assert " ".join(words) == (
+        "dpnet: --port or --golden must be given, and not both; see dpnet run --help"
+    )
     assert max(map(len, lines_of(output))) <= 40
 
 

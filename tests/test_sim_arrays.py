@@ -53,6 +53,7 @@ def test_wrong_usage_is_one_line(given, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_wrong_results_are_an_error(tmp_path, monkeypatch, capsys):
     """A golden model that differs in one result of one vector."""
     real = arrays.Single.mismatches

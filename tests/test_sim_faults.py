@@ -165,6 +165,7 @@ def test_what_works_in_lockstep_is_never_silent():
         assert count.detected > INJECTIONS // 20, count.kind.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ignored", "pattern"),
     [
@@ -200,6 +201,7 @@ def check_by(monkeypatch, made, built, ignored, pattern):
     assert deaf.silent > 0
 
 
+@pytest.mark.long
 def test_runs_in_lockstep_raise_no_alarm():
     clocks, alarms = zip(*fault_free(SMALL[TWICE], program(TWICE), 50_000, 1), strict=True)
     assert sum(clocks) >= 50_000 and sum(alarms) == 0

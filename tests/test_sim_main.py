@@ -13,6 +13,7 @@ from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.host.commands import InputError
 from dpnet.model.build_root import build_root
+from dpnet.sim.__main__ import main
 from dpnet.sim.measure.table_six import file_cases
 
 KEPT = ("boards", "numba", "objects", "verilog")
@@ -41,6 +42,18 @@ def start(*options, build):
         (["--stages", "512"], "an array of 16,384 lanes is too large to simulate here"),
         (["--columns", "x"], "--columns must be a whole number from 1 to 1024, not 'x'"),
         (["--colums", "4"], "there is no option --colums; did you mean --columns?"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        raise SystemExit(main(options))
+    assert_one_line(capsys.readouterr().err, message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
         (["--weights", "missing.safetensors"], "missing.safetensors cannot be read"),
         (
             ["--weights", "README.md"],
@@ -48,25 +61,41 @@ def start(*options, build):
         ),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, options, message):
+def test_weights_that_cannot_be_read_are_one_line_and_exit_code_2(tmp_path, options, message):
     process = start(*options, build=tmp_path)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
+    assert_one_line(errors, message, tmp_path)
+
+
+def assert_one_line(errors, message, build):
     assert errors.strip().count("\n") == 0
     assert message in errors
-    assert not (tmp_path / "sim" / "report.json").exists()
+    assert not (build / "sim" / "report.json").exists()
 
 
-def test_an_interrupted_run_says_so_keeps_its_checkpoint_and_writes_no_report(tmp_path):
-    process = start(build=tmp_path)
-    wait_until(lambda: list(tmp_path.glob("sim/*.checkpoint")), process)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run that was told to end when it had trained something; its folder, options, errors."""
+    build = tmp_path_factory.mktemp("interrupted")
+    rng = np.random.default_rng(6)
+    save_file({"a": rng.standard_normal((20, 30)).astype(np.float32)}, build / "net.safetensors")
+    sizes = ["--stages", "2", "--columns", "4", "--segments", "2"]
+    options = [*sizes, "--weights", str(build / "net.safetensors")]
+    process = start(*options, build=build)
+    wait_until(lambda: list(build.glob("sim/*.checkpoint")), process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
+    return build, options, errors
+
+
+def test_an_interrupted_run_says_so_keeps_its_checkpoint_and_writes_no_report(interrupted):
+    build, _, errors = interrupted
     assert errors.splitlines()[-1] == "sim: interrupted; the same command goes on where it was"
-    assert list(tmp_path.glob("sim/*.checkpoint"))
-    assert not (tmp_path / "sim" / "report.json").exists()
-    assert not (tmp_path / "sim" / "report.png").exists()
+    assert list(build.glob("sim/*.checkpoint"))
+    assert not (build / "sim" / "report.json").exists()
+    assert not (build / "sim" / "report.png").exists()
 
 
 def test_a_file_gives_its_two_largest_matrices_that_fit(tmp_path):
@@ -100,15 +129,14 @@ def test_a_file_without_usable_matrices_is_refused(tmp_path, value, message):
         file_cases(tmp_path / "net.safetensors", 0)
 
 
-def test_a_report_is_what_the_readme_says(tmp_path):
-    """The whole command at a small size of the array: every figure is there and nothing differs."""
-    rng = np.random.default_rng(6)
-    save_file({"a": rng.standard_normal((20, 30)).astype(np.float32)}, tmp_path / "net.safetensors")
-    sizes = ["--stages", "2", "--columns", "4", "--segments", "2"]
-    process = start(*sizes, "--weights", str(tmp_path / "net.safetensors"), build=tmp_path)
+def test_a_report_is_what_the_readme_says(interrupted):
+    """The whole command at a small size of the array, again: every figure is there and nothing
+    differs."""
+    build, options, _ = interrupted
+    process = start(*options, build=build)
     output, errors = process.communicate(timeout=4 * PATIENCE_S)
     assert process.returncode == 0, errors
-    report = json.loads((tmp_path / "sim" / "report.json").read_text())
+    report = json.loads((build / "sim" / "report.json").read_text())
     assert [row["bits"] for row in report["networks"]] == [4, 3, 2]
     for row in report["networks"]:
         assert row["pictures"] >= 200
@@ -124,6 +152,6 @@ def test_a_report_is_what_the_readme_says(tmp_path):
         assert (row["interval_cycles"] is None) == (row["engine"] == "paper-baseline")
         assert row["ms_at_100_mhz"] == pytest.approx(row["cycles"] / 1e5)
         assert {"lanes", "rms_error", "rms_error_fp32"} <= row.keys()
-    assert (tmp_path / "sim" / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(tmp_path.glob("sim/*.checkpoint"))
+    assert (build / "sim" / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(build.glob("sim/*.checkpoint"))
     assert "0 differ from the golden model" in output

@@ -47,6 +47,12 @@ def parameters() -> dict[str, Any]:
     return values
 
 
+def rounds(number: int) -> int:
+    """How often a bench repeats something random: `number` times if `DPNET_THOROUGH` is set, as
+    `make test-long` does, otherwise a fourth of that."""
+    return number if os.environ.get("DPNET_THOROUGH") else -(-number // 4)
+
+
 def run_bench(
     verilog: str,
     bench: str,

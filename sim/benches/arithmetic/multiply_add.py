@@ -8,7 +8,7 @@ import cocotb
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.sim.kit.bench import parameters, seed
+from dpnet.sim.kit.bench import parameters, rounds, seed
 from dpnet.sim.kit.pipelines import beat_cycles, check_results
 from dpnet.sim.kit.streams import PAUSES
 
@@ -21,7 +21,7 @@ async def equals_numpy(dut: Any, kind: str) -> None:
     """Rows of 1 to 40 pairs: ordinary, subnormal, overflowing, with NaN, infinities and zeros."""
     number = PAUSES.index(kind)
     rng = np.random.default_rng([seed(), number])
-    rows = [row(rng) for _ in range(100)]
+    rows = [row(rng) for _ in range(rounds(100))]
     await check_results(dut, payloads(rows), [total(*r) for r in rows], kind, seed() + number)
 
 

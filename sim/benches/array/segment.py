@@ -17,7 +17,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.widths import drain_row, row_address_bits
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import parameters, rounds
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, signed, sometimes, start, unsigned
@@ -334,7 +334,7 @@ async def store_keeps_what_the_link_writes(dut: Any, kind: str) -> None:
         everything = [(a, n) for a in range(len(store.words)) for n in range(store.parts)]
         for address, n in everything:
             await reader.cycle(address, 1 << n)
-        for _ in range(300):
+        for _ in range(rounds(300)):
             while pause():
                 await reader.cycle()
             address = source.randrange(len(store.words))

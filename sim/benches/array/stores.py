@@ -15,6 +15,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.widths import drain_row
 from dpnet.sim.benches.array.products import KINDS, ArrayBench, Product, begin, mark, pauses
+from dpnet.sim.kit.bench import rounds
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import never, signed
 from dpnet.sim.kit.upsets import flip
@@ -124,7 +125,7 @@ async def entries_can_be_changed(dut: Any, kind: str) -> None:
     for bench in await begin(dut, f"changed {kind}"):
         books, source, pause = Books(bench), bench.source, pauses(bench, kind)
         await books.fill()
-        for _ in range(200):
+        for _ in range(rounds(200)):
             while pause():
                 await books.cycle(source.randrange(books.depth), read=books.any())
             columns = source.getrandbits(bench.engine.columns)

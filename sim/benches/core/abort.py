@@ -12,6 +12,7 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.model.engine.layout import LAYER_WORDS, Region
 from dpnet.sim.benches.core.networks import NAMES, Core, begin
+from dpnet.sim.kit.bench import rounds
 from dpnet.sim.kit.random_networks import Network, Streams
 
 ROUNDS = 25
@@ -61,7 +62,7 @@ async def a_run_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "abort")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         first, last = core.source.choice(network.chains)
         layers = network.layers[first : last + 1]
         await core.give(network, layers[0], network.vector(layers[0]))
@@ -82,7 +83,7 @@ async def a_run_that_means_nothing_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "garbage")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(ROUNDS):
+    for _ in range(rounds(ROUNDS)):
         number = core.source.randrange(core.engine.layers)
         await core.driver.write(Region.LAYERS.base + 4 * LAYER_WORDS * number, garbage(core))
         await core.driver.start(number, number, core.source.choice([1, 1, 256]))

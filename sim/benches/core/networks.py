@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.model.engine.layout import Region
 from dpnet.model.engine.parameters import EngineParameters, ceil_log2
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import parameters, rounds
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.core_driver import CoreDriver, attach
 from dpnet.sim.kit.random_networks import Batches, Layer, Network
@@ -105,7 +105,8 @@ async def equals_golden(dut: Any, name: str, kind: str) -> None:
     core = await begin(dut, name, "golden", kind)
     left: list[int] = []
     shapes, ks = set(), set()
-    for _ in range(parameters()["networks"]):
+    networks = parameters()["networks"] if kind == "idle" else rounds(parameters()["networks"])
+    for _ in range(networks):
         network = Network(core.engine, core.rng, left)
         await core.load(network)
         for first, last in network.chains:
@@ -118,8 +119,9 @@ async def equals_golden(dut: Any, name: str, kind: str) -> None:
         ks |= {y.descriptor.k for y in network.layers}
     core.driver.finish()
     dut._log.info(f"{core.name}: {len(shapes)} shapes, K {sorted(ks)}")
-    assert len(shapes) >= 25, f"{core.name}: only {len(shapes)} shapes"
-    assert ks == set(range(1, core.engine.buckets + 1)), f"{core.name}: only K {sorted(ks)}"
+    if networks == parameters()["networks"]:
+        assert len(shapes) >= 25, f"{core.name}: only {len(shapes)} shapes"
+        assert ks == set(range(1, core.engine.buckets + 1)), f"{core.name}: only K {sorted(ks)}"
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -129,7 +131,7 @@ async def runs_back_to_back(dut: Any, name: str) -> None:
     core = await begin(dut, name, "again")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(25):
+    for _ in range(rounds(25)):
         first, last = core.source.choice(network.chains)
         words = network.vector(network.layers[first])
         await core.give(network, network.layers[first], words)
@@ -150,7 +152,7 @@ async def a_reset_leaves_nothing_behind(dut: Any, name: str) -> None:
     core = await begin(dut, name, "reset")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(20):
+    for _ in range(rounds(20)):
         first, last = core.source.choice(network.chains)
         longest = sum(layer.cycles for layer in network.layers[first : last + 1])
         await core.give(network, network.layers[first], network.vector(network.layers[first]))
@@ -175,7 +177,8 @@ async def takes_vectors_back_to_back(dut: Any, name: str, kind: str) -> None:
     core = await begin(dut, name, "batch", kind)
     taken: set[int] = set()
     waits = 0
-    for _ in range(parameters()["batches"]):
+    batches = parameters()["batches"] if kind == "idle" else rounds(parameters()["batches"])
+    for _ in range(batches):
         network = Batches(core.engine, core.rng, core.source.choices([1, 2], k=8))
         await core.load(network)
         for number, layer in enumerate(network.layers):
@@ -190,7 +193,7 @@ async def takes_vectors_back_to_back(dut: Any, name: str, kind: str) -> None:
                 await core.compare(f"{core.name}, {vectors} vectors")
         await core.compare(core.name)
     core.driver.finish()
-    assert len(taken) >= 4, f"{core.name}: only {taken} vectors"
+    assert len(taken) >= 3, f"{core.name}: only {taken} vectors"
     # Only a single stage is fast enough for the next scan to be late.
-    assert waits > 3 or core.engine.stages > 1, f"{core.name}: {waits} products had to wait"
+    assert waits > batches or core.engine.stages > 1, f"{core.name}: {waits} products had to wait"
     dut._log.info(f"{core.name}: {taken} vectors, {waits} runs with intervals beyond the product")

@@ -17,6 +17,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from dpnet.gateware.parts.bus import BUS_LATENCY
 from dpnet.gateware.registers import BY_NAME, STREAM, Operation
 from dpnet.sim.benches.link.endpoint import all_registers, begin, model_of, talk
+from dpnet.sim.kit.bench import rounds
 from dpnet.sim.kit.core_model import CoreModel
 from dpnet.sim.kit.streams import PAUSES
 from dpnet.sim.peers.engine_model import (
@@ -180,7 +181,7 @@ async def a_changed_word(dut: Any, kind: str) -> None:
     core = await begin(dut)
     host = Host(dut, core, kind)
     host.kind = kind
-    for epoch in range(1, 20):
+    for epoch in range(1, 1 + rounds(19)):
         ranges = host.ranges()
         await host.load(epoch, ranges)
         image = words_of(ranges)
@@ -211,7 +212,7 @@ async def a_changed_word(dut: Any, kind: str) -> None:
             await host.registers()
             await host.start()
             await host.finish()
-    assert host.model.image_errors == 19
+    assert host.model.image_errors == rounds(19)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -276,7 +277,7 @@ async def in_the_middle(dut: Any, kind: str) -> None:
     core = await begin(dut)
     host = Host(dut, core, kind)
     host.kind = kind
-    for epoch in range(1, 9):
+    for epoch in range(1, 1 + rounds(8)):
         ranges = host.ranges()
         await host.load(epoch, ranges)
         passes = host.checked()
@@ -333,7 +334,7 @@ async def streaming(dut: Any, kind: str) -> None:
         await write(place, OK, epoch=3)
         await write(place, STALE, flags=STREAM, epoch=3)
     await host.load(4, image)
-    for run in range(1, 8):
+    for run in range(1, 1 + rounds(7)):
         for busy in (False, True):
             if busy:
                 await host.start()
@@ -369,4 +370,4 @@ async def streaming(dut: Any, kind: str) -> None:
         assert core.released == released
         await host.idle(5 * pass_cycles(image))
         await host.registers()
-    assert len(core.starts) == 7 and not host.model.changed
+    assert len(core.starts) == rounds(7) and not host.model.changed

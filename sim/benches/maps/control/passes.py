@@ -17,11 +17,11 @@ from dpnet.model.engine.parameters import ceil_div
 Fields = dict[str, int]
 
 SIZES: dict[str, dict[str, int]] = {
-    "usual": {"clusters": 2, "stages": 3, "streams": 2},
+    "narrow": {"clusters": 2, "stages": 3, "streams": 1},
     "least": {"clusters": 1, "stages": 1, "streams": 1},
     "wide": {"clusters": 5, "stages": 4, "streams": 3},
 }
-STORES = {
+STORES: dict[str, Any] = {
     "index_depth": 96,
     "row_groups": 32,
     "taps": 24,

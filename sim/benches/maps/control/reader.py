@@ -65,22 +65,22 @@ async def reads_descriptors(dut: Any) -> None:
         part, params = Part(dut, f"reader_{name}"), params_of(sizes)
         source = random.Random(f"{cocotb.RANDOM_SEED} {name}")
         maker, layout = PassMaker(params, source), PassLayout(params)
-        passes = [maker.made() for _ in range(params.passes)]
-        rows = []
-        for fields in passes:
-            words = [int(word) for word in record_words(PASS, **fields)] + [0] * PASS_PITCH
-            rows += [words[2 * n] | words[2 * n + 1] << 32 for n in range(ROWS)]
+        rows = [0] * ROWS * params.passes
         part.start.value = part.taken.value = part.clear.value = 0
         await start(dut)
         store = Store(part, rows)
         memory = cocotb.start_soon(store.run())
         for count in range(parameters()["passes"]):
-            number = source.randrange(params.passes)
+            number, fields = source.randrange(params.passes), maker.made()
+            words = [int(word) for word in record_words(PASS, **fields)] + [0] * PASS_PITCH
+            rows[number * ROWS : (number + 1) * ROWS] = [
+                words[2 * n] | words[2 * n + 1] << 32 for n in range(ROWS)
+            ]
             store.used = 0
             assert await read(part, number) == PassReader.latency
             assert store.used == -(-PASS.words // ROW_WORDS)
             found = int(part.pass_.value) & ~UNUSED
-            assert found == pass_vector(layout, params, passes[number]), f"{name}, pass {number}"
+            assert found == pass_vector(layout, params, fields), f"{name}, pass {number}"
             end = part.clear if count % 3 == 0 else part.taken
             await RisingEdge(part.clk)
             end.value = 1
