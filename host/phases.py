@@ -60,10 +60,10 @@ class TimedDriver(Driver):
             "back", 4 * count, lambda: super(TimedDriver, self).read_words(address, count)
         )
 
-    def start(self, first: int, last: int, *, vectors: int = 1) -> int:
+    def start(self, first: int, last: int, *, vectors: int = 1, half: int = 0) -> int:
         """See `Driver`."""
         self._run_began = self.link.transport.now()
-        return super().start(first, last, vectors=vectors)
+        return super().start(first, last, vectors=vectors, half=half)
 
     def finish(self, number: int, what: str, timeout_s: float) -> RunReport:
         """See `Driver`."""

@@ -21,7 +21,7 @@ def test_identity():
     driver, _ = driver_of(identity=values)
     found = driver.identify()
     assert {name: getattr(found, name.lower()) for name in IDENTITY} == values
-    assert (found.protocol, found.gateware) == (4, 4)
+    assert (found.protocol, found.gateware) == (5, 5)
     assert found.lanes == values["STAGES"] * values["COLUMNS"] * values["SEGMENTS"]
     for name in ("stage", "STAGES", "status", "__deepcopy__"):
         with pytest.raises(AttributeError) as caught:

@@ -17,7 +17,9 @@ class CoreModel:
     """Drives the ports `core__*` of `dut`; start `run()` as a task.
 
     `words` says how many words each region has, `halves` those of a half of regions 5 and 6 in an
-    engine that has such: results of the half that is not in work are read during a run.  Members: `memory` (word address to word), `starts`
+    engine that has such: results of the half that is not in work are read during a run.
+
+    Members: `memory` (word address to word), `starts`
     ((first, last, vectors) of every run; of several layers it takes one vector), `busy` (set by a
     start, cleared by `finish`), `aborts`, how often a run was told to end, `reads` (cycle, word
     address) of all words that were asked for, `cycle`, `released` as the link drives it.
