@@ -4,7 +4,7 @@
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
 # PORT another program's.  What is given here does not reach the programs as variables either.
-OPTIONS := BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
+OPTIONS := BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
 	SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
 given = $(if $(filter command,$(origin $1)),$($1))
 unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))
@@ -31,7 +31,7 @@ export OMP_WAIT_POLICY := PASSIVE
 	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
 
 help:
-	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
+	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests, cocotb benches, system test"
 	@echo "make test-long   its long ones: benches at full length, whole netlists beside the RTL, the pages' commands, synthesis"
@@ -85,7 +85,7 @@ setup-synthesis: | $(ENVIRONMENT)/bin/python
 	@$(INSTALL) --editable '.[boards]'
 
 sim: $(READY)
-	@$(RUN) -m dpnet.sim $(sizes) $(call option,SEED,seed) $(call option,WEIGHTS,weights) $(call flag,WAVES,waves)
+	@$(RUN) -m dpnet.sim $(sizes) $(call option,MAPS,maps) $(call option,SEED,seed) $(call option,WEIGHTS,weights) $(call flag,WAVES,waves)
 
 test: $(READY)
 	@$(RUN) -m pytest -n 2 --dist worksteal

@@ -12,7 +12,7 @@ if __name__ == "__main__":  # first: what follows may be missing, or interrupted
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,18 @@ import numpy as np
 from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.bench import VECTORS, BenchRow, bench_table
 from dpnet.host.commands import InputError
-from dpnet.host.driver import Driver
 from dpnet.host.errors import LinkError
-from dpnet.host.link import Link
+from dpnet.host.maps.engines import parse_engine
 from dpnet.model.build_root import build_root
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
-from dpnet.sim.board.bytes_board import BOARDS, Parameters, SimTransport, build_board, check_size
+from dpnet.model.networks.digits_training import DigitsResult
+from dpnet.sim.board.bytes_board import Parameters, check_size
 from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.measure.boards import Boards
 from dpnet.sim.measure.chain import (
     NetworkRow,
     forget_checkpoints,
@@ -41,6 +43,7 @@ from dpnet.sim.measure.chain import (
     settings_for,
     train_networks,
 )
+from dpnet.sim.measure.cnn import CnnRow, cnn_table, run_cnn, train_cnn_network
 from dpnet.sim.measure.picture import draw
 from dpnet.sim.measure.table_six import CHECKPOINT, Case, file_cases, run_table, trained_cases
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
@@ -48,9 +51,11 @@ from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
 
 @dataclass(frozen=True)
 class Options:
-    """What a run was asked for; no `weights`: Table VI takes those of networks trained here."""
+    """What a run was asked for: the array, the map engine; no `weights`: Table VI takes those of
+    networks trained here."""
 
     engine: EngineParameters
+    maps: MapEngineParameters
     seed: int
     waves: bool
     weights: Path | None
@@ -92,6 +97,12 @@ def _size(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
 @click.option(
     "--seed", type=whole(0, 2**31), default=0, metavar="N", help="seed of training (default 0)"
 )
+@click.option(
+    "--maps",
+    default="maps",
+    metavar="ENGINE",
+    help="the map engine, such as 'maps?clusters=4' (default maps, 2 clusters × 8 stages)",
+)
 @click.option("--waves", is_flag=True, help="write a waveform of the first picture")
 @click.option(
     "--weights",
@@ -100,14 +111,32 @@ def _size(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     help="take Table VI's matrices from this .safetensors file",
 )
 def _command(
-    stages: int, columns: int, segments: int, seed: int, waves: bool, weights: Path | None
+    stages: int,
+    columns: int,
+    segments: int,
+    seed: int,
+    maps: str,
+    waves: bool,
+    weights: Path | None,
 ) -> int:
     try:
         engine = _engine(EngineParameters(stages=stages, columns=columns, segments=segments))
         check_size(engine)
+        map_engine = _map_engine(maps)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
-    return _guarded(Options(engine, seed, waves, weights))
+    return _guarded(Options(engine, map_engine, seed, waves, weights))
+
+
+def _map_engine(text: str) -> MapEngineParameters:
+    try:
+        engine = parse_engine(text)
+    except ValueError as error:
+        raise ValueError(f"--maps must be {error}") from error
+    if not isinstance(engine, MapEngineParameters):
+        raise ValueError(f"--maps must be maps or maps?NAME=N&NAME=N, not {text!r}")
+    check_size(engine)
+    return engine
 
 
 def _guarded(options: Options) -> int:
@@ -144,7 +173,11 @@ def _engine(engine: EngineParameters) -> EngineParameters:
 def _run(options: Options) -> int:
     started = time.monotonic()
     engine = options.engine
-    usual = options.weights is None and engine == _engine(EngineParameters())
+    usual = (
+        options.weights is None
+        and engine == _engine(EngineParameters())
+        and options.maps == MapEngineParameters()
+    )
     made_of = provenance("make-sim.json") if usual else {}
     folder = build_root() / "sim"
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,35 +192,62 @@ def _run(options: Options) -> int:
         f"array      {engine.stages} stages × {engine.columns} columns × {engine.segments} "
         f"segments = {engine.lanes} lanes; seed {options.seed}"
     )
+    print(
+        f"map engine {options.maps.clusters} clusters × {options.maps.stages} stages × {LANES} = "
+        f"{options.maps.lanes} lanes"
+    )
     if simulator.kind == "icarus":
         print(
             "note       Icarus is hundreds of times slower than Verilator, and this needs "
-            "20 million cycles: many hours; with Verilator 5.036 or newer it takes minutes"
+            "22 million cycles: many hours; with Verilator 5.036 or newer it takes minutes"
         )
     given = file_cases(options.weights, options.seed) if options.weights else None
     pool = ThreadPoolExecutor(1)
     try:
-        networks, table6, predictions, source = _measure(
-            options,
-            folder,
-            _Boards(pool, engine, simulator, folder if options.waves else None),
-            given,
-        )
+        sizes: dict[str, Parameters] = {"array": engine, "maps": options.maps}
+        boards = Boards(pool, sizes, simulator, folder if options.waves else None)
+        measured = _measure(options, folder, boards, given)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    _finish(options, simulator, source, networks, table6, predictions, folder, started, made_of)
-    failed = _failures(networks, table6)
+    _finish(options, simulator, measured, folder, started, made_of)
+    failed = measured.failures()
     for text in failed:
         print(f"sim: {text}", file=sys.stderr)
     return 1 if failed else 0
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """The rows of all tables, the first network's predictions, where the matrices are from."""
+
+    networks: list[NetworkRow]
+    predictions: np.ndarray[Any, Any]
+    table6: list[BenchRow]
+    source: str
+    cnn: CnnRow
+
+    def failures(self) -> list[str]:
+        """What is not as it must be."""
+        rows: list[NetworkRow | CnnRow | BenchRow] = [*self.networks, self.cnn, *self.table6]
+        failed = []
+        if sum(row.mismatches for row in rows):
+            failed.append("results of the engine differ from the golden model (see the tables)")
+        if not all(row.within_bound for row in self.table6):
+            failed.append("an error against float64 is above its proved bound")
+        counted: list[float | None] = [
+            row.cycles if isinstance(row, BenchRow) else row.cycles_per_picture for row in rows
+        ]
+        counted += [row.interval_cycles for row in self.table6]
+        predicted = [row.predicted_cycles for row in rows]
+        if counted != predicted + [row.predicted_interval for row in self.table6]:
+            failed.append("counted cycles differ from the formula")
+        return failed
+
+
 def _measure(
-    options: Options, folder: Path, boards: _Boards, given: tuple[list[Case], str] | None
-) -> tuple[list[NetworkRow], list[BenchRow], np.ndarray[Any, Any], str]:
-    """Parts 1 to 3: the rows of both tables, the 4-bit network's predictions, where the matrices
-    are from."""
-    engine = options.engine
+    options: Options, folder: Path, boards: Boards, given: tuple[list[Case], str] | None
+) -> _Measured:
+    """Parts 1 to 4."""
     _heading(f"1  training on scikit-learn's digits ({_since(boards.started)})")
     trained = train_networks(folder, settings_for(options.seed))
     for result in trained:
@@ -198,12 +258,33 @@ def _measure(
             f"{result.ratio_bytes:.2f} × on disk "
             f"({result.path.name}, {result.file_bytes:,} bytes)"
         )
-    if given is None:
-        cases, source = trained_cases(folder, options.seed)
-    else:
-        cases, source = given
+    cnn = train_cnn_network(folder, options.seed)
+    print(
+        f"convolutions, {cnn.bits} bits: float {cnn.accuracy_float:.2f} %, quantized "
+        f"{cnn.accuracy_quantized:.2f} %, integer golden model {cnn.accuracy_golden:.2f} %; "
+        f"{cnn.ratio_eq1:.2f} × smaller by Eq. (1) ({cnn.path.name}, {cnn.file_bytes:,} bytes)"
+    )
+    cases, source = trained_cases(folder, options.seed) if given is None else given
     print(f"Table VI: {source}")
     _heading(f"2  the networks on the engine ({_since(boards.started)})")
+    networks, predictions = _run_networks(options, boards, trained)
+    _heading(f"3  the paper's Table VI at full size ({_since(boards.started)})")
+    table6 = _run_table6(options.engine, boards, cases)
+    _heading(f"4  the convolutional network on the map engine ({_since(boards.started)})")
+    with boards.open("maps") as board:
+        row = run_cnn(board.driver, cnn)
+    print(
+        f"{row.bits} bits: {row.outputs:,} outputs, the results of {row.pictures} pictures and "
+        f"every map of {row.layered}, {row.mismatches} differ from the golden model; "
+        f"{row.cycles_per_picture:,} cycles a picture"
+    )
+    return _Measured(networks, predictions, table6, source, row)
+
+
+def _run_networks(
+    options: Options, boards: Boards, trained: Sequence[DigitsResult]
+) -> tuple[list[NetworkRow], np.ndarray[Any, Any]]:
+    """Part 2: its rows, and the first network's predictions."""
     networks, predictions = [], []
     with boards.open("array", traced=True) as board:
         for result in trained:
@@ -217,60 +298,19 @@ def _measure(
                 f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
                 + " ".join(map(str, guessed[:20]))
             )
-    _heading(f"3  the paper's Table VI at full size ({_since(boards.started)})")
-    table6: list[BenchRow] = []
+    return networks, predictions[0]
+
+
+def _run_table6(engine: EngineParameters, boards: Boards, cases: list[Case]) -> list[BenchRow]:
+    """Part 3."""
+    rows: list[BenchRow] = []
     for name in ("baseline", "lane", "array"):
         with boards.open(name) as board:
             kind = "paper-baseline" if name == "baseline" else name
             if name == "array" and engine.lanes == 1:
                 kind = "lane"
-            table6 += run_table({kind: board.driver}, cases)
-    table6.sort(key=lambda row: [case[0].name for case in cases].index(row.name))
-    return networks, table6, predictions[0], source
-
-
-class _Board:
-    """An open board as a context."""
-
-    def __init__(self, transport: SimTransport) -> None:
-        self.transport = transport
-        self.driver = Driver(Link(transport))
-
-    def __enter__(self) -> _Board:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.transport.close()
-
-
-class _Boards:
-    """The boards of this run, built in the background while networks train."""
-
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        engine: EngineParameters,
-        simulator: Simulator,
-        waves: Path | None,
-    ) -> None:
-        self.started = time.monotonic()
-        self._waves = waves / "waves.vcd" if waves else None
-        params: dict[str, Parameters] = {**BOARDS, "array": engine}
-        self._builds: dict[str, Future[list[str]]] = {
-            name: pool.submit(self._build, params[name], simulator, name == "array")
-            for name in ("array", "baseline", "lane")
-        }
-
-    def _build(self, params: Parameters, simulator: Simulator, traced: bool) -> list[str]:
-        return build_board(params, simulator, waves=traced and self._waves is not None)
-
-    def open(self, name: str, *, traced: bool = False) -> _Board:
-        """Wait for the build, then start the board, with a waveform if it is the `traced` one."""
-        build = self._builds[name]
-        if not build.done():
-            print(f"building the simulator of the {name} (once; kept by content)", flush=True)
-        waves = self._waves if traced else None
-        return _Board(SimTransport(f"sim://{name}", build.result(), waves=waves))
+            rows += run_table({kind: board.driver}, cases)
+    return sorted(rows, key=lambda row: [case[0].name for case in cases].index(row.name))
 
 
 def _heading(title: str) -> None:
@@ -281,38 +321,19 @@ def _since(started: float) -> str:
     return f"{time.monotonic() - started:.0f} s"
 
 
-def _failures(networks: list[NetworkRow], table6: list[BenchRow]) -> list[str]:
-    rows: list[NetworkRow | BenchRow] = [*networks, *table6]
-    failed = []
-    if sum(row.mismatches for row in rows):
-        failed.append("results of the engine differ from the golden model (see the tables)")
-    if not all(row.within_bound for row in table6):
-        failed.append("an error against float64 is above its proved bound")
-    counted: list[float | None] = [
-        row.cycles_per_picture if isinstance(row, NetworkRow) else row.cycles for row in rows
-    ]
-    counted += [row.interval_cycles for row in table6]
-    predicted = [row.predicted_cycles for row in rows]
-    if counted != predicted + [row.predicted_interval for row in table6]:
-        failed.append("counted cycles differ from the formula")
-    return failed
-
-
 def _finish(
     options: Options,
     simulator: Simulator,
-    source: str,
-    networks: list[NetworkRow],
-    table6: list[BenchRow],
-    predictions: np.ndarray[Any, Any],
+    measured: _Measured,
     folder: Path,
     started: float,
     made_of: Mapping[str, str],
 ) -> None:
     """Tables, picture, report; only here, when everything was measured in this run."""
     _heading("results")
-    print(network_table(networks))
-    print("\n" + bench_table(table6))
+    print(network_table(measured.networks))
+    print("\n" + cnn_table(measured.cnn))
+    print("\n" + bench_table(measured.table6))
     print(
         "next vector: cycles of each further vector, back to back.  differ: results that are not "
         "equal to the golden\nmodel bit for bit.  error: against float64 with the same weights, "
@@ -321,16 +342,26 @@ def _finish(
     )
     data = digits()
     picture = folder / "report.png"
-    draw(picture, networks, table6, data.test_x.numpy(), data.test_y.numpy(), predictions)
+    draw(
+        picture,
+        measured.networks,
+        measured.cnn,
+        measured.table6,
+        data.test_x.numpy(),
+        data.test_y.numpy(),
+        measured.predictions,
+    )
     document = {
         "command": "make sim",
         "seed": options.seed,
         "simulator": str(simulator),
         "engine": asdict(options.engine),
-        "matrices": source,
+        "map_engine": asdict(options.maps),
+        "matrices": measured.source,
         "seconds": round(time.monotonic() - started, 1),
-        "networks": [asdict(row) for row in networks],
-        "table6": [asdict(row) for row in table6],
+        "networks": [asdict(row) for row in measured.networks],
+        "cnn": asdict(measured.cnn),
+        "table6": [asdict(row) for row in measured.table6],
         **made_of,
     }
     report = folder / "report.json"

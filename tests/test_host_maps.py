@@ -185,8 +185,8 @@ def test_a_slow_line_is_the_bound() -> None:
     assert speed.share < 0.5
     assert speed.text == (
         f"{speed.per_s:,.1f} pictures a second, {speed.computing_per_s:,.1f} by computing alone: "
-        f"the link is the bound, over which {speed.written_bytes:,} bytes a picture and "
-        f"{speed.read_bytes:,} of results go"
+        f"the link is the bound ({speed.written_bytes:,} bytes a picture, "
+        f"{speed.read_bytes:,} of results, and the requests between two runs)"
     )
 
 

@@ -18,6 +18,7 @@ from dpnet.gateware.registers import BY_NAME, STREAM, Operation, Region, State, 
 from dpnet.host.driver import Driver
 from dpnet.host.engine import connect
 from dpnet.host.errors import EngineError, PortError
+from dpnet.host.maps.by_pass import run_by_pass
 from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.host.maps.halves import picture_address, result_address
 from dpnet.host.maps.session import MapSession
@@ -26,6 +27,7 @@ from dpnet.host.session import connect as connect_driver
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.plan import cycles
 from dpnet.model.engine.stores import half_words
+from dpnet.model.image import ImageError
 from dpnet.model.maps.golden import compute
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.sim.board.bytes_board import parse_url
@@ -239,3 +241,16 @@ def test_networks_larger_than_the_board(driver: Driver) -> None:
     message = r"row_groups 2 .*; an engine that holds it: sim://maps"
     with pytest.raises(CapacityError, match=message):
         MapSession(driver, IMAGE, small)
+
+
+def test_every_pass_by_itself(session: MapSession) -> None:
+    (picture,) = integers(1, seed=11)
+    wanted = convolved(IMAGE.network, picture)
+    runs = list(run_by_pass(session, picture))
+    found = {run.name: run.values for run in runs if run.values is not None}
+    assert found.keys() == {tensor.name for tensor in IMAGE.network.tensors[1:]}
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, wanted[name], err_msg=name)
+    assert [run.cycles for run in runs] == [run.predicted for run in runs]
+    with pytest.raises(ImageError, match="a picture must have shape"):
+        next(run_by_pass(session, picture[:, 1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dpnet.host.commands import (
 from dpnet.host.commands.user_module import load_weights, network_or_file
 from dpnet.host.commands.weights import read_weights
 from dpnet.host.maps.compiling import Request, dry_run_of, image_of, reported
-from dpnet.host.maps.engines import parse_engine
+from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.host.report import Progress, emit
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.image import Image
@@ -177,8 +178,11 @@ def run(
     written = {"file": str(out), "file_bytes": size, "left_out": dict(left_out)}
     document, lines = reported(image, verbose)
     lines += [f"left out: {name} ({reason})" for name, reason in left_out.items()]
-    port = "--port sim://array" if isinstance(image, Image) else "--golden"
-    lines.append(f"image in {out}, {size:,} bytes; next: dpnet run {out} {port} --input FILE.npy")
+    url = "sim://array" if isinstance(image, Image) else engine_url(image.engine)
+    url = shlex.quote(url)  # what a user copies into a shell, question marks and all
+    lines.append(
+        f"image in {out}, {size:,} bytes; next: dpnet run {out} --port {url} --input FILE.npy"
+    )
     emit(written | document, "\n".join(lines), as_json)
     return FINE
 

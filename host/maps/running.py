@@ -147,8 +147,15 @@ def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: b
         picture_bytes=speed.written_bytes,
         result_bytes=speed.read_bytes,
     )
-    report.add(saturation_text({network.input.name: share}), saturated_inputs=share, saturated=None)
-    mismatches = _compare(report, image, given, values) if verify else 0
+    report.document |= {"saturated_inputs": share}
+    if not verify:
+        report.add(
+            f"saturated: {share:.3%} of the input values; of the layers' the golden model knows, "
+            "which --no-verify leaves out",
+            saturated=None,
+        )
+        return Found(report.document, report.text)
+    mismatches = _compare(report, image, given, values)
     return Found(report.document, report.text, mismatches, values.size)
 
 
@@ -209,10 +216,10 @@ def _compare(report: _Lines, image: MapImage, given: _Given, values: NDArray[Any
     with Progress("comparing") as progress:
         wanted = results(image.network, given.pictures, progress)
     mismatches = int((wanted.values != values).sum())
+    report.add(saturation_text(wanted.saturated), saturated=wanted.saturated)
     report.add(
         f"{mismatches:,} of {values.size:,} outputs differ from the golden model",
         outputs_compared=int(values.size),
         mismatches=mismatches,
-        saturated=wanted.saturated,
     )
     return mismatches

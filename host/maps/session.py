@@ -111,10 +111,9 @@ class MapSession:
                 self._write(given, n + 1)
             if n > 0:
                 values[n - 1] = self._results(n - 1)
-            cycles[n] = self._finish(number, n)
-            if n > 0:
                 self._check_results()
                 _report(progress, n, count)
+            cycles[n] = self._finish(number, n)
         self.throughput = self._measured(began, cycles)
         values[count - 1] = self._results(count - 1)
         self._check_results()

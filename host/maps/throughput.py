@@ -46,6 +46,6 @@ class Throughput:
         if self.share >= NEAR:
             return line
         return (
-            f"{line}: the link is the bound, over which {self.written_bytes:,} bytes a picture and "
-            f"{self.read_bytes:,} of results go"
+            f"{line}: the link is the bound ({self.written_bytes:,} bytes a picture, "
+            f"{self.read_bytes:,} of results, and the requests between two runs)"
         )

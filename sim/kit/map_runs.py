@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dpnet.model.engine.maps.parameters import START_CYCLES
 from dpnet.model.engine.maps.placement import Placement
 from dpnet.model.engine.maps.plan import Key
-from dpnet.model.engine.parameters import ceil_div
 from dpnet.model.engine.regions import Region
 from dpnet.sim.board.bare_core import BareCore, Run
 
@@ -57,9 +56,8 @@ class MapRuns:
 
     def map(self, key: Key) -> Integers:
         """A tensor (C, H, W) in one of its forms, as the banks have it now."""
-        placed, bits = self.placed, self.placed.params.cluster_bits
-        base, size = placed.bases[key], placed.plan.forms[key].size
-        first, end = base // 4 << bits, ceil_div(base + size, 4) << bits
+        placed = self.placed
+        first, end = placed.map_range(key)
         words = np.zeros(placed.map_words, np.uint32)
         words[first:end] = self.core.read(Region.MAPS.base + 4 * first, end - first)
         return placed.map(key, words)

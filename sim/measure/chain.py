@@ -76,6 +76,7 @@ def train_networks(folder: Path, settings: TrainSettings) -> list[DigitsResult]:
 def forget_checkpoints(folder: Path) -> None:
     """After a whole run: the next one trains afresh."""
     (folder / "digits-float.checkpoint").unlink(missing_ok=True)
+    (folder / "digits-cnn.checkpoint").unlink(missing_ok=True)
     for bits in BITS:
         remove_checkpoints(folder / f"digits-{bits}bit.checkpoint")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dpnet.host.bench import BenchRow
 from dpnet.sim.measure.chain import NetworkRow
+from dpnet.sim.measure.cnn import CnnRow
 
 INK, MUTED, SLOW, LANE, FAST, WRONG = (
     "#1b2733",
@@ -28,6 +29,7 @@ PICTURES = 24
 def draw(
     path: Path,
     networks: list[NetworkRow],
+    cnn: CnnRow,
     table6: list[BenchRow],
     pixels: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
@@ -36,7 +38,8 @@ def draw(
     """Write the PNG.  `pixels` (n, 64), `labels` and `predictions` (n,) are the 4-bit network's."""
     figure = Figure(figsize=(13, 8.4), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    differ = sum(r.mismatches for r in networks) + sum(r.mismatches for r in table6)
+    rows: list[NetworkRow | CnnRow | BenchRow] = [*networks, cnn, *table6]
+    differ = sum(r.mismatches for r in rows)
     figure.suptitle(
         "DP-Net on a simulated FPGA: every output equals the golden model"
         if not differ
@@ -49,7 +52,7 @@ def draw(
     top, bottom = halves
     _times(top, table6)
     left, right = bottom.subfigures(1, 2, width_ratios=(1, 1.25))
-    _accuracy(left.subplots(), networks)
+    _accuracy(left.subplots(), networks, cnn)
     _digits(right, pixels, labels, predictions, networks[0])
     figure.savefig(path, dpi=130)
 
@@ -92,7 +95,13 @@ def _bars(axes: Axes, bars: list[tuple[str, float, str]], slow_ms: float) -> Non
     _plain(axes)
 
 
-def _accuracy(axes: Axes, rows: list[NetworkRow]) -> None:
+def _accuracy(axes: Axes, networks: list[NetworkRow], cnn: CnnRow) -> None:
+    rows: list[NetworkRow | CnnRow] = [*networks, cnn]
+    notes = [
+        f"{r.bits} bits\n{r.ratio_bytes:.1f} × smaller file\n(Eq. 1: {r.ratio_eq1:.1f} ×)"
+        for r in networks
+    ]
+    notes.append(f"{cnn.bits} bits\nconvolutions\n(Eq. 1: {cnn.ratio_eq1:.1f} ×)")
     places = np.arange(len(rows))
     low = min(min(r.accuracy_float, r.accuracy_engine) for r in rows)
     axes.bar(
@@ -102,13 +111,7 @@ def _accuracy(axes: Axes, rows: list[NetworkRow]) -> None:
         places + 0.2, [r.accuracy_engine for r in rows], 0.38, color=FAST, label="on the engine"
     )
     axes.set_ylim(max(0.0, low - 3), 100.6)
-    axes.set_xticks(
-        places,
-        [
-            f"{r.bits} bits\n{r.ratio_bytes:.1f} × smaller file\n(Eq. 1: {r.ratio_eq1:.1f} ×)"
-            for r in rows
-        ],
-    )
+    axes.set_xticks(places, notes)
     for place, r in zip(places, rows, strict=True):
         axes.text(
             place - 0.2, r.accuracy_float, f"{r.accuracy_float:.1f}", ha="center", va="bottom"

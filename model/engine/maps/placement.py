@@ -105,6 +105,12 @@ class Placement:
         values: Integers = np.where(stored > tensor.high, stored - 256, stored)
         return values
 
+    def map_range(self, key: Key) -> tuple[int, int]:
+        """The words of the MAPS region, from one to before another, in which a tensor lies in one
+        of its forms."""
+        base, bits = self.bases[key], self.params.cluster_bits
+        return base // 4 << bits, ceil_div(base + self.plan.forms[key].size, 4) << bits
+
     @property
     def map_words(self) -> int:
         """Words of the MAPS region."""
