@@ -21,6 +21,19 @@ from dpnet.sim.peers.faulty import ModelTransport
 
 CLOCK_HZ = 100_000_000
 
+SIMULATED = MapEngineParameters(
+    clusters=2,
+    stages=2,
+    index_depth=8192,
+    row_groups=32,
+    taps=1024,
+    passes=32,
+    map_depth=4096,
+    picture_depth=1024,
+    result_depth=512,
+)
+"""The map engine that the tests of `sim://maps` share, so that it is built once."""
+
 
 class MapModel(EngineModel):
     """The engine as the link sees it.  `log` has what happened while a run was on, and between."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Call
+from map_board_kit import SIMULATED
 from map_image_kit import image_of, small_network
 from map_kit import Builder, convolved
 
@@ -32,17 +33,7 @@ from dpnet.model.maps.golden import compute
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.sim.board.bytes_board import parse_url
 
-ENGINE = MapEngineParameters(
-    clusters=2,
-    stages=2,
-    index_depth=8192,
-    row_groups=32,
-    taps=1024,
-    passes=32,
-    map_depth=4096,
-    picture_depth=1024,
-    result_depth=512,
-)
+ENGINE = SIMULATED
 URL = engine_url(ENGINE)
 IMAGE = image_of(small_network(), engine=ENGINE)
 

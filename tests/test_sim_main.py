@@ -8,10 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+from map_board_kit import SIMULATED
 from safetensors.numpy import save_file
 from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.host.commands import InputError
+from dpnet.host.maps.engines import engine_url
 from dpnet.model.build_root import build_root
 from dpnet.sim.__main__ import main
 from dpnet.sim.measure.table_six import file_cases
@@ -40,6 +42,8 @@ def start(*options, build):
     [
         (["--stages", "0"], "--stages must be a whole number from 1 to 1024, not '0'"),
         (["--stages", "512"], "an array of 16,384 lanes is too large to simulate here"),
+        (["--maps", "maps?clusters=x"], "--maps must be maps with whole numbers, not clusters='x'"),
+        (["--maps", "array"], "--maps must be maps or maps?NAME=N&NAME=N, not 'array'"),
         (["--columns", "x"], "--columns must be a whole number from 1 to 1024, not 'x'"),
         (["--colums", "4"], "there is no option --colums; did you mean --columns?"),
     ],
@@ -80,7 +84,7 @@ def interrupted(tmp_path_factory):
     build = tmp_path_factory.mktemp("interrupted")
     rng = np.random.default_rng(6)
     save_file({"a": rng.standard_normal((20, 30)).astype(np.float32)}, build / "net.safetensors")
-    sizes = ["--stages", "2", "--columns", "4", "--segments", "2"]
+    sizes = ["--stages", "2", "--columns", "4", "--segments", "2", "--maps", engine_url(SIMULATED)]
     options = [*sizes, "--weights", str(build / "net.safetensors")]
     process = start(*options, build=build)
     wait_until(lambda: list(build.glob("sim/*.checkpoint")), process)
@@ -144,6 +148,14 @@ def test_a_report_is_what_the_readme_says(interrupted):
         assert row["accuracy_engine"] == row["accuracy_golden"]
         assert row["cycles_per_picture"] == row["predicted_cycles"]
         assert {"accuracy_float", "accuracy_quantized", "ratio_eq1", "ratio_bytes"} <= row.keys()
+    cnn = report["cnn"]
+    assert cnn["pictures"] == 360 and cnn["layered"] == 24 and cnn["mismatches"] == 0
+    # Ten results of each; of 24 the maps of conv1, conv2, max, conv3, average, fc.
+    maps = 16 * 8 * 8 * 2 + 16 * 4 * 4 + 32 * 4 * 4 + 32 + 10
+    assert cnn["outputs"] == 360 * 10 + 24 * maps
+    assert cnn["accuracy_engine"] == cnn["accuracy_golden"] > 90
+    assert cnn["cycles_per_picture"] == cnn["predicted_cycles"]
+    assert report["map_engine"]["clusters"] == SIMULATED.clusters
     assert [row["engine"] for row in report["table6"]] == ["paper-baseline", "lane", "array"]
     for row in report["table6"]:
         assert (row["rows"], row["columns"], row["mismatches"]) == (20, 30, 0)
