@@ -6,6 +6,7 @@ Expected values are plain convolutions; cycles are the plan's.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from dpnet.host.driver import Driver
 from dpnet.host.engine import connect
 from dpnet.host.errors import EngineError, PortError
 from dpnet.host.maps.by_pass import run_by_pass
+from dpnet.host.maps.comparing import compare
 from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.host.maps.halves import picture_address, result_address
 from dpnet.host.maps.session import MapSession
 from dpnet.host.session import CapacityError
 from dpnet.host.session import connect as connect_driver
 from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.placement import place
 from dpnet.model.engine.maps.plan import cycles
 from dpnet.model.engine.stores import half_words
 from dpnet.model.image import ImageError
@@ -209,6 +212,35 @@ def test_the_command(dpnet: Call, folder: Path) -> None:
     assert document["mismatches"] == 0 and document["accuracy"] == 100
     assert document["cycles_per_input"] == document["predicted_cycles"]
     assert document["pictures_per_s"] > 0
+
+
+def test_a_report_of_what_ran(dpnet: Call, folder: Path) -> None:
+    image_of(small_network(), engine=ENGINE, output_shape=(4,)).save(folder / "net.dpnet")
+    np.save(folder / "x.npy", integers(5, seed=6).astype(float))
+    result = dpnet("report", "net.dpnet", "--port", URL, "--input", "x.npy", "--json")
+    assert result.code == 0, result.err
+    ran = result.json["ran"]
+    network = IMAGE.network
+    # Every tensor but the picture in each of its forms, and the results of the whole run.
+    forms = {one.write for one in place(ENGINE, network).plan.passes}
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in network.tensors}
+    each = sum(sizes[name] for name, _ in forms) + sizes[network.output]
+    assert (ran["pictures"], ran["values"], ran["mismatches"], ran["late"]) == (3, 3 * each, 0, 0)
+    assert ran["cycles"] == ran["predicted"] == result.json["cycles_per_picture"]
+    text = (folder / "net.html").read_text()
+    assert f"of {3 * each:,} values of all maps and results 0 differ" in text
+
+
+def test_an_engine_with_another_network_differs(session: MapSession, driver: Driver) -> None:
+    """Words of other weights, and nobody who would notice but the comparison."""
+    layers = list(IMAGE.network.layers)
+    entries = layers[0].entries
+    assert entries is not None
+    layers[0] = replace(layers[0], entries=entries + 1)
+    other = image_of(replace(IMAGE.network, layers=tuple(layers)), engine=ENGINE)
+    found = compare(MapSession(driver, other, ENGINE), integers(1, seed=4))
+    assert found.mismatches > 0 and found.late == 0
+    assert compare(session, integers(1, seed=4)).mismatches == 0
 
 
 def test_the_board_by_its_url() -> None:

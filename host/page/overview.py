@@ -63,7 +63,27 @@ def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
         yield f"{about.result_ratio:.1f} dB", "from the result to its error against float"
 
 
+def _ran(about: Subject) -> Iterator[str]:
+    ran = about.ran
+    if ran is None:
+        yield "Cycles are the planner's; this page was made without an engine."
+        return
+    many = "s" * (ran.pictures > 1)
+    yield (
+        f"{ran.pictures} picture{many} ran on an engine for this page: of {ran.values:,} values of "
+        f"all maps and results {ran.mismatches:,} differ from the golden model."
+    )
+    if ran.late or ran.cycles != ran.predicted:
+        yield (
+            f"The engine counted {ran.cycles:,} cycles, {ran.predicted:,} are the formula's; "
+            f"{ran.late:,} runs of pictures or passes took others than theirs."
+        )
+    else:
+        yield f"The engine counted {ran.cycles:,} cycles, the formula's, and those of every pass."
+
+
 def _remarks(about: Subject) -> Iterator[str]:
+    yield from _ran(about)
     total = about.cycles
     most = max(about.layers, key=lambda one: one.cycles.total)
     yield (

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dpnet.host.maps.comparing import Compared
 from dpnet.host.page.numbers import decibels
 from dpnet.model.engine.maps.costs import Bytes, Cycles, layer_costs
 from dpnet.model.engine.maps.figures import network_figures
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import Placement, place
 from dpnet.model.image.maps import MapImage
 from dpnet.model.maps.accuracy import Accuracy
@@ -56,7 +58,8 @@ class Layer:
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """An image called `name` (its file's name) of `file_bytes`, its `placement` and layers; its
-    `profile`, and the accuracy `measured` on pictures that were given, None without."""
+    `profile`, the accuracy `measured` on pictures that were given, and what an engine gave that it
+    `ran` on, None without."""
 
     name: str
     image: MapImage
@@ -65,6 +68,7 @@ class Subject:
     layers: tuple[Layer, ...]
     profile: Profile | None = None
     measured: Accuracy | None = None
+    ran: Compared | None = None
 
     @property
     def lanes(self) -> int:
@@ -133,26 +137,31 @@ def subject(
     file_bytes: int,
     profile: Profile | None = None,
     measured: Accuracy | None = None,
+    ran: Compared | None = None,
 ) -> Subject:
-    """The subject of a page.  Raises `NetworkTooLarge` for an image that its own engine does not
-    hold."""
-    placement = place(image.engine, image.network)
+    """The subject of a page: on the engine that it `ran` on, else on the one that it was compiled
+    for.  Raises `NetworkTooLarge` for an image that this engine does not hold."""
+    placement = place(image.engine if ran is None else ran.engine, image.network)
     costs = layer_costs(placement)
     return Subject(
         name=name,
         image=image,
         file_bytes=file_bytes,
         placement=placement,
-        layers=tuple(_layers(image, profile, costs)),
+        layers=tuple(_layers(image, placement.params, profile, costs)),
         profile=profile,
         measured=measured,
+        ran=ran,
     )
 
 
 def _layers(
-    image: MapImage, profile: Profile | None, costs: Iterable[tuple[Cycles, Bytes]]
+    image: MapImage,
+    engine: MapEngineParameters,
+    profile: Profile | None,
+    costs: Iterable[tuple[Cycles, Bytes]],
 ) -> Iterator[Layer]:
-    figures = network_figures(image.engine, image.network).layers
+    figures = network_figures(engine, image.network).layers
     # The copies have no layer, and are in the costs of the one that writes what they copy.
     own = [(one, one.layer) for one in figures if one.layer is not None]
     for n, ((one, layer), (cycles, bytes_)) in enumerate(zip(own, costs, strict=True)):

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from dpnet.host.driver import Driver
-from dpnet.host.maps.by_pass import run_by_pass
+from dpnet.host.maps.comparing import compare
 from dpnet.host.maps.session import MapSession, map_parameters
 from dpnet.host.report import Progress, table
 from dpnet.model.engine.maps.figures import network_figures
 from dpnet.model.maps.accuracy import results
 from dpnet.model.maps.calibration.pictures import to_integers
-from dpnet.model.maps.golden import compute
 from dpnet.model.networks.digits_cnn import CNN_SETTINGS, CnnResult, digit_maps, train_cnn
 
 LAYERED = 24
@@ -25,8 +22,9 @@ LAYERED = 24
 class CnnRow:
     """The network on the engine; accuracies in percent, cycles as the engine counted them.
 
-    `outputs` that were compared: the results of all pictures, and every map of the first
-    `layered`; `mismatches` of them differ from the golden model.  `utilization`, the share of lanes
+    `outputs` that were compared: the results of all pictures, and of the first `layered` every map
+    and the results once more; `mismatches`, how many differ from the golden model, and runs that
+    took other cycles than the formula has.  `utilization`, the share of lanes
     and cycles that add a weight.
     """
 
@@ -70,8 +68,8 @@ def run_cnn(driver: Driver, trained: CnnResult, pictures: int | None = None) -> 
     with Progress(f"running {len(x)} pictures") as progress:
         values, cycles = session.run_batch(integers, progress)
     mismatches = int((values != results(network, x).values).sum())
-    layered = min(LAYERED, len(x))
-    outputs, wrong = _compare_maps(session, integers[:layered])
+    with Progress("reading every map") as progress:
+        maps = compare(session, integers[:LAYERED], progress)
     if len(set(cycles.tolist())) != 1:
         raise AssertionError(f"cycles must not depend on the picture, but are {set(cycles)}")
     return CnnRow(
@@ -84,29 +82,13 @@ def run_cnn(driver: Driver, trained: CnnResult, pictures: int | None = None) -> 
         ratio_eq1=trained.ratio_eq1,
         file_bytes=trained.file_bytes,
         pictures=len(x),
-        layered=layered,
-        outputs=values.size + outputs,
-        mismatches=mismatches + wrong,
+        layered=maps.pictures,
+        outputs=values.size + maps.values,
+        mismatches=mismatches + maps.mismatches + maps.late,
         cycles_per_picture=int(cycles[0]),
         predicted_cycles=session.cycles,
         utilization=network_figures(session.engine, network).utilization,
     )
-
-
-def _compare_maps(session: MapSession, pictures: np.ndarray) -> tuple[int, int]:
-    """How many values of maps were read back, and how many differ; a pass whose cycles are not the
-    formula's counts as one that does."""
-    outputs = wrong = 0
-    wanted = compute(session.image.network, pictures)
-    with Progress(f"reading every map of {len(pictures)} pictures") as progress:
-        for n, picture in enumerate(pictures):
-            for run in run_by_pass(session, picture):
-                wrong += run.cycles != run.predicted
-                if run.values is not None:
-                    outputs += run.values.size
-                    wrong += int((run.values != wanted[run.name][n]).sum())
-            progress(n + 1, len(pictures))
-    return outputs, wrong
 
 
 def cnn_table(row: CnnRow) -> str:
