@@ -17,6 +17,7 @@ from maps_kit import torch_layers
 from test_host_terminal import lines_of, on_terminal
 
 from dpnet.host.commands.user_module import network
+from dpnet.model.compile import whole
 from dpnet.model.golden.network import integer_network
 from dpnet.model.image.maps import MapImage, read_map_image
 from dpnet.model.networks.handwritten import handwritten
@@ -107,6 +108,12 @@ def fails(dpnet: Call, message: str, *arguments: object, code: int = 2) -> None:
 
 
 # Compiling
+
+
+def test_a_profile_without_room_is_told(dpnet: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "LARGEST_PROFILE", 100)
+    assert "\nno profile: it would be larger than an image has room for" in compiled(dpnet).out
+    assert "no profile" not in compiled(dpnet, "--no-profile", "--out", "other.dpnet").out
 
 
 def test_a_network_to_an_image(dpnet: Call) -> None:

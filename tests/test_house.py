@@ -21,7 +21,7 @@ BELOW = {
 }
 """What each part may import besides itself."""
 
-OPEN = {("host", "dpnet.gateware.registers")}
+OPEN = {("host", "dpnet.gateware.registers"), ("__main__", "dpnet.host.start")}
 """Single modules that a part may import too."""
 
 TOP = {"dpnet", "dpnet.extras", "dpnet.launch", "dpnet.plain"}

@@ -110,6 +110,20 @@ def test_entries_take_all_18_bits_of_their_row(rng: np.random.Generator) -> None
     assert (layer.multiplier[layer.shift < 63] >= 1 << 15).all()
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_progress_counts_pictures_layers_and_pictures(
+    rng: np.random.Generator, weighted: bool
+) -> None:
+    graph, told = one_layer(rng.normal(size=(5, 6, 2, 2))), list[tuple[int, int]]()
+    compile_maps(
+        graph, pictures(graph), weighted=weighted, progress=lambda *steps: told.append(steps)
+    )
+    total = 8 * weighted + 1 + 8
+    assert {all_ for _, all_ in told} == {total}
+    done = [n for n, _ in told]
+    assert done == sorted(done) and done[-1] == total and 8 * weighted + 1 in done
+
+
 def test_a_net_that_is_clustered_keeps_values_and_indices(rng: np.random.Generator) -> None:
     books = np.sort(rng.normal(size=(6, 5)), axis=1)
     indices = rng.integers(0, 5, (6, 3 * 2 * 2))

@@ -90,7 +90,7 @@ def test_an_engine_of_another_size_is_kept() -> None:
 def test_both_readers_tell_the_kinds_apart(tmp_path: Path) -> None:
     image_of(small_network()).save(tmp_path / "maps")
     write_image(integer_image(), tmp_path / "array")
-    with pytest.raises(ImageError, match=r"its format is '1 of a map engine', this program reads"):
+    with pytest.raises(ImageError, match=r"whole network's image for a map engine: read it with"):
         read_image(tmp_path / "maps")
     with pytest.raises(ImageError) as caught:
         read_map_image(tmp_path / "array")

@@ -24,7 +24,7 @@ from dpnet.host.commands import (
 )
 from dpnet.host.commands.user_module import load_weights, network_or_file
 from dpnet.host.commands.weights import read_weights
-from dpnet.host.maps.compiling import Request, dry_run_of, image_of, reported
+from dpnet.host.maps.compiling import Request, dry_run_of, image_of, lacking, reported
 from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.host.report import Progress, emit
 from dpnet.model.engine.maps.parameters import MapEngineParameters
@@ -177,6 +177,7 @@ def run(
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from error
     written = {"file": str(out), "file_bytes": size, "left_out": dict(left_out)}
     document, lines = reported(image, verbose)
+    lines += lacking(image, request)
     lines += [f"left out: {name} ({reason})" for name, reason in left_out.items()]
     url = "sim://array" if isinstance(image, Image) else engine_url(image.engine)
     url = shlex.quote(url)  # what a user copies into a shell, question marks and all

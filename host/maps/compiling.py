@@ -35,7 +35,7 @@ from dpnet.model.graph.reading import refusals
 from dpnet.model.image import Image
 from dpnet.model.image.maps import MapImage
 
-__all__ = ["DryRun", "Request", "dry_run_of", "image_of", "reported"]
+__all__ = ["DryRun", "Request", "dry_run_of", "image_of", "lacking", "reported"]
 
 DRAWN = 8
 """Random inputs of a dry run without a calibration."""
@@ -152,6 +152,16 @@ def _drawn(net: Any, request: Request) -> NDArray[np.float64]:
 def reported(image: Image | MapImage, verbose: bool) -> Report:
     """What is said of an image, as JSON and as lines of text."""
     return _maps(image, verbose) if isinstance(image, MapImage) else _array(image, verbose)
+
+
+def lacking(image: Image | MapImage, request: Request) -> list[str]:
+    """What was asked for and is not in the image, a line each."""
+    if isinstance(image, Image) or image.profile is not None or not request.profiled:
+        return []
+    return [
+        "no profile: it would be larger than an image has room for; dpnet report will say nothing "
+        "of errors and values"
+    ]
 
 
 def _maps(image: MapImage, verbose: bool) -> Report:

@@ -88,8 +88,7 @@ def compile_network(
         engine only
     profiled : whether a map engine's image carries a profile, which a report shows: errors of the
         layers, histograms, 1 to 2 KB a layer
-    progress : is called with the calibration pictures that are done, and all; then with the steps
-        of the profile
+    progress : is called with the steps that are done, and all; then with those of the profile
     of_array : `activation_bits`, `entry_bits`, `output_bits` of `compile_net`, for the array alone
 
     Raises `CompileError` for what no engine can run exactly as it is meant, with the user's source

@@ -16,6 +16,8 @@ from dpnet.model.files import is_text, parse_header, parse_object
 from dpnet.model.image.packing import packed_bytes
 
 FORMAT = 1
+MAP_FORMAT = " of a map engine"
+"""What the format of a whole network's image ends with."""
 LARGEST_FILE = 1 << 30
 LARGEST_HEADER = 1 << 20
 LARGEST_LAYERS = 256
@@ -94,6 +96,10 @@ def check_header(data: bytes, length: int) -> tuple[dict[str, Any], dict[str, St
 
 def _check_description(description: dict[str, Any]) -> None:
     found = description.get("format")
+    require(
+        not (isinstance(found, str) and found.endswith(MAP_FORMAT)),
+        "it is a whole network's image for a map engine: read it with dpnet.read_image",
+    )
     require(
         type(found) is int and found == FORMAT,
         f"its format is {found!r}, this program reads {FORMAT}: compress again",

@@ -65,7 +65,8 @@ def compile_maps(
     bits_of : 1 to 4 by name, for layers that differ from `bits`
     weighted : whether a weight counts by the mean square of what it is multiplied with; if not,
         all count alike
-    progress : is called with the calibration pictures that are done, and all
+    progress : is called with the steps that are done, and all: a step for each picture of the
+        calibration, each layer's codebooks, and each picture once more
 
     Raises `GraphError` with the node's source for what the engine has not, and for bits that it
     has not; `PictureError` for calibration pictures that are none.
@@ -75,18 +76,34 @@ def compile_maps(
     pictures = check_pictures("the calibration", calibration, floats.picture)
     counted = counted_from_least(floats, pictures)
     floats = (padded_outside(floats) if counted else None) or floats
-    seen = observe(floats, pictures) if weighted else {}
-    codebooks = {
-        layer.name: find_codebook(
-            layer, chosen.get(layer.name, LARGEST_BITS), _counts(layer, seen) if weighted else None
-        )
-        for layer in floats.layers
-        if layer.weight is not None
-    }
+    own = [layer for layer in floats.layers if layer.weight is not None]
+    first = len(pictures) if weighted else 0
+    tell = _Steps(progress, first + len(own) + len(pictures))
+    seen = observe(floats, pictures, tell.after(0)) if weighted else {}
+    codebooks = {}
+    for n, layer in enumerate(own):
+        counts = _counts(layer, seen) if weighted else None
+        found = find_codebook(layer, chosen.get(layer.name, LARGEST_BITS), counts)
+        codebooks[layer.name] = found
+        tell.after(first)(n + 1, len(own))
     with_codebooks = clustered(floats, codebooks)
-    scales = calibrate(with_codebooks, pictures, counted, progress=progress)
+    rest = tell.after(first + len(own))
+    scales = calibrate(with_codebooks, pictures, counted, progress=rest)
     network = rounded(with_codebooks, scales, codebooks)
     return Compiled(network, floats, with_codebooks, scales, codebooks, chosen)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Progress of parts that follow each other, `total` steps in all."""
+
+    progress: Progress | None
+    total: int
+
+    def after(self, before: int) -> Progress:
+        """That of a part with `before` steps before it."""
+        tell = self.progress or (lambda done, total: None)
+        return lambda done, _: tell(before + done, self.total)
 
 
 def _counts(layer: FloatLayer, seen: Mapping[str, Observed]) -> Floats | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.graph.nodes import Source
-from dpnet.model.image.header import ImageError
+from dpnet.model.image.header import MAP_FORMAT, ImageError
 from dpnet.model.image.maps.layer_tensors import books
 from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapLayer, MapTensor, Skip, Window
@@ -28,7 +28,7 @@ __all__ = [
     "tensor_of",
 ]
 
-FORMAT = "1 of a map engine"
+FORMAT = f"1{MAP_FORMAT}"
 """Text, so that a reader of the array's images says what it has met."""
 
 SEEN = ("low", "high", "choice", "saturated", "error")

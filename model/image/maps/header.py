@@ -19,6 +19,7 @@ from dpnet.model.image.header import (
     LARGEST_HEADER,
     LARGEST_K,
     LARGEST_RANK,
+    MAP_FORMAT,
     ImageError,
     Stored,
     check_scale,
@@ -88,7 +89,7 @@ def description_of(data: bytes, length: int) -> tuple[dict[str, Any], dict[str, 
 def is_map_description(description: Mapping[str, Any]) -> bool:
     """Whether it is, or was meant to be, that of a map image."""
     found = description.get("format")
-    return isinstance(found, str) and found.endswith(" of a map engine")
+    return isinstance(found, str) and found.endswith(MAP_FORMAT)
 
 
 def check_map_header(data: bytes, length: int) -> tuple[dict[str, Any], dict[str, Stored]]:
