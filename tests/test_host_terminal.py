@@ -178,7 +178,7 @@ def test_ascii_has_plain_forms(variables: dict[str, str]) -> None:
 
     def dpnet(*arguments: str) -> bytes:
         done = subprocess.run(
-            [sys.executable, "-m", "dpnet.host.start", *arguments],
+            [sys.executable, "-m", "dpnet", *arguments],
             capture_output=True,
             check=False,
             env=environment(**variables),
@@ -211,7 +211,7 @@ def test_names_do_not_command_the_terminal(dpnet: Call) -> None:
 def test_streams_that_are_closed() -> None:
     fp32_image("m.dpnet", (9, 12))
     for redirection, code in ((">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)):
-        command = f"exec {sys.executable} -m dpnet.host.start info m.dpnet {redirection}"
+        command = f"exec {sys.executable} -m dpnet info m.dpnet {redirection}"
         done = subprocess.run(
             ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment()
         )
