@@ -308,7 +308,7 @@ FAULTS = (
         "np.zeros(len(rows), np.bool_)", ("test_model_matrices",),
     ),
     Fault(
-        "image", "a wrong CRC-32 of a tensor is not noticed", "model/image/file.py",
+        "image", "a wrong CRC-32 of a tensor is not noticed", "model/image/container.py",
         "zlib.crc32(data) == crc", "True", ("test_model_image_damage",),
     ),
     Fault(

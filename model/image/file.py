@@ -9,7 +9,6 @@ shapes, K, scales, a CRC-32 per tensor and a SHA-256 over all of it.
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.file_kinds import ENOUGH, kind_of
-from dpnet.model.files import opened
-from dpnet.model.image.header import (
-    LARGEST_FILE,
-    LARGEST_HEADER,
-    ImageError,
-    Stored,
-    check_header,
-    require,
-)
+from dpnet.model.image.container import read_file, unpacked
+from dpnet.model.image.header import LARGEST_FILE, ImageError, check_header
 from dpnet.model.image.layers import ImageLayer
 from dpnet.model.image.network import Image
 from dpnet.model.image.packing import Packed
-from dpnet.model.image.writing import Signature
 
 
 def write_image(image: Image, path: Path) -> int:
@@ -43,14 +33,7 @@ def read_image(path: str | Path) -> Image:
 
     It takes at most 4 times the file's size in memory: indices stay packed until they are used.
     """
-    try:
-        with opened(Path(path)) as (file, size):
-            require(size <= LARGEST_FILE, f"{size} bytes are more than any image has")
-            return _read(file, size)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    return read_file(path, LARGEST_FILE, "image", _read)
 
 
 def parse_image(data: bytes) -> Image:
@@ -59,19 +42,7 @@ def parse_image(data: bytes) -> Image:
 
 
 def _read(file: io.BufferedIOBase, length: int) -> Image:
-    start = file.read(ENOUGH)
-    if kind := kind_of(start):
-        raise ImageError(f"no dpnet image but {kind}")
-    start += file.read(min(int.from_bytes(start[:8], "little"), LARGEST_HEADER))
-    description, stored = check_header(start, length)
-    base = 8 + int.from_bytes(start[:8], "little")
-    crcs = {name: crc for layer in description["layers"] for name, crc in layer["crc32"].items()}
-    signature = Signature({name: x for name, x in description.items() if name != "sha256"})
-    tensors = {
-        name: _tensor(name, stored[name], file, base, crcs[name], signature)
-        for name in sorted(stored)
-    }
-    require(description["sha256"] == signature.hex, "the SHA-256 over the file is wrong")
+    description, tensors = unpacked(file, length, check_header, _kept)
     return Image(
         layers=tuple(_layer(n, entry, tensors) for n, entry in enumerate(description["layers"])),
         input_scale=description["input_scale"],
@@ -81,16 +52,8 @@ def _read(file: io.BufferedIOBase, length: int) -> Image:
     )
 
 
-def _tensor(
-    name: str, place: Stored, file: io.BufferedIOBase, base: int, crc: int, signature: Signature
-) -> NDArray[Any]:
-    """A tensor as layers have it, checked and signed; only this one is in memory twice."""
-    file.seek(base + place.start)
-    data = bytearray(place.stop - place.start)
-    require(file.readinto(data) == len(data), "the file was cut off while it was read")
-    require(zlib.crc32(data) == crc, f"tensor {name}: its CRC-32 is wrong")
-    array = np.frombuffer(data, place.dtype).reshape(place.shape)
-    signature.add(name, array)
+def _kept(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """A tensor as layers have it."""
     return array if name.endswith((".indices", ".codebook")) else array.astype(np.int64)
 
 

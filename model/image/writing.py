@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from dpnet.model.files import replacing
-from dpnet.model.image.header import FORMAT, LARGEST_FILE, LARGEST_HEADER, require
+from dpnet.model.image.container import checksums, packed
+from dpnet.model.image.header import FORMAT, LARGEST_FILE
 from dpnet.model.image.layers import ImageLayer
 
 
@@ -31,40 +28,13 @@ def write_layers(layers: Sequence[ImageLayer], about: Mapping[str, Any], path: P
         tensors |= parts
         described.append(_described(layer, parts))
     description = {"format": FORMAT, "bit_order": "little", **about, "layers": described}
-    signature = Signature(description)
-    for name in sorted(tensors):
-        signature.add(name, tensors[name])
-    description["sha256"] = signature.hex
-    data = save(tensors, {"dpnet": json.dumps(description, sort_keys=True)})
-    header = int.from_bytes(data[:8], "little")
-    require(
-        header <= LARGEST_HEADER,
-        f"its description takes {header:,} bytes, an image has at most {LARGEST_HEADER:,}: put "
-        "less into about, or shorten the names",
-    )
-    require(len(data) <= LARGEST_FILE, f"{len(data):,} bytes are more than any image has")
+    data = packed(description, tensors, LARGEST_FILE, "image")
     with replacing(Path(path)) as file:
         file.write(data)
     return len(data)
 
 
-class Signature:
-    """SHA-256 over a description without its own, and over the tensors in the order of names."""
-
-    def __init__(self, description: Mapping[str, Any]) -> None:
-        self._digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-
-    def add(self, name: str, array: NDArray[Any]) -> None:
-        """The next tensor."""
-        self._digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        self._digest.update(np.ascontiguousarray(array).data)
-
-    @property
-    def hex(self) -> str:
-        return self._digest.hexdigest()
-
-
-def _described(layer: ImageLayer, parts: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _described(layer: ImageLayer, parts: dict[str, NDArray[Any]]) -> dict[str, Any]:
     return {
         "name": layer.name,
         "shape": [int(side) for side in layer.shape],
@@ -73,9 +43,7 @@ def _described(layer: ImageLayer, parts: Mapping[str, NDArray[Any]]) -> dict[str
         "k": int(layer.k),
         "relu": bool(layer.relu),
         "out_bits": int(layer.out_bits),
-        "crc32": {
-            name: zlib.crc32(np.ascontiguousarray(array).data) for name, array in parts.items()
-        },
+        "crc32": checksums(parts),
     }
 
 

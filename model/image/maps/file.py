@@ -10,16 +10,12 @@ for, a CRC-32 per tensor and a SHA-256 over all of it.
 from __future__ import annotations
 
 import io
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.file_kinds import ENOUGH, kind_of
-from dpnet.model.files import opened
-from dpnet.model.image.header import LARGEST_HEADER, ImageError, Stored, require
+from dpnet.model.image.container import read_file, unpacked
 from dpnet.model.image.maps.description import (
     engine_of,
     layer_of,
@@ -32,7 +28,6 @@ from dpnet.model.image.maps.header import check_map_header
 from dpnet.model.image.maps.layer_tensors import layer_arrays
 from dpnet.model.image.maps.limits import LARGEST_FILE
 from dpnet.model.image.maps.network import MapImage
-from dpnet.model.image.writing import Signature
 from dpnet.model.maps.layers import MapLayer, MapNetwork
 
 __all__ = ["parse_map_image", "read_map_image"]
@@ -43,14 +38,7 @@ def read_map_image(path: str | Path) -> MapImage:
 
     It takes at most 10 times the file's size in memory (indices of 1 bit become bytes), and 64 MB.
     """
-    try:
-        with opened(Path(path)) as (file, size):
-            require(size <= LARGEST_FILE, f"{size} bytes are more than any map image has")
-            return _read(file, size)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    return read_file(path, LARGEST_FILE, "map image", _read)
 
 
 def parse_map_image(data: bytes) -> MapImage:
@@ -59,33 +47,7 @@ def parse_map_image(data: bytes) -> MapImage:
 
 
 def _read(file: io.BufferedIOBase, length: int) -> MapImage:
-    start = file.read(ENOUGH)
-    if kind := kind_of(start):
-        raise ImageError(f"no dpnet image but {kind}")
-    start += file.read(min(int.from_bytes(start[:8], "little"), LARGEST_HEADER))
-    description, stored = check_map_header(start, length)
-    base = 8 + int.from_bytes(start[:8], "little")
-    crcs = {name: crc for entry in description["layers"] for name, crc in entry["crc32"].items()}
-    signature = Signature({name: x for name, x in description.items() if name != "sha256"})
-    tensors = {
-        name: _tensor(name, stored[name], file, base, crcs[name], signature)
-        for name in sorted(stored)
-    }
-    require(description["sha256"] == signature.hex, "the SHA-256 over the file is wrong")
-    return _image(description, tensors)
-
-
-def _tensor(
-    name: str, place: Stored, file: io.BufferedIOBase, base: int, crc: int, signature: Signature
-) -> NDArray[Any]:
-    """A tensor as the file has it, checked and signed."""
-    file.seek(base + place.start)
-    data = bytearray(place.stop - place.start)
-    require(file.readinto(data) == len(data), "the file was cut off while it was read")
-    require(zlib.crc32(data) == crc, f"tensor {name}: its CRC-32 is wrong")
-    array: NDArray[Any] = np.frombuffer(data, place.dtype).reshape(place.shape)
-    signature.add(name, array)
-    return array
+    return _image(*unpacked(file, length, check_map_header, lambda _, array: array))
 
 
 def _image(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MapImage:
