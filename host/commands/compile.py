@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -29,6 +29,9 @@ from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.host.report import Progress, emit
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.image import Image
+
+if TYPE_CHECKING:
+    from torch import nn
 
 EXAMPLE = (
     "dpnet compile nets.py:Net --weights net.pt --calibration x.npy --out net.dpnet\n"
@@ -223,12 +226,12 @@ def _labels(path: Path | None, rows: NDArray[Any] | None) -> NDArray[np.int64] |
     return read_labels(path, len(rows))
 
 
-def _load(net: object, weights: Path) -> Mapping[str, str]:
+def _load(net: nn.Module | Path, weights: Path) -> Mapping[str, str]:
     """Weights of a file into the network; what of the file was left out."""
     if isinstance(net, Path):
         raise InputError(f"{net} has its weights in it: leave out --weights")
     found = read_weights(weights)
-    load_weights(net, found.tensors, weights)  # type: ignore[arg-type]
+    load_weights(net, found.tensors, weights)
     return found.left_out
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,8 +128,8 @@ def graph_of(net: Net, example_inputs: Any = None) -> Graph:
         if isinstance(net, (str, Path)):
             return from_file(net)
         if type(net).__name__ == "ExportedProgram":
-            return from_program(net)  # type: ignore[arg-type]
-        return from_module(net, example_inputs)  # type: ignore[arg-type]
+            return from_program(cast("ExportedProgram", net))
+        return from_module(cast("nn.Module", net), example_inputs)
     except GraphError as error:
         raise CompileError(str(error)) from error
 
@@ -246,7 +246,7 @@ def on_array(net: Net, pictures: NDArray[Any], only: bool, given: dict[str, Any]
         raise CompileError("the array takes an nn.Module; files are for map engines")
     chain = importlib.import_module("dpnet.model.compile.chain")
     try:
-        return compile_net(net, pictures, **given)  # type: ignore[arg-type]
+        return compile_net(cast("nn.Module", net), pictures, **given)
     except chain.NoChainError:
         if only:
             raise
