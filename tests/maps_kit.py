@@ -28,6 +28,8 @@ from dpnet.model.graph.nodes import (
     Select,
     Source,
 )
+from dpnet.model.maps.compile import Compiled
+from dpnet.model.maps.floats.evaluate import values_of
 from dpnet.model.maps.layers import MapLayer, MapNetwork, MapTensor, Skip, Window
 
 ENTRY = (1 << 17) - 1
@@ -130,6 +132,22 @@ def torch_graph(graph: Graph, pictures: np.ndarray) -> dict[str, Tensor]:
         assert tuple(made.shape[1:]) == node.shape, node
         found[node.name] = made
     return found
+
+
+def assert_rounded(made: Compiled, tensors: dict[str, np.ndarray], place: int) -> None:
+    """A layer's results are what its weights on codebooks give of its integer inputs."""
+    layer, one = made.network.layers[place], made.clustered.layers[place]
+    real = {t.name: (tensors[t.name] - t.zero) * t.scale for t in made.network.tensors}
+    output = made.network.tensor(layer.output)
+    free = replace(one, low=-np.inf, high=np.inf)
+    wanted = values_of(free, real, (layer.rows, *output.shape[1:]))
+    window = layer.window or Window(0, output.shape[1], 0, output.shape[2])
+    rows = slice(layer.output_channel, layer.output_channel + layer.rows)
+    places = slice(window.top, window.bottom), slice(window.left, window.right)
+    steps = np.clip(wanted[:, :, *places] / output.scale, layer.low, layer.high)
+    limits = np.clip([one.low / output.scale, one.high / output.scale], output.low, output.high)
+    assert np.abs(np.array([layer.low, layer.high]) - limits).max() <= 0.5
+    assert np.abs(steps - tensors[layer.output][:, rows, *places]).max() <= 0.56
 
 
 def pictures_for(tensor: MapTensor, count: int, rng: np.random.Generator) -> np.ndarray:

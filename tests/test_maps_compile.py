@@ -4,13 +4,20 @@ promised, and what has no integers is refused."""
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
-from maps_kit import GraphMaker, graphs, pictures_for, slow, torch_graph, torch_layers
+from maps_kit import (
+    GraphMaker,
+    assert_rounded,
+    graphs,
+    pictures_for,
+    slow,
+    torch_graph,
+    torch_layers,
+)
 
 from dpnet.model.graph.nodes import (
     AveragePool,
@@ -26,9 +33,9 @@ from dpnet.model.maps import rounding
 from dpnet.model.maps.accuracy import accuracy, results
 from dpnet.model.maps.calibration.pictures import PictureError
 from dpnet.model.maps.compile import Compiled, compile_maps
-from dpnet.model.maps.floats.evaluate import evaluate, values_of
+from dpnet.model.maps.floats.evaluate import evaluate
 from dpnet.model.maps.golden import compute
-from dpnet.model.maps.layers import MapNetwork, Window
+from dpnet.model.maps.layers import MapNetwork
 
 
 @pytest.fixture
@@ -51,22 +58,6 @@ def test_each_layer_is_its_real_result_to_half_a_step(graph: Graph) -> None:
         np.testing.assert_array_equal(tensors[name], values, err_msg=name)
     for place in range(len(made.network.layers)):
         assert_rounded(made, tensors, place)
-
-
-def assert_rounded(made: Compiled, tensors: dict[str, np.ndarray], place: int) -> None:
-    """A layer's results are what its weights on codebooks give of its integer inputs."""
-    layer, one = made.network.layers[place], made.clustered.layers[place]
-    real = {t.name: (tensors[t.name] - t.zero) * t.scale for t in made.network.tensors}
-    output = made.network.tensor(layer.output)
-    free = replace(one, low=-np.inf, high=np.inf)
-    wanted = values_of(free, real, (layer.rows, *output.shape[1:]))
-    window = layer.window or Window(0, output.shape[1], 0, output.shape[2])
-    rows = slice(layer.output_channel, layer.output_channel + layer.rows)
-    places = slice(window.top, window.bottom), slice(window.left, window.right)
-    steps = np.clip(wanted[:, :, *places] / output.scale, layer.low, layer.high)
-    limits = np.clip([one.low / output.scale, one.high / output.scale], output.low, output.high)
-    assert np.abs(np.array([layer.low, layer.high]) - limits).max() <= 0.5
-    assert np.abs(steps - tensors[layer.output][:, rows, *places]).max() <= 0.56
 
 
 def test_results_far_smaller_than_the_sums_could_be_are_refused() -> None:
