@@ -84,11 +84,18 @@ def check(core, params, network, pictures, seed=0):
     try:
         runs = MapRuns(core, place(params, network))
     except NetworkTooLarge:
-        return
+        return False
     tensors = compute(network, pictures)
     for n, picture in enumerate(pictures):
         wanted = {name: values[n] for name, values in tensors.items()}
         assert not list(runs.differences(picture, wanted, (n + seed) % 2))
+    return True
+
+
+def most_were_held(held):
+    """Networks that an engine does not hold are left out: a test of them alone would be empty."""
+    print(f"{sum(held)} of {len(held)} networks ran, the others are larger than the engine")
+    assert sum(held) >= 0.7 * len(held)
 
 
 several = settings(
@@ -101,24 +108,30 @@ several = settings(
 
 
 def random_networks(cores, sizes):
+    held = []
+
     @several
     @given(networks(), st.integers(0, 1 << 16))
     def run(network, seed):
         tensor = network.input
         rng = np.random.default_rng(seed)
         pictures = rng.integers(tensor.low, tensor.high + 1, (2, *tensor.shape))
-        check(cores(sizes), params_of(sizes), network, pictures, seed)
+        held.append(check(cores(sizes), params_of(sizes), network, pictures, seed))
 
     run()
+    most_were_held(held)
 
 
 def extreme_networks(cores, sizes):
+    held = []
+
     @several
     @given(map_networks())
     def run(made):
-        check(cores(sizes), params_of(sizes), *made)
+        held.append(check(cores(sizes), params_of(sizes), *made))
 
     run()
+    most_were_held(held)
 
 
 @pytest.mark.parametrize("size", SIZES)
