@@ -36,7 +36,7 @@ from dpnet.model.engine.regions import Region
 from dpnet.model.image.maps import MapImage
 from dpnet.model.maps.accuracy import Accuracy
 from dpnet.model.maps.layers import MapNetwork
-from dpnet.model.maps.profile.records import Profile, ProfileError
+from dpnet.model.maps.profile.records import Accuracies, Profile, ProfileError
 from dpnet.model.networks.published import trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -402,3 +402,17 @@ def test_resnet_8_in_a_browser(shown: Browser, tmp_path: Path) -> None:
     total = shown.value("document.querySelector('#layers tfoot tr').cells[9].innerText")
     # As decision 0010 says.
     assert total == f"{plan(image.engine, image.network).cycles:,}" == "65,502"
+
+
+@pytest.mark.parametrize(
+    "floats, integers, text",
+    [
+        (30, 29, "right in integers, 2.50 points less than float"),
+        (30, 30, "right in integers, as many of 40 pictures as in float"),
+        (30, 31, "right in integers, 2.50 points more than float"),
+    ],
+)
+def test_accuracy_beside_floats(about: Subject, floats: int, integers: int, text: str) -> None:
+    assert about.profile is not None
+    profile = replace(about.profile, accuracy=Accuracies(40, floats, 30, integers))
+    assert text in texts(parsed(page(replace(about, profile=profile))))

@@ -9,6 +9,7 @@ from dpnet.host.page.markup import Child, Html, element
 from dpnet.host.page.numbers import percent, shape_text, size_text
 from dpnet.host.page.subject import Subject
 from dpnet.model.maps.layers import MapNetwork
+from dpnet.model.maps.profile.records import Accuracies
 
 __all__ = ["edges", "footer", "network", "overview"]
 
@@ -51,16 +52,19 @@ def _tiles(about: Subject) -> Iterator[tuple[str, str]]:
     )
     if about.profile is not None and about.profile.accuracy is not None:
         found = about.profile.accuracy
-        lost = 100 * (found.floats - found.integers) / found.pictures
-        yield (
-            percent(found.integers / found.pictures, 2),
-            f"right in integers, {lost:.2f} points less than float",
-        )
+        yield percent(found.integers / found.pictures, 2), _beside_float(found)
     if about.measured is not None:
         count = f"{about.measured.pictures:,} pictures given to this report"
         yield f"{about.measured.percent:.2f} %", f"right in integers, of {count}"
     if about.result_ratio is not None:
         yield f"{about.result_ratio:.1f} dB", "from the result to its error against float"
+
+
+def _beside_float(found: Accuracies) -> str:
+    lost = 100 * (found.floats - found.integers) / found.pictures
+    if not lost:
+        return f"right in integers, as many of {found.pictures:,} pictures as in float"
+    return f"right in integers, {abs(lost):.2f} points {'less' if lost > 0 else 'more'} than float"
 
 
 def _ran(about: Subject) -> Iterator[str]:
