@@ -202,8 +202,8 @@ _LOADER: tuple[Bug, ...] = (
     ),
     Bug(
         "vectors-beside-a-run", "loader", "no_write_beside_a_run", 14, _VERDICT,
-        "with m.Elif(~registers & self.busy & ~streamed):",
-        "with m.Elif(image & self.busy & ~streamed):",
+        "with m.Elif(~registers & self.busy & ~free):",
+        "with m.Elif(image & self.busy & ~free):",
     ),
     Bug(
         "few-response-words", "loader", "response_words_never_overflow", 24, _ENDPOINT,
