@@ -31,9 +31,11 @@ from dpnet.gateware.arithmetic.multiply_add import MultiplyAdd
 from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.baselines.interleaved import InterleavedMultiplyAdd
 from dpnet.gateware.core import ArrayCore
+from dpnet.gateware.maps.core import MapCore
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
 from dpnet.model.engine.devices import LIMITS, XC7Z045
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
@@ -45,13 +47,15 @@ ENGINES: dict[str, tuple[int, Callable[[], Component]]] = {
         for name, made in (ARRAYS | LEAN | SMALL).items()
     },
     **{name: (engine.lanes, partial(ArrayCore, engine=engine)) for name, engine in PLANNED.items()},
+    "maps": (MapEngineParameters().lanes, partial(MapCore, params=MapEngineParameters())),
     "dense-int8": (DENSE.tile_rows * DENSE.segments, lambda: DenseCore(params=DENSE)),
     "paper-baseline": (1, MultiplyAdd),
     "interleaved-baseline": (1, InterleavedMultiplyAdd),
 }
 """What NAME may be: (multiply-adds or lanes, engine).  The default array, those that fill the chip,
-smaller ones that the estimate of `dpnet plan` is compared with, the dense engine that fills the
-chip, and the units of the fp32 baselines without stores (their weights would not fit the chip)."""
+smaller ones that the estimate of `dpnet plan` is compared with, the usual map engine, the dense
+engine that fills the chip, and the units of the fp32 baselines without stores (their weights would
+not fit the chip)."""
 
 
 def candidates(names: Sequence[str] = ()) -> list[Candidate]:
