@@ -1,0 +1,170 @@
+"""A network measured: compiled, judged, computed in RTL, going on where it was interrupted."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from dpnet.host.maps.engines import engine_url
+from dpnet.host.page.subject import Subject, subject
+from dpnet.host.report import Progress
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.placement import place
+from dpnet.model.evidence import digest
+from dpnet.model.graph.reading import from_module
+from dpnet.model.graph.simplify import simplify
+from dpnet.model.image.maps import MapImage, read_map_image
+from dpnet.model.maps.calibration.pictures import to_integers
+from dpnet.model.maps.codebooks import LARGEST_BITS
+from dpnet.model.maps.compile import Compiled, compile_maps
+from dpnet.model.training.checkpoint import fingerprint
+from dpnet.sim.measure.networks.computing import compute_in_rtl
+from dpnet.sim.measure.networks.judging import judge
+from dpnet.sim.measure.networks.kept import Kept
+from dpnet.sim.measure.networks.row import Row
+from dpnet.sim.measure.networks.sources import Material, Source
+
+__all__ = ["SOURCES", "Bench", "Measured", "measure"]
+
+SOURCES = ("dpnet.sim.measure.networks.measuring",)
+"""The module behind all figures of a network; the core itself is known by its program."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network's row, what its page shows, and its first mismatch in words, "" without any."""
+
+    row: Row
+    about: Subject
+    first: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all networks are measured on: an `engine` whose core was built as `program`, with so
+    many `bits`, from `seed`; `pictures` in RTL, None for as many as each network is to have; what
+    is measured is kept in `folder`."""
+
+    engine: MapEngineParameters
+    program: Path
+    bits: int
+    seed: int
+    pictures: int | None
+    folder: Path
+
+
+def measure(bench: Bench, source: Source) -> Measured:
+    """Measure a network, or what is left of it.  Raises `CompileError` and `NetworkTooLarge` for
+    one that the engine cannot compute, `HarnessError` where the simulated core ends by itself."""
+    material = source.make(bench.seed)
+    kept = Kept(bench.folder, source.name, _key(bench, source, material))
+    pictures = min(bench.pictures or source.pictures, len(material.x))
+    samples = min(source.samples or len(material.x), len(material.x))
+    done = kept.computed.pictures >= pictures and kept.accuracies.samples >= samples
+    if not (done and kept.image.exists()):
+        made = _compiled(bench, source, material, kept)
+        _compute(bench, made, material, kept, pictures)
+        _judge(made, material, kept, samples)
+    image = read_map_image(kept.image)
+    about = subject(image, source.name, kept.image.stat().st_size)
+    return Measured(_row(bench, source, material, kept, about), about, kept.computed.first)
+
+
+def _key(bench: Bench, source: Source, material: Material) -> str:
+    """Changes with everything that a network's figures depend on: code, core, weights, inputs."""
+    made_of = digest(SOURCES)
+    said = repr((made_of, bench.program.parent.name, bench.engine, bench.bits, source.name))
+    arrays: list[NDArray[Any]] = [material.calibration, material.x]
+    arrays += [] if material.labels is None else [material.labels]
+    tensors = [*material.net.state_dict().values(), *map(torch.from_numpy, arrays)]
+    return fingerprint(said, tensors)[:16]
+
+
+def _compiled(bench: Bench, source: Source, material: Material, kept: Kept) -> Compiled:
+    """The network in integers; its image is written."""
+    graph = from_module(material.net, torch.from_numpy(material.x[:1]))
+    simple = simplify(graph)
+    pictures = material.calibration.reshape(-1, *simple.input.shape)
+    with Progress(f"{source.name}: calibrating") as progress:
+        made = compile_maps(simple, pictures, bits=bench.bits, progress=progress)
+    image = MapImage(
+        network=made.network,
+        input_shape=graph.input.shape,
+        output_shape=graph.output.shape,
+        engine=bench.engine,
+        calibration=made.scales,
+        sources={layer.name: layer.source for layer in made.floats.layers},
+        about={"network": source.name, "weights": material.weights, "bits": made.bits},
+    )
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    image.save(kept.image)
+    return made
+
+
+def _compute(bench: Bench, made: Compiled, material: Material, kept: Kept, pictures: int) -> None:
+    network = made.network
+    placed = place(bench.engine, network)
+    maps = material.x[:pictures].reshape(-1, *network.picture)
+    with Progress(f"{kept.name}: computing in RTL") as progress:
+        step = _Step(kept, progress, kept.computed.pictures)
+        integers, _ = to_integers(maps, network)
+        compute_in_rtl(bench.program, placed, integers, kept.computed, step)
+
+
+def _judge(made: Compiled, material: Material, kept: Kept, samples: int) -> None:
+    with Progress(f"{kept.name}: measuring accuracies") as progress:
+        step = _Step(kept, progress, kept.accuracies.samples)
+        judge(made, material, samples, kept.accuracies, step)
+
+
+@dataclass
+class _Step:
+    """Keeps what is done, and tells the time that is left."""
+
+    kept: Kept
+    progress: Progress
+    start: int
+    began: float = field(default_factory=time.monotonic)
+
+    def __call__(self, done: int, total: int) -> None:
+        self.kept.save()
+        each = (time.monotonic() - self.began) / max(1, done - self.start)
+        left = each * (total - done) / 60
+        self.progress(done, total, f"{done:,} of {total:,}, {left:.1f} min left")
+
+
+def _row(bench: Bench, source: Source, material: Material, kept: Kept, about: Subject) -> Row:
+    computed, judged = kept.computed, kept.accuracies
+    is_labeled = material.labels is not None
+
+    def percent(right: int) -> float | None:
+        return round(100 * right / judged.samples, 4) if is_labeled else None
+
+    return Row(
+        name=source.name,
+        engine=engine_url(bench.engine),
+        lanes=bench.engine.lanes,
+        bits=bench.bits,
+        pictures=computed.pictures,
+        outputs=computed.outputs,
+        mismatches=computed.mismatches,
+        cycles_per_picture=max(computed.cycles),
+        predicted_cycles=about.cycles,
+        utilization=round(about.utilization, 6),
+        accuracy_float=percent(judged.floats),
+        accuracy_codebooks=percent(judged.codebooks),
+        accuracy_engine=percent(judged.integers),
+        samples_of_accuracy=judged.samples if is_labeled else None,
+        bytes_image=about.file_bytes,
+        bytes_float=about.float_bytes,
+        weights=material.weights,
+        calibrated=material.calibrated,
+        result_error=round(math.sqrt(judged.noise / judged.signal), 6),
+        error_bound=source.bound if bench.bits == LARGEST_BITS else None,
+    )
