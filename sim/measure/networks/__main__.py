@@ -23,7 +23,7 @@ from dpnet.host.maps.engines import parse_engine
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge
-from dpnet.model.evidence import provenance
+from dpnet.model.evidence import digest, provenance
 from dpnet.model.files import write_json, write_whole
 from dpnet.model.graph.nodes import GraphError
 from dpnet.model.image import ImageError
@@ -31,7 +31,7 @@ from dpnet.model.training.checkpoint import CheckpointError
 from dpnet.sim.board.bare_core import build_core
 from dpnet.sim.board.bytes_board import check_size
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.measure.networks.measuring import Bench, Measured, measure
+from dpnet.sim.measure.networks.measuring import SOURCES, Bench, Measured, measure
 from dpnet.sim.measure.networks.page import page
 from dpnet.sim.measure.networks.row import networks_table
 from dpnet.sim.measure.networks.sources import NETWORKS, missing
@@ -210,6 +210,7 @@ def _run(tally: Tally) -> None:
         seed=options.seed,
         pictures=options.pictures,
         folder=root / "networks",
+        made_of=digest(SOURCES),
     )
     for name in there:
         _measure(tally, bench, name)

@@ -16,7 +16,6 @@ from dpnet.host.page.subject import Subject, subject
 from dpnet.host.report import Progress
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import place
-from dpnet.model.evidence import digest
 from dpnet.model.graph.reading import from_module
 from dpnet.model.graph.simplify import simplify
 from dpnet.model.image.maps import MapImage, read_map_image
@@ -33,7 +32,7 @@ from dpnet.sim.measure.networks.sources import Material, Source
 __all__ = ["SOURCES", "Bench", "Measured", "measure"]
 
 SOURCES = ("dpnet.sim.measure.networks.measuring",)
-"""The module behind all figures of a network; the core itself is known by its program."""
+"""The modules behind all figures of a network; the core itself is known by its program."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Measured:
 class Bench:
     """What all networks are measured on: an `engine` whose core was built as `program`, with so
     many `bits`, from `seed`; `pictures` in RTL, None for as many as each network is to have; what
-    is measured is kept in `folder`."""
+    is measured is kept in `folder`, and believed again if it is `made_of` the same `SOURCES`."""
 
     engine: MapEngineParameters
     program: Path
@@ -57,6 +56,7 @@ class Bench:
     seed: int
     pictures: int | None
     folder: Path
+    made_of: str
 
 
 def measure(bench: Bench, source: Source) -> Measured:
@@ -78,8 +78,7 @@ def measure(bench: Bench, source: Source) -> Measured:
 
 def _key(bench: Bench, source: Source, material: Material) -> str:
     """Changes with everything that a network's figures depend on: code, core, weights, inputs."""
-    made_of = digest(SOURCES)
-    said = repr((made_of, bench.program.parent.name, bench.engine, bench.bits, source.name))
+    said = repr((bench.made_of, bench.program.parent.name, bench.engine, bench.bits, source.name))
     arrays: list[NDArray[Any]] = [material.calibration, material.x]
     arrays += [] if material.labels is None else [material.labels]
     tensors = [*material.net.state_dict().values(), *map(torch.from_numpy, arrays)]
