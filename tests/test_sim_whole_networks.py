@@ -340,7 +340,7 @@ def test_the_page_is_whole_and_asks_for_nothing(document: Path) -> None:
     assert table is not None
     [_, one, other] = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
     assert one[0] == "labeled" and other[0] == "vectors"
-    assert f"{100 * 2 / 3:.2f} %" in one and other.count("–") == 4
+    assert f"{100 * 2 / 3:.2f} %" in one and other.count("–") == 3
     links = {one.get("href", "") for one in root.iter("a")}
     assert links == {"#labeled", "#vectors"}
     assert {f"#{one.get('id')}" for one in root.iter("h2") if one.get("id")} == links

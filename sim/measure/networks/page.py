@@ -16,7 +16,7 @@ from dpnet.host.page.rows import Bar, Dots, Kind, bars, dots
 from dpnet.host.page.style import STYLE
 from dpnet.host.page.subject import Subject
 from dpnet.model.engine.maps.parameters import MapEngineParameters
-from dpnet.sim.measure.networks.row import HEAD, Row, row_cells
+from dpnet.sim.measure.networks.row import Row
 
 __all__ = ["page"]
 
@@ -27,13 +27,27 @@ CYCLES = (
     Kind("start and end", 4),
 )
 ACCURACIES = (
-    Kind("float", 6, hollow=True),
+    Kind("float", 4, hollow=True),
     Kind("weights on codebooks", 2, square=True),
     Kind("engine", 1),
 )
-TEXTS = ("network", "weights")
-MOST_CLOCK_MHZ = 100
+CLOCK_MHZ = 100
 """The clock that times are told for: the paper's."""
+HEAD = (
+    "network",
+    "bits",
+    "pictures",
+    "values compared",
+    "differ",
+    "cycles",
+    "lanes used",
+    "float",
+    "codebooks",
+    "engine",
+    "error",
+    "image",
+    "in float",
+)
 
 Shown = Sequence[tuple[Row, Subject]]
 
@@ -63,7 +77,7 @@ def _overview(engine: MapEngineParameters, command: str, shown: Shown) -> Html:
     rows = [row for row, _ in shown]
     tiles = (
         (str(len(rows)), "networks, compiled, calibrated and rounded by one command"),
-        (f"{sum(row.pictures for row in rows):,}", "pictures computed in RTL"),
+        (f"{sum(row.pictures for row in rows):,}", "inputs computed in RTL"),
         (f"{sum(row.outputs for row in rows):,}", "values of results and maps compared"),
         (f"{sum(row.mismatches for row in rows):,}", "of them differ from the golden model"),
     )
@@ -81,7 +95,7 @@ def _tile(value: str, said: str) -> Html:
 
 
 def _table(shown: Shown) -> Html:
-    head = [element("th", title, class_=_class(title)) for title in HEAD]
+    head = [element("th", title, class_=None if n else "text") for n, title in enumerate(HEAD)]
     lines = [element("tr", _cells(row)) for row, _ in shown]
     table = element(
         "table", element("thead", element("tr", head)), element("tbody", lines), id="networks"
@@ -91,8 +105,8 @@ def _table(shown: Shown) -> Html:
         element("h2", "All networks"),
         element(
             "p",
-            "Outputs: values of results and of every map of every layer that RTL and the golden "
-            "model both gave. Cycles: a picture's, from its start to its last result, counted by "
+            "Values compared: those of results and of every map of every layer, from RTL, with the "
+            "golden model's. Cycles: a picture's, from its start to its last result, counted by "
             "the engine and equal to the planner's where nothing differs. Lanes used: of all lanes "
             "and cycles, those that add a weight. Float, codebooks, engine: right answers of the "
             "float network, of the one with its weights on codebooks, of the integers. Error: of "
@@ -103,18 +117,25 @@ def _table(shown: Shown) -> Html:
     )
 
 
-def _class(title: str) -> str | None:
-    return "text" if title in TEXTS else None
-
-
 def _cells(row: Row) -> list[Child]:
-    name, *others = row_cells(row)
-    first = element("td", element("a", name, href=f"#{row.name}"), class_="text name")
-    cells = [
-        element("td", cell, class_=_class(title))
-        for cell, title in zip(others, HEAD[1:], strict=True)
-    ]
-    return [first, *cells]
+    cells = (
+        str(row.bits),
+        f"{row.pictures:,}",
+        f"{row.outputs:,}",
+        f"{row.mismatches:,}",
+        f"{row.cycles_per_picture:,}",
+        percent(row.utilization, 0),
+        *map(_right, (row.accuracy_float, row.accuracy_codebooks, row.accuracy_engine)),
+        percent(row.result_error),
+        size_text(row.bytes_image),
+        size_text(row.bytes_float),
+    )
+    name = element("td", element("a", row.name, href=f"#{row.name}"), class_="text name")
+    return [name, *(element("td", cell) for cell in cells)]
+
+
+def _right(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} %"
 
 
 def _cycles(shown: Shown) -> Html:
@@ -155,7 +176,7 @@ def _accuracies(shown: Shown) -> Html | None:
 
 
 def _one(row: Row, about: Subject) -> Html:
-    clock = MOST_CLOCK_MHZ
+    clock = CLOCK_MHZ
     tiles = (
         (f"{row.cycles_per_picture:,}", "cycles a picture"),
         (f"{1e6 * clock / row.cycles_per_picture:,.0f}", f"pictures a second at {clock} MHz"),
@@ -169,8 +190,8 @@ def _one(row: Row, about: Subject) -> Html:
         element(
             "p",
             f"{about.weights:,} weights ({row.weights}) in {len(about.layers)} layers, calibrated "
-            f"with {row.calibrated}; {row.pictures:,} pictures in RTL, {row.outputs:,} values "
-            f"compared, {row.mismatches:,} differ.",
+            f"with {row.calibrated}. In RTL: {row.pictures:,} of its inputs, {row.outputs:,} "
+            f"values compared, {row.mismatches:,} differ.",
         ),
         element("div", [_tile(*tile) for tile in tiles], class_="tiles"),
         element(
@@ -185,8 +206,7 @@ def _one(row: Row, about: Subject) -> Html:
 
 
 def _judged(row: Row) -> Sequence[tuple[str, str]]:
-    said = f"{row.result_error:.1%}"
-    error = (said, "error of the results against float")
+    error = (percent(row.result_error), "error of the results against float")
     if row.accuracy_engine is None or row.accuracy_float is None:
         return (error,)
     lost = row.accuracy_float - row.accuracy_engine
