@@ -155,10 +155,9 @@ def _engine(text: str) -> MapEngineParameters:
         raise ValueError(f"--maps must be {error}") from error
     if not isinstance(engine, MapEngineParameters):
         raise ValueError(f"--maps must be maps or maps?NAME=N&NAME=N, not {text!r}")
-    with warnings.catch_warnings():
-        # The board is only asked for its size, and not built.
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        check_size(engine)
+    # A board is only asked for its size, and not built.
+    warnings.simplefilter("ignore", UnusedElaboratable)
+    check_size(engine)
     return engine
 
 
