@@ -19,6 +19,8 @@ from torch import nn
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.core import MapCore
 from dpnet.model.data.places import MissingDataError
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.placement import NetworkTooLarge
 from dpnet.sim.board.bare_core import build_core
 from dpnet.sim.measure.networks import __main__ as command
 from dpnet.sim.measure.networks import computing, measuring
@@ -288,13 +290,32 @@ def test_all_that_is_missing_is_told_with_its_place(
         assert all("DPNET_DATA must name the folder" in line for line in missing(source))
 
 
-def test_a_network_that_the_engine_does_not_hold_is_left_out(
+def test_an_engine_that_is_too_small_for_a_network_gets_larger_stores(
+    build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emitted: list[MapEngineParameters] = []
+    monkeypatch.setattr(command, "emit", lambda core: emitted.append(core.params))
+    small = MAPS.replace("map_depth=32768", "map_depth=32")
+    assert command.main(["labeled", "vectors", "--pictures", "1", "--maps", small]) == 0
+    # The map between has 60 bytes on each of two clusters; larger stores have round sizes.
+    assert [one.map_depth for one in emitted] == [32, 128]
+    found = rows(build)
+    assert "map_depth=128" in found["labeled"]["engine"] and found["labeled"]["mismatches"] == 0
+    assert "map_depth=32" in found["vectors"]["engine"]
+
+
+def test_a_network_that_no_engine_holds_is_left_out(
     build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = MAPS.replace("map_depth=32768", "map_depth=32")
-    assert command.main(["labeled", "vectors", "--pictures", "1", "--maps", small]) in (1, 2)
-    said = capsys.readouterr().err
-    assert "networks: labeled: the network is larger than the engine: map_depth 32" in said
+    def place(engine: MapEngineParameters, network: Any) -> Any:
+        raise NetworkTooLarge("the network is larger than the largest engine", None)
+
+    monkeypatch.setattr(measuring, "place", place)
+    assert run("labeled", "--pictures", "1") == 2
+    told, *_, last = capsys.readouterr().err.splitlines()[-2:]
+    assert told == "networks: labeled: the network is larger than the largest engine"
+    assert last == "networks: labeled left out, see above"
+    assert rows(build) == {}
 
 
 @pytest.mark.parametrize(

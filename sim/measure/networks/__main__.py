@@ -12,6 +12,7 @@ if __name__ == "__main__":  # first: what follows may be missing, or interrupted
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from amaranth.hdl import UnusedElaboratable
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.core import MapCore
 from dpnet.host.arguments import Command, run_module, whole
-from dpnet.host.maps.engines import parse_engine
+from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge
@@ -186,12 +187,8 @@ def _called(options: Options) -> str:
         text += f" NAMES='{' '.join(options.names)}'"
     if options.pictures is not None:
         text += f" PICTURES={options.pictures}"
-    sizes = [
-        f"{name}={size}"
-        for name, size in asdict(options.engine).items()
-        if size != asdict(MapEngineParameters())[name]
-    ]
-    maps = f" MAPS='maps?{'&'.join(sizes)}'" if sizes else ""
+    usual = options.engine == MapEngineParameters()
+    maps = "" if usual else f" MAPS='{engine_url(options.engine).rpartition('/')[2]}'"
     return f"{text} BITS={options.bits} SEED={options.seed}{maps}"
 
 
@@ -205,11 +202,9 @@ def _run(tally: Tally) -> None:
     there = [name for name in options.names if name not in tally.left_out]
     if not there:
         return
-    print("building the engine (first time: minutes)", file=sys.stderr, flush=True)
-    program, _ = build_core(emit(MapCore(params=options.engine)))
     bench = Bench(
         engine=options.engine,
-        program=program,
+        build=cache(_built),
         bits=options.bits,
         seed=options.seed,
         pictures=options.pictures,
@@ -220,6 +215,13 @@ def _run(tally: Tally) -> None:
         _measure(tally, bench, name)
         complete = len(tally.measured) == len(NETWORKS)
         tally.write(root, made_of if complete else {})
+
+
+def _built(engine: MapEngineParameters) -> Path:
+    """The program that simulates an engine's core."""
+    sizes = engine_url(engine).rpartition("/")[2]
+    print(f"building the engine {sizes} (first time: minutes)", file=sys.stderr, flush=True)
+    return build_core(emit(MapCore(params=engine)))[0]
 
 
 def _measure(tally: Tally, bench: Bench, name: str) -> None:

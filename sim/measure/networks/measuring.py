@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from dpnet.host.maps.engines import engine_url
 from dpnet.host.page.subject import Subject, subject
 from dpnet.host.report import Progress
 from dpnet.model.engine.maps.parameters import MapEngineParameters
-from dpnet.model.engine.maps.placement import place
+from dpnet.model.engine.maps.placement import NetworkTooLarge, Placement, place
 from dpnet.model.graph.reading import from_module
 from dpnet.model.graph.simplify import simplify
 from dpnet.model.image.maps import MapImage, read_map_image
 from dpnet.model.maps.calibration.pictures import to_integers
 from dpnet.model.maps.codebooks import LARGEST_BITS
 from dpnet.model.maps.compile import Compiled, compile_maps
+from dpnet.model.maps.layers import MapNetwork
 from dpnet.model.training.checkpoint import fingerprint
 from dpnet.sim.measure.networks.computing import compute_in_rtl
 from dpnet.sim.measure.networks.judging import judge
@@ -46,12 +48,13 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all networks are measured on: an `engine` whose core was built as `program`, with so
-    many `bits`, from `seed`; `pictures` in RTL, None for as many as each network is to have; what
-    is measured is kept in `folder`, and believed again if it is `made_of` the same `SOURCES`."""
+    """What networks are measured on: an `engine`, and `build`, which gives the program of the core
+    of any; so many `bits`, from `seed`; `pictures` in RTL, None for as many as each network is to
+    have; what is measured is kept in `folder`, and believed again if it is `made_of` the same
+    `SOURCES`."""
 
     engine: MapEngineParameters
-    program: Path
+    build: Callable[[MapEngineParameters], Path]
     bits: int
     seed: int
     pictures: int | None
@@ -60,16 +63,20 @@ class Bench:
 
 
 def measure(bench: Bench, source: Source) -> Measured:
-    """Measure a network, or what is left of it.  Raises `CompileError` and `NetworkTooLarge` for
-    one that the engine cannot compute, `HarnessError` where the simulated core ends by itself."""
+    """Measure a network, or what is left of it; where the engine's stores are too small for it, on
+    one of as many lanes whose stores are not.
+
+    Raises `NetworkTooLarge` where there is none, `GraphError` and `ImageError` for what no engine
+    computes, `HarnessError` where the simulated core cannot be built or ends by itself.
+    """
     material = source.make(bench.seed)
     kept = Kept(bench.folder, source.name, _key(bench, source, material))
     pictures = min(bench.pictures or source.pictures, len(material.x))
     samples = min(source.samples or len(material.x), len(material.x))
     done = kept.computed.pictures >= pictures and kept.accuracies.samples >= samples
     if not (done and kept.image.exists()):
-        made = _compiled(bench, source, material, kept)
-        _compute(bench, made, material, kept, pictures)
+        made, engine = _compiled(bench, source, material, kept)
+        _compute(bench.build(engine), place(engine, made.network), material, kept, pictures)
         _judge(made, material, kept, samples)
     image = read_map_image(kept.image)
     about = subject(image, source.name, kept.image.stat().st_size)
@@ -78,42 +85,58 @@ def measure(bench: Bench, source: Source) -> Measured:
 
 def _key(bench: Bench, source: Source, material: Material) -> str:
     """Changes with everything that a network's figures depend on: code, core, weights, inputs."""
-    said = repr((bench.made_of, bench.program.parent.name, bench.engine, bench.bits, source.name))
+    core = bench.build(bench.engine).parent.name
+    said = repr((bench.made_of, core, bench.engine, bench.bits, source.name))
     arrays: list[NDArray[Any]] = [material.calibration, material.x]
     arrays += [] if material.labels is None else [material.labels]
     tensors = [*material.net.state_dict().values(), *map(torch.from_numpy, arrays)]
     return fingerprint(said, tensors)[:16]
 
 
-def _compiled(bench: Bench, source: Source, material: Material, kept: Kept) -> Compiled:
-    """The network in integers; its image is written."""
+def _compiled(
+    bench: Bench, source: Source, material: Material, kept: Kept
+) -> tuple[Compiled, MapEngineParameters]:
+    """The network in integers, and the engine that holds it; its image is written."""
     graph = from_module(material.net, torch.from_numpy(material.x[:1]))
     simple = simplify(graph)
     pictures = material.calibration.reshape(-1, *simple.input.shape)
     with Progress(f"{source.name}: calibrating") as progress:
         made = compile_maps(simple, pictures, bits=bench.bits, progress=progress)
+    engine = _holding(bench.engine, made.network)
     image = MapImage(
         network=made.network,
         input_shape=graph.input.shape,
         output_shape=graph.output.shape,
-        engine=bench.engine,
+        engine=engine,
         calibration=made.scales,
         sources={layer.name: layer.source for layer in made.floats.layers},
         about={"network": source.name, "weights": material.weights, "bits": made.bits},
     )
     bench.folder.mkdir(parents=True, exist_ok=True)
     image.save(kept.image)
-    return made
+    return made, engine
 
 
-def _compute(bench: Bench, made: Compiled, material: Material, kept: Kept, pictures: int) -> None:
-    network = made.network
-    placed = place(bench.engine, network)
+def _holding(engine: MapEngineParameters, network: MapNetwork) -> MapEngineParameters:
+    """`engine`, or one with larger stores."""
+    try:
+        place(engine, network)
+    except NetworkTooLarge as error:
+        if error.fitting is None:
+            raise
+        return error.fitting
+    return engine
+
+
+def _compute(
+    program: Path, placed: Placement, material: Material, kept: Kept, pictures: int
+) -> None:
+    network = placed.plan.network
     maps = material.x[:pictures].reshape(-1, *network.picture)
+    integers, _ = to_integers(maps, network)
     with Progress(f"{kept.name}: computing in RTL") as progress:
         step = _Step(kept, progress, kept.computed.pictures)
-        integers, _ = to_integers(maps, network)
-        compute_in_rtl(bench.program, placed, integers, kept.computed, step)
+        compute_in_rtl(program, placed, integers, kept.computed, step)
 
 
 def _judge(made: Compiled, material: Material, kept: Kept, samples: int) -> None:
@@ -147,8 +170,8 @@ def _row(bench: Bench, source: Source, material: Material, kept: Kept, about: Su
 
     return Row(
         name=source.name,
-        engine=engine_url(bench.engine),
-        lanes=bench.engine.lanes,
+        engine=engine_url(about.image.engine),
+        lanes=about.lanes,
         bits=bench.bits,
         pictures=computed.pictures,
         outputs=computed.outputs,

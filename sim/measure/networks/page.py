@@ -184,6 +184,7 @@ def _one(row: Row, about: Subject) -> Html:
         (size_text(row.bytes_image), f"in the image, {size_text(row.bytes_float)} in float"),
         *_judged(row),
     )
+    where = row.engine.rpartition("/")[2]
     return element(
         "section",
         element("h2", row.name, id=row.name),
@@ -191,7 +192,9 @@ def _one(row: Row, about: Subject) -> Html:
             "p",
             f"{about.weights:,} weights ({row.weights}) in {len(about.layers)} layers, calibrated "
             f"with {row.calibrated}. In RTL: {row.pictures:,} of its inputs, {row.outputs:,} "
-            f"values compared, {row.mismatches:,} differ.",
+            f"values compared, {row.mismatches:,} differ; engine ",
+            element("code", where),
+            ".",
         ),
         element("div", [_tile(*tile) for tile in tiles], class_="tiles"),
         element(

@@ -12,7 +12,7 @@ __all__ = ["Row", "networks_table"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A network on an engine.
+    """A network on an `engine`, called by its URL.
 
     `outputs`: values that RTL and the golden model both gave, of the results and of every map of
     every layer of `pictures` pictures; `mismatches` of them differ, or runs of other cycles, with
