@@ -4,8 +4,8 @@
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
 # PORT another program's.  What is given here does not reach the programs as variables either.
-OPTIONS := BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PORT ROWS SEED SEEDS \
-	SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
+OPTIONS := BITS BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PICTURES PORT ROWS \
+	SEED SEEDS SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
 given = $(if $(filter command,$(origin $1)),$($1))
 unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))
 
@@ -27,7 +27,7 @@ RUN := $(call quoted,$(VENV)/bin/python)
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-synthesis sim arrays baselines faults test test-long resources fmax lint types check test-the-tests clean \
+.PHONY: help setup setup-synthesis sim networks arrays baselines faults test test-long resources fmax lint types check test-the-tests clean \
 	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
 
 help:
@@ -35,6 +35,9 @@ help:
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests, cocotb benches, system test"
 	@echo "make test-long   its long ones: benches at full length, whole netlists beside the RTL, the pages' commands, synthesis"
+	@echo "make networks [NAMES=…] [PICTURES=N] [BITS=4] [SEED=0] [MAPS='maps?clusters=4']"
+	@echo "               networks of MLPerf Tiny and of the paper on the map engine, every value of every layer;"
+	@echo "               needs their data (DPNET_DATA, DPNET_WEIGHTS); build/networks.json, networks.html; goes on after Ctrl-C"
 	@echo "make arrays [NAMES=…] [SEED=0]"
 	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
@@ -92,6 +95,10 @@ test: $(READY)
 
 test-long: $(READY)
 	@DPNET_THOROUGH=1 $(RUN) -m pytest -n 2 --dist worksteal -m 'long or bench'
+
+networks: $(READY)
+	@$(RUN) -m dpnet.sim.measure.networks $(names) $(call option,PICTURES,pictures) $(call option,BITS,bits) \
+	  $(call option,SEED,seed) $(call option,MAPS,maps)
 
 arrays: $(READY)
 	@$(RUN) -m dpnet.sim.measure.arrays $(names) $(call option,SEED,seed)

@@ -37,6 +37,7 @@ SHOWING = frozenset(
         "host.report",
         "model.evidence",
         "model.pictures",
+        "sim.measure.networks.page",
         "sim.measure.picture",
         "sim.measure.roofline",
     )
@@ -73,6 +74,13 @@ RESULT_FILES: Mapping[str, Result] = {
         entries=("dpnet.sim.__main__", *_SIMULATED),
         others=_BOARD,
         pictures=(("sim/report.png", "docs/report.png"),),
+    ),
+    "networks.json": Result(
+        command="make networks",
+        written="networks.json",
+        minutes=180,
+        entries=("dpnet.sim.measure.networks.__main__",),
+        others=_BOARD,
     ),
     "arrays.json": Result(
         command="make arrays",

@@ -16,7 +16,8 @@ MAKE = shutil.which("make")
 TEXT = (ROOT / "Makefile").read_text()
 
 CALLS = {
-    "sim": "STAGES COLUMNS SEGMENTS SEED WEIGHTS WAVES",
+    "sim": "STAGES COLUMNS SEGMENTS MAPS SEED WEIGHTS WAVES",
+    "networks": "NAMES PICTURES BITS SEED MAPS",
     "arrays": "NAMES SEED",
     "baselines": "SEED",
     "faults": "NAMES SEED INJECTIONS CYCLES",

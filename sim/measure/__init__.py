@@ -1,1 +1,2 @@
-"""Measurements in RTL: `make sim`, `make arrays`, `make baselines`, `make faults`."""
+"""Measurements in RTL: `make sim`, `make arrays`, `make baselines`, `make faults`, `make
+networks`."""
