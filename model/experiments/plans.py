@@ -1,0 +1,209 @@
+"""The experiments by name: which network, which bits, how long, with what settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dpnet.model.data.augmentation import Augmentation
+from dpnet.model.data.cifar import cifar10
+from dpnet.model.data.labeled import Labeled
+from dpnet.model.data.mnist import mnist
+from dpnet.model.experiments.schedules import Cosine
+from dpnet.model.experiments.settings import Clustering, FitSettings
+from dpnet.model.networks.catalog import Architecture, find
+from dpnet.model.training.suggest import suggest
+
+__all__ = ["PLANS", "Paper", "Plan", "find_plan"]
+
+DATA: dict[str, Callable[[], Labeled]] = {"mnist": mnist, "cifar-10": cifar10}
+LAST = 0.05
+"""The rate at the end of a cosine, as a share of its peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A row of the paper's table: what it says of `method` at `bits`, in points; `epochs` are its
+    schedule."""
+
+    method: str
+    bits: int
+    delta: float
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One experiment: `network` from published weights (`published`), or trained by its recipe of
+    `dpnet.model.experiments.pretrain` for `epochs_float`, then every method at each of `bits`.
+
+    `epochs` of training behind it, the same for the term, for Lloyd and for the control (`full`:
+    with --full); `rate` is the peak of their cosine, `tune_epochs` and `tune_rate` are those of
+    the tuned codebooks.  Of the term: codebooks are solved every `period` epochs, and lambda is
+    what gives `efolds` in all, see `dpnet.model.training.suggest`.  `lloyd`: whether Lloyd is a
+    baseline, `engine`: whether the integer golden model is asked.  `paper`: its rows.
+    """
+
+    name: str
+    network: str
+    bits: tuple[int, ...]
+    epochs: int
+    full: int
+    rate: float
+    efolds: float
+    period: int
+    augmentation: Augmentation
+    published: bool = True
+    epochs_float: int = 0
+    full_float: int = 0
+    decay: float = 1e-4
+    batch: int = 128
+    tune_epochs: int = 1
+    tune_rate: float = 0.01
+    lloyd: bool = True
+    engine: bool = True
+    paper: tuple[Paper, ...] = ()
+
+    @property
+    def entry(self) -> Architecture:
+        """The network."""
+        return find(self.network)
+
+    def data(self) -> Labeled:
+        """Its data set, from the folder of DPNET_DATA."""
+        return DATA[self.entry.dataset]()
+
+    def whole(self) -> Plan:
+        """At full length."""
+        return replace(self, epochs=self.full, epochs_float=self.full_float)
+
+    def phase(self, seed: int) -> FitSettings:
+        """A phase of training behind the pretrained net, in float: the control."""
+        return FitSettings(
+            epochs=self.epochs,
+            schedule=Cosine(self.rate, LAST * self.rate),
+            batch=self.batch,
+            decay=self.decay,
+            augmentation=self.augmentation,
+            channels_last=True,
+            seed=seed,
+        )
+
+    def clustered(self, seed: int, bits: int, n_train: int) -> FitSettings:
+        """The same phase with the term of Eq. (3)."""
+        settings = self.phase(seed)
+        clustering = Clustering(k=1 << bits, lam=self.lam(settings, n_train), period=self.period)
+        return replace(settings, clustering=clustering)
+
+    def tuned(self, seed: int) -> FitSettings:
+        """The tuning of shared values."""
+        schedule = Cosine(self.tune_rate, LAST * self.tune_rate)
+        return replace(self.phase(seed), epochs=self.tune_epochs, schedule=schedule)
+
+    def lam(self, settings: FitSettings, n_train: int) -> float:
+        """Three digits of the lambda for `efolds` in all of a phase."""
+        steps = settings.epochs * -(-n_train // settings.batch)
+        rates = [settings.schedule.rate(step, steps) for step in range(steps)]
+        found = suggest(
+            rates,
+            steps,
+            momentum=settings.momentum,
+            nesterov=True,
+            efolds=self.efolds,
+            n_train=n_train,
+        )
+        return float(f"{found.lam:.3g}")
+
+
+_COLORS = Augmentation(crop=4, flip=True)
+
+PLANS = {
+    plan.name: plan
+    for plan in (
+        Plan(
+            name="resnet8",
+            network="resnet-8",
+            bits=(2, 3, 4),
+            epochs=3,
+            full=60,
+            rate=0.02,
+            efolds=12.0,
+            period=1,
+            augmentation=_COLORS,
+        ),
+        Plan(
+            name="resnet20",
+            network="resnet-20",
+            bits=(2, 3, 4),
+            epochs=3,
+            full=60,
+            rate=0.02,
+            efolds=12.0,
+            period=1,
+            augmentation=_COLORS,
+        ),
+        Plan(
+            name="table1",
+            network="tt-conv",
+            bits=(3, 2),
+            epochs=15,
+            full=300,
+            rate=0.05,
+            efolds=30.0,
+            period=2,
+            augmentation=Augmentation(crop=4, flip=True, cutout=8),
+            published=False,
+            epochs_float=30,
+            full_float=300,
+            paper=(
+                Paper(method="dp-net", bits=3, delta=0.31, epochs=300),
+                Paper(method="kmeans-net", bits=3, delta=-0.87, epochs=300),
+            ),
+        ),
+        Plan(
+            name="table2",
+            network="fresh-net",
+            bits=(2,),
+            epochs=15,
+            full=150,
+            rate=0.02,
+            efolds=30.0,
+            period=2,
+            augmentation=Augmentation(crop=4, flip=True, cutout=8),
+            published=False,
+            epochs_float=30,
+            full_float=150,
+            paper=(
+                Paper(method="dp-net", bits=2, delta=-0.57, epochs=150),
+                Paper(method="kmeans-net", bits=2, delta=-0.76, epochs=150),
+            ),
+        ),
+        Plan(
+            name="table5",
+            network="small-cnn",
+            bits=(2,),
+            epochs=6,
+            full=100,
+            rate=0.02,
+            efolds=9.0,
+            period=1,
+            augmentation=Augmentation(crop=2),
+            published=False,
+            epochs_float=6,
+            full_float=100,
+            paper=(
+                Paper(method="ptq", bits=2, delta=-0.36, epochs=0),
+                Paper(method="dp-net", bits=2, delta=-0.05, epochs=100),
+            ),
+        ),
+    )
+}
+"""All of them by name."""
+
+
+def find_plan(name: str) -> Plan:
+    """The plan of this name; ValueError with all names for any other."""
+    try:
+        return PLANS[name]
+    except KeyError:
+        raise ValueError(f"name must be one of {', '.join(PLANS)}, not {name!r}") from None

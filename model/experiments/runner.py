@@ -1,0 +1,253 @@
+"""One experiment from its plan to its rows, resumable after every epoch and every row."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dpnet.model.compile.errors import CompileError
+from dpnet.model.compression.ratios import fp32_bytes
+from dpnet.model.evidence import digest
+from dpnet.model.experiments.engine_accuracy import engine_accuracy
+from dpnet.model.experiments.evaluation import accuracy
+from dpnet.model.experiments.methods import Bench, Chain, Stage, chains
+from dpnet.model.experiments.plans import Plan
+from dpnet.model.experiments.pretrain import HELD, RECIPES, as_pictures, pretrain
+from dpnet.model.experiments.rows import FLOAT_BITS, Row, float_fields, row_of, size_fields
+from dpnet.model.experiments.sizes import read_network, sizes
+from dpnet.model.experiments.unfold import fold_norms, unfold_norms
+from dpnet.model.files import write_json
+from dpnet.model.networks.published import trained
+from dpnet.model.training.checkpoint import fingerprint
+from dpnet.model.training.run import Progress
+
+__all__ = ["ENTRIES", "run_plan", "sources"]
+
+ENTRIES = ("dpnet.model.experiments.runner",)
+"""What the results depend on, with all that is imported there."""
+
+UNFOLDED = 5_000
+"""Pictures over which statistics of norms that were folded are taken."""
+
+Rows = list[Row]
+
+
+def sources() -> str:
+    """The digest of the code behind a result."""
+    return digest(ENTRIES)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    seed: int,
+    folder: Path,
+    code: str,
+    device: str = "cpu",
+    on_progress: Progress | None = None,
+    on_rows: Callable[[Rows], None] = lambda _: None,
+) -> Rows:
+    """All rows of a plan for one seed, in the order in which they were found.
+
+    Checkpoints, rows and nets on their centroids lie below `folder`; the same call with the same
+    `code` (`sources`) goes on after the last epoch, and no picture of the test part is looked at
+    again for a row that is there.  `on_rows` is given the rows so far after each new one.
+    Accuracies of the engine come last: they take longest for the least news.
+
+    Raises `DataError`, `WeightsError` for what is missing, and the errors of `fit`.
+    """
+    run = _Run(plan, seed, folder / f"{plan.name}-{plan.epochs}-{seed}", code, device, on_progress)
+    for _ in run.measure():
+        on_rows(list(run.rows))
+    for _ in run.ask_engine():
+        on_rows(list(run.rows))
+    return run.rows
+
+
+@dataclass
+class _Run:
+    """The state of one call."""
+
+    plan: Plan
+    seed: int
+    folder: Path
+    code: str
+    device: str
+    on_progress: Progress | None
+    rows: Rows = field(default_factory=list)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        labeled = self.plan.data()
+        self.data = as_pictures(labeled, min(HELD, len(labeled.train_x) // 10))
+        self.began = time.monotonic()
+        self.fresh = 0
+        self.total = self.plan.epochs_float
+        net = self._pretrained()
+        self.bench = Bench(self.plan, net, self.data, self.seed, self.device, self.folder)
+        self.chains = chains(self.plan, self.bench.normed)
+        self.total += sum(chain.epochs for chain in self.chains)
+
+    def measure(self) -> Iterator[Row]:
+        """Train and judge everything that is not there yet."""
+        before = self._judged_once("pretrained", lambda: self._judge(self.bench.net))
+        for chain in self.chains:
+            known = [self._known(method, chain.bits) for method in chain.methods]
+            if all(known):
+                self.rows += [row for row in known if row is not None]
+            else:
+                yield from self._chain(chain, before)
+            self.done += chain.epochs
+
+    def ask_engine(self) -> Iterator[Row]:
+        """The integer golden model's accuracy of every net on centroids."""
+        for number, row in enumerate(self.rows):
+            if not self.plan.engine or row.bits == FLOAT_BITS or row.accuracy_engine is not None:
+                continue
+            text = f"the engine's integers: {row.method}, {row.bits} bits"
+            self._tell(self.total, text)
+            found = self._engine(row)
+            if found is None:
+                return
+            self.rows[number] = replace(row, accuracy_engine=found)
+            self._keep(self.rows[number])
+            yield self.rows[number]
+
+    def _chain(self, chain: Chain, before: float) -> Iterator[Row]:
+        text = f"{chain.methods[0]}, {chain.bits} bits"
+        progress = _Told(self, text, self.done)
+        for stage in self.bench.stages(chain, progress):
+            row = self._known(stage.method, chain.bits) or self._row(stage, chain.bits, before)
+            self._keep(row)
+            self.rows.append(row)
+            yield row
+
+    def _row(self, stage: Stage, bits: int, before: float) -> Row:
+        net = fold_norms(copy.deepcopy(stage.net).cpu())
+        if bits == FLOAT_BITS:
+            counted = float_fields(fp32_bytes(net))
+        else:
+            place = self._net_folder(stage.method, bits)
+            counted = size_fields(sizes(net, 1 << bits, place))
+        return Row(
+            table=self.plan.name,
+            network=self.plan.network,
+            dataset=self.plan.entry.dataset,
+            method=stage.method,
+            bits=bits,
+            epochs=stage.epochs,
+            seed=self.seed,
+            accuracy_pretrained=before,
+            accuracy=self._judge(net.to(self.device)),
+            **counted,
+        )
+
+    def _pretrained(self) -> nn.Module:
+        """The net to start from, its folded norms put back."""
+        plan = self.plan
+        if plan.published:
+            x, preparation = self.data.train_x[:UNFOLDED], plan.entry.preparation
+            return unfold_norms(trained(plan.network), x, preparation).to(self.device)
+        settings = replace(RECIPES[plan.network], epochs=plan.epochs_float, seed=self.seed)
+        net = pretrain(
+            plan.entry,
+            self.data,
+            settings,
+            device=self.device,
+            folder=self.folder.parent / "networks",
+            on_progress=_Told(self, "float", 0),
+        )
+        self.done = plan.epochs_float
+        return net
+
+    def _judge(self, net: nn.Module) -> float:
+        return accuracy(net, self.data.test_x, self.data.test_y, self.plan.entry.preparation)
+
+    def _engine(self, row: Row) -> float | None:
+        """None for a net that the engine does not hold."""
+        net = self.plan.entry.make()
+        # The files have all tensors but norms' counters.
+        net.load_state_dict(read_network(self._net_folder(row.method, row.bits)), strict=False)
+        try:
+            return engine_accuracy(
+                net.eval(),
+                self.data.train_x,
+                (self.data.test_x, self.data.test_y),
+                bits=row.bits,
+                preparation=self.plan.entry.preparation,
+            )
+        except CompileError as error:
+            self._tell(self.total, f"no accuracy of the engine: {error}")
+            return None
+
+    # What is there already
+
+    def _net_folder(self, method: str, bits: int) -> Path:
+        return self.folder / "nets" / f"{method}-{bits}"
+
+    def _known(self, method: str, bits: int) -> Row | None:
+        path = self.folder / "rows" / f"{method}-{bits}.json"
+        said = _said(path, self._print())
+        return None if said is None else row_of(said)
+
+    def _keep(self, row: Row) -> None:
+        path = self.folder / "rows" / f"{row.method}-{row.bits}.json"
+        write_json(path, {"of": self._print(), "is": asdict(row)})
+
+    def _judged_once(self, name: str, judge: Callable[[], float]) -> float:
+        path = self.folder / "rows" / f"{name}.json"
+        said = _said(path, self._print())
+        found = judge() if said is None else float(said)
+        write_json(path, {"of": self._print(), "is": found})
+        return found
+
+    def _print(self) -> str:
+        """Of which plan and code a row is; bits and rows of the paper are no part of it."""
+        plan = replace(self.plan, bits=(), paper=())
+        return fingerprint(f"{plan!r} {self.seed} {self.device} {self.code}", ())
+
+    def tell_epoch(self, done: int, text: str) -> None:
+        """Progress with the time that is left of everything."""
+        self.fresh += 1
+        left = (time.monotonic() - self.began) / self.fresh * (self.total - done)
+        self._tell(done, f"{text}; about {_clock(left)} left in all")
+
+    def _tell(self, done: int, text: str) -> None:
+        if self.on_progress is not None:
+            self.on_progress(done, self.total, text)
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """Epochs of a phase as epochs of the whole."""
+
+    run: _Run
+    name: str
+    before: int
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        if text.startswith("seed"):
+            self.run._tell(self.before + done, f"{self.name}: {text}")
+        else:
+            self.run.tell_epoch(self.before + done, f"{self.name}: {text}")
+
+
+def _said(path: Path, fingerprint: str) -> Any:
+    """What a file of the same plan and code says, else None."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found["is"] if isinstance(found, dict) and found.get("of") == fingerprint else None
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,148 @@
+"""`dpnet experiment` on a small data set made for it: rows, files, interruptions, what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_kit import Call
+from experiments_kit import write_data
+
+pytest.importorskip("torch")
+pytest.importorskip("constriction")
+
+from dpnet.host.commands import experiment
+from dpnet.model.experiments import runner
+from dpnet.model.experiments.rows import Row
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHORT = ("--bits", "2", "--epochs", "1", "--no-engine", "--json")
+RESNET20 = {
+    "control": 1,
+    "ptq": 0,
+    "ptq-bn": 0,
+    "ptq-bn-tuned": 1,
+    "dp-net": 1,
+    "dp-net-bn": 1,
+    "dp-net-bn-tuned": 2,
+    "kmeans-net-linear": 1,
+    "kmeans-net-linear-bn": 1,
+    "kmeans-net-kmeans++": 1,
+    "kmeans-net-kmeans++-bn": 1,
+}
+"""Methods and the epochs behind each."""
+BYTES = ("bytes_indices", "bytes_with_codebooks", "bytes_total", "bytes_float")
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_data(tmp_path / "data", monkeypatch)
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path / "build"))
+    return tmp_path
+
+
+def rows(text: str) -> dict[str, Any]:
+    return {row["method"]: row for row in json.loads(text)["rows"]}
+
+
+def test_every_method_gives_a_row_and_its_files(small: Path, dpnet: Call) -> None:
+    out = small / "r.json"
+    result = dpnet("experiment", "resnet20", *SHORT, "--out", out)
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    assert document == json.loads(out.read_text())
+    assert list(document) == ["command", "data", "machine", "sources", "rows"]
+    assert document["command"] == (
+        "dpnet experiment resnet20 --bits 2 --epochs 1 --seed 0 --device cpu"
+    )
+    assert document["sources"] == runner.sources()
+    found = rows(result.out)
+    assert {name: row["epochs"] for name, row in found.items()} == RESNET20
+    assert all(list(row) == list(Row.__dataclass_fields__) for row in found.values())
+    for name, row in found.items():
+        assert row["delta"] == pytest.approx(row["accuracy"] - row["accuracy_pretrained"])
+        assert row["delta_control"] == pytest.approx(row["accuracy"] - found["control"]["accuracy"])
+        if name != "control":
+            sizes = [row[field] for field in BYTES]
+            assert sizes == sorted(sizes) and row["bits"] == 2
+            parts = (out.with_name("r.json.runs") / "resnet20-1-0" / "nets" / f"{name}-2").iterdir()
+            assert row["bytes_total"] == sum(part.stat().st_size for part in parts)
+    # 268,336 weights in 698 rows.
+    assert found["ptq"]["ratio_eq1"] == pytest.approx(32 * 268_336 / (2 * 268_336 + 128 * 698))
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("experiment", "table5", *SHORT)
+    whole = dpnet(*arguments, "--out", small / "whole.json")
+    assert whole.code == 0, whole.err
+    looks: list[str] = []
+    true_row = runner._Run._row
+
+    def stopped(self: Any, stage: Any, *others: Any) -> Row:
+        if stage.method == "dp-net" and "dp-net" not in looks:
+            looks.append(stage.method)
+            raise KeyboardInterrupt
+        looks.append(stage.method)
+        return true_row(self, stage, *others)
+
+    monkeypatch.setattr(runner._Run, "_row", stopped)
+    first = dpnet(*arguments, "--out", small / "parts.json")
+    assert first.code == 130 and "run the same command again to go on" in first.err
+    second = dpnet(*arguments, "--out", small / "parts.json")
+    assert second.code == 0
+    assert rows(second.out) == rows(whole.out)
+    assert looks.count("control") == looks.count("ptq") == 1
+
+
+def test_a_third_call_computes_nothing(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("experiment", "table5", *SHORT, "--out", small / "r.json")
+    first = dpnet(*arguments)
+    monkeypatch.delattr(runner._Run, "_row")
+    assert dpnet(*arguments).out == first.out
+
+
+def test_what_is_missing_is_said_in_a_line(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small / "data" / "resnet-cifar10" / "resnet20-0.th").unlink()
+    result = dpnet("experiment", "resnet20", *SHORT)
+    assert result.code == 2 and result.err.splitlines()[-1].endswith(
+        "resnet-cifar10 must have one file resnet20-*.th, not 0: akamaster/pytorch_resnet_cifar10 "
+        "has it"
+    )
+    monkeypatch.delenv("DPNET_DATA")
+    result = dpnet("experiment", "resnet20", *SHORT)
+    assert result.code == 2 and result.err.splitlines()[-1] == (
+        "dpnet: DPNET_DATA must name the folder that has MNIST/raw/ and cifar-10-batches-bin/; it "
+        "is not set"
+    )
+
+
+def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpnet: Call) -> None:
+    result = dpnet("experiment", "table5", "--budget", "1s", "--bits", "2")
+    assert result.code == 2 and "budget must be at least" in result.err
+    assert "for table5 on this machine, not 0 min; fewer --bits take less" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--budget", "2"], "--budget must be a time, as 90min or 2h, not '2'"),
+        (["--bits", "2,2"], "--bits must be different numbers from 1 to 4, as 2,3, not '2,2'"),
+        (["--full", "--epochs", "3"], "--budget, --epochs and --full exclude each other"),
+    ],
+)
+def test_wrong_arguments_are_refused(dpnet: Call, arguments: list[str], message: str) -> None:
+    result = dpnet("experiment", "resnet8", *arguments)
+    assert result.code == 2 and message in result.err
+
+
+def test_the_notes_name_every_data_set_of_a_plan() -> None:
+    assert {plan.entry.dataset for plan in experiment.PLANS.values()} <= set(experiment.NOTES)
