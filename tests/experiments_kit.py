@@ -12,19 +12,20 @@ from dpnet.model.data import cifar, mnist
 from dpnet.model.networks.residual import CifarResNet
 from dpnet.model.training.recipe import build_net
 
-CIFAR_PART = 40
+CIFAR_PART = 20
 """Pictures of each of the six files."""
-MNIST_PARTS = {"train": 200, "t10k": 40}
+MNIST_PARTS = {"train": 100, "t10k": 40}
 
 
 def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets and ResNet-20's weights in `folder`, which the environment names."""
+    """Data sets, and weights of a ResNet-8 as if it were ResNet-20, in `folder`, which the
+    environment names: the reader of these files takes the depth from them."""
     generator = np.random.default_rng(1)
     _write_cifar(folder / "cifar-10-batches-bin", generator)
     _write_mnist(folder / "MNIST" / "raw", generator)
     weights = folder / "resnet-cifar10"
     weights.mkdir()
-    net = build_net(lambda: CifarResNet(20), 2)
+    net = build_net(lambda: CifarResNet(8), 2)
     torch.save({"state_dict": net.state_dict()}, weights / "resnet20-0.th")
     monkeypatch.setattr(cifar, "PICTURES", CIFAR_PART)
     monkeypatch.setattr(mnist, "COUNTS", MNIST_PARTS)

@@ -14,7 +14,9 @@ pytest.importorskip("torch")
 pytest.importorskip("constriction")
 
 from dpnet.host.commands import experiment
+from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.experiments import runner
+from dpnet.model.experiments.plans import PLANS, Plan
 from dpnet.model.experiments.rows import Row
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,10 +39,27 @@ RESNET20 = {
 BYTES = ("bytes_indices", "bytes_with_codebooks", "bytes_total", "bytes_float")
 
 
+DIGITS = Plan(
+    name="digits",
+    network="lenet-5",
+    bits=(2,),
+    epochs=2,
+    full=3,
+    rate=0.02,
+    efolds=9.0,
+    period=1,
+    augmentation=Augmentation(crop=2),
+    published=False,
+    epochs_float=1,
+    full_float=2,
+)
+
+
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_data(tmp_path / "data", monkeypatch)
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path / "build"))
+    monkeypatch.setitem(PLANS, "table5", DIGITS)
     return tmp_path
 
 
@@ -70,8 +89,11 @@ def test_every_method_gives_a_row_and_its_files(small: Path, dpnet: Call) -> Non
             assert sizes == sorted(sizes) and row["bits"] == 2
             parts = (out.with_name("r.json.runs") / "resnet20-1-0" / "nets" / f"{name}-2").iterdir()
             assert row["bytes_total"] == sum(part.stat().st_size for part in parts)
-    # 268,336 weights in 698 rows.
-    assert found["ptq"]["ratio_eq1"] == pytest.approx(32 * 268_336 / (2 * 268_336 + 128 * 698))
+    weights = 432 + 2 * 2_304 + 4_608 + 9_216 + 18_432 + 36_864 + 640
+    rows_in_all = 3 * 16 + 2 * 32 + 2 * 64 + 10
+    assert found["ptq"]["ratio_eq1"] == pytest.approx(
+        32 * weights / (2 * weights + 4 * 32 * rows_in_all)
+    )
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(
@@ -126,9 +148,9 @@ def test_what_is_missing_is_said_in_a_line(
 
 
 def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpnet: Call) -> None:
-    result = dpnet("experiment", "table5", "--budget", "1s", "--bits", "2")
+    result = dpnet("experiment", "table5", "--budget", "0.001s", "--bits", "2")
     assert result.code == 2 and "budget must be at least" in result.err
-    assert "for table5 on this machine, not 0 min; fewer --bits take less" in result.err
+    assert "for digits on this machine, not 0.0 min; fewer --bits take less" in result.err
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def within(plan: Plan, seconds: float, device: str = "cpu") -> Budget:
             return Budget(fitting, each)
     least = _epochs(replace(plan, epochs=1, epochs_float=_before(plan, 1))) * each
     raise BudgetError(
-        f"budget must be at least {least / 60:.0f} min for {plan.name} on this machine, "
-        f"not {seconds / 60:.0f} min; fewer --bits take less"
+        f"budget must be at least {least / 60:.1f} min for {plan.name} on this machine, "
+        f"not {seconds / 60:.1f} min; fewer --bits take less"
     )
 
 

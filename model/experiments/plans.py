@@ -12,7 +12,7 @@ from dpnet.model.data.mnist import mnist
 from dpnet.model.experiments.schedules import Cosine
 from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
-from dpnet.model.training.suggest import suggest
+from dpnet.model.training.suggest import largest_efolds, suggest
 
 __all__ = ["PLANS", "Paper", "Plan", "find_plan"]
 
@@ -101,16 +101,15 @@ class Plan:
         return replace(self.phase(seed), epochs=self.tune_epochs, schedule=schedule)
 
     def lam(self, settings: FitSettings, n_train: int) -> float:
-        """Three digits of the lambda for `efolds` in all of a phase."""
+        """Three digits of the lambda for `efolds` in all of a phase, or for half of what SGD
+        stands where the phase is too short for these."""
         steps = settings.epochs * -(-n_train // settings.batch)
         rates = [settings.schedule.rate(step, steps) for step in range(steps)]
+        momentum = settings.momentum
+        largest = largest_efolds(rates, steps, momentum=momentum, nesterov=True)
+        efolds = min(self.efolds, largest / 2)
         found = suggest(
-            rates,
-            steps,
-            momentum=settings.momentum,
-            nesterov=True,
-            efolds=self.efolds,
-            n_train=n_train,
+            rates, steps, momentum=momentum, nesterov=True, efolds=efolds, n_train=n_train
         )
         return float(f"{found.lam:.3g}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dpnet.model.training.regularizer import Reading
 from dpnet.model.training.stability import stability_limit
 
-__all__ = ["EFOLDS", "Suggestion", "suggest"]
+__all__ = ["EFOLDS", "Suggestion", "largest_efolds", "suggest"]
 
 EFOLDS = 9.0
 """E-folds of W - C in a period: what the paper's own numbers come to on CIFAR-10 (lambda 100 over
@@ -52,17 +52,19 @@ def suggest(
         at the start is what they stay
     reading, n_train : as `ClusterRegularizer` has them; n : the length of a row, for "per-row"
 
+    E-folds are proportional to lr * rho as long as it is below (1 - sqrt(momentum))^2, 0.0026 with
+    0.9; above, W - C swings and shrinks by half of 1 - momentum powers of e in a step, no faster.
+
     Raises ValueError where SGD would diverge at the largest rate: take fewer e-folds, or a longer
     period, or `pull`.
     """
     _check(rates, period_steps, momentum, efolds)
-    mean, peak = sum(rates) / len(rates), max(rates)
-    rho = efolds * (1.0 - momentum) / (mean * period_steps)
-    limit = stability_limit(momentum, nesterov)
-    if peak * rho >= limit:
+    rho = efolds * (1.0 - momentum) * len(rates) / (sum(rates) * period_steps)
+    largest = largest_efolds(rates, period_steps, momentum=momentum, nesterov=nesterov)
+    if efolds >= largest:
         raise ValueError(
-            f"efolds must be below {efolds * limit / (peak * rho):.4g} in {period_steps} steps at "
-            f"a peak of {peak:g}, not {efolds:g}: SGD would diverge"
+            f"efolds must be below {largest:.4g} in {period_steps} steps at a peak of "
+            f"{max(rates):g}, not {efolds:g}: SGD would diverge"
         )
     whole = max(1, len(rates) // period_steps) * period_steps
     first, last = rates[:period_steps], rates[max(0, whole - period_steps) : whole]
@@ -72,8 +74,16 @@ def suggest(
         rho=rho,
         efolds_first=strength * sum(first) / len(first),
         efolds_last=strength * sum(last) / len(last),
-        share=peak * rho / limit,
+        share=efolds / largest,
     )
+
+
+def largest_efolds(
+    rates: Sequence[float], period_steps: int, *, momentum: float = 0.0, nesterov: bool = False
+) -> float:
+    """The e-folds in a period from which on SGD diverges at the largest rate."""
+    rho = stability_limit(momentum, nesterov) / max(rates)
+    return rho * sum(rates) / len(rates) * period_steps / (1.0 - momentum)
 
 
 def _scale(reading: Reading, n_train: int | None, n: int | None) -> float:
