@@ -166,7 +166,9 @@ def test_a_step_moves_a_value_as_far_as_the_mean_of_its_weights() -> None:
     for name in ("conv.weight", "fc.weight"):
         before, moved = plain.get_parameter(name), net.get_parameter(name)
         assert isinstance(moved, nn.Parameter)
-        for row, now, pull in zip(*(t.flatten(1) for t in (before, moved, before.grad)), strict=True):
+        for row, now, pull in zip(
+            *(t.flatten(1) for t in (before, moved, before.grad)), strict=True
+        ):
             for value in row.unique():
                 same = row == value
                 wanted = value - 0.1 * pull[same].mean()
@@ -215,6 +217,10 @@ def row(method: str, accuracy: float, *, epochs: int = 3, seed: int = 0) -> Row:
 
 
 def test_the_control_of_the_same_epochs_is_taken() -> None:
-    rows = [row("ptq-bn-tuned", 90.0, epochs=1), row("control", 91.0), row("control", 90.5, epochs=1)]
+    rows = [
+        row("ptq-bn-tuned", 90.0, epochs=1),
+        row("control", 91.0),
+        row("control", 90.5, epochs=1),
+    ]
     assert with_deltas(rows)[0].delta_control == -0.5
     assert np.isclose(with_deltas(rows[:2])[0].delta_control, -1.0)

@@ -31,9 +31,7 @@ def shrinking(rates: list[float], rho: float, momentum: float, nesterov: bool) -
 
 @pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd_shrinks_by_the_efolds_that_were_asked_for(momentum: float, nesterov: bool) -> None:
-    found = suggest(
-        RATES, PERIOD, momentum=momentum, nesterov=nesterov, efolds=2.0, n_train=1000
-    )
+    found = suggest(RATES, PERIOD, momentum=momentum, nesterov=nesterov, efolds=2.0, n_train=1000)
     assert found.rho == pytest.approx(2 * found.lam / 1000)
     whole = shrinking(RATES, found.rho, momentum, nesterov)
     assert whole / (STEPS / PERIOD) == pytest.approx(2.0, rel=0.15)
