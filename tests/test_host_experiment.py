@@ -1,4 +1,4 @@
-"""`dpnet experiment` on a small data set made for it: rows, files, interruptions, what is missing."""
+"""`dpnet experiment` on a small data set made for it: rows, files, interruptions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from cli_kit import Call
 from experiments_kit import write_data
-
-pytest.importorskip("torch")
-pytest.importorskip("constriction")
 
 from dpnet.host.commands import experiment
 from dpnet.model.data.augmentation import Augmentation

@@ -6,9 +6,7 @@ import copy
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 

@@ -42,7 +42,7 @@ def squares(weight: Weight, codebook: Tensor, half_rho: float) -> Tensor:
     """`half_rho` times the sum of (W - C)^2, a scalar with its gradient."""
     apart = torch.empty_like(weight.tensor.detach())
     _each(apart_rows, weight.tensor.detach(), codebook, _rows(apart))
-    found: Tensor = _Squares.apply(weight.tensor, apart, half_rho)
+    found: Tensor = _Squares.apply(weight.tensor, apart, half_rho)  # type: ignore[no-untyped-call]
     return found
 
 

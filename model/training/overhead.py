@@ -45,7 +45,8 @@ class Overhead:
 
 def measure(entry: Architecture, k: int, *, device: str = "cpu", rounds: int = 5) -> Overhead:
     """Time steps of one network with `k` values a row."""
-    first = build_net(entry.make, 0).to(device, memory_format=torch.channels_last)
+    first = build_net(entry.make, 0).to(device)
+    first.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(BATCH, *entry.shape, generator=torch.Generator().manual_seed(0)).to(device)
     x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
     with torch.no_grad():
