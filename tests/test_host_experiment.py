@@ -14,7 +14,7 @@ from dpnet.host.commands import experiment
 from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.experiments import runner
 from dpnet.model.experiments.plans import PLANS, Plan
-from dpnet.model.experiments.rows import Row
+from dpnet.model.experiments.results.rows import Row
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

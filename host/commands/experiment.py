@@ -17,7 +17,7 @@ from dpnet.model.build_root import build_root
 from dpnet.model.data.places import DataError
 from dpnet.model.experiments.budget import Budget, BudgetError, within
 from dpnet.model.experiments.plans import PLANS, Plan, find_plan
-from dpnet.model.experiments.rows import Row, document, with_deltas
+from dpnet.model.experiments.results.rows import Row, document, with_deltas
 from dpnet.model.experiments.runner import run_plan, sources
 from dpnet.model.files import write_json
 from dpnet.model.networks.published import WeightsError

@@ -14,7 +14,7 @@ from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import NORMS, reestimate_norms
 from dpnet.model.experiments.fit import fit
 from dpnet.model.experiments.plans import Plan
-from dpnet.model.experiments.rows import CONTROL, FLOAT_BITS
+from dpnet.model.experiments.results.rows import CONTROL, FLOAT_BITS
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.experiments.tuning import shared_values
 from dpnet.model.pictures import Pictures

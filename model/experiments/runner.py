@@ -15,13 +15,13 @@ from torch import nn
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compression.ratios import fp32_bytes
 from dpnet.model.evidence import digest
-from dpnet.model.experiments.engine_accuracy import engine_accuracy
 from dpnet.model.experiments.evaluation import accuracy
 from dpnet.model.experiments.methods import Bench, Chain, Stage, chains
 from dpnet.model.experiments.plans import Plan
 from dpnet.model.experiments.pretrain import HELD, RECIPES, as_pictures, pretrain
-from dpnet.model.experiments.rows import FLOAT_BITS, Row, float_fields, row_of, size_fields
-from dpnet.model.experiments.sizes import read_network, sizes
+from dpnet.model.experiments.results.engine_accuracy import engine_accuracy
+from dpnet.model.experiments.results.rows import FLOAT_BITS, Row, float_fields, row_of, size_fields
+from dpnet.model.experiments.results.sizes import read_network, sizes
 from dpnet.model.experiments.unfold import fold_norms, unfold_norms
 from dpnet.model.files import write_json
 from dpnet.model.networks.published import trained

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dpnet.model.experiments.sizes import Sizes
+from dpnet.model.experiments.results.sizes import Sizes
 
 __all__ = ["CONTROL", "Row", "document", "machine", "with_deltas"]
 
