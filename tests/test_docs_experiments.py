@@ -60,7 +60,7 @@ def test_a_table_has_a_line_for_every_row_and_for_the_papers(tmp_path: Path) -> 
     lines = rewritten("<!-- rows table1 -->\n<!-- end -->", tmp_path).splitlines()
     assert lines[2].startswith("`dpnet experiment table1`") and "full schedule are 300" in lines[2]
     assert lines[6] == (
-        "| dp-net | 3 | 15 | 0 | 89.50 % | -0.50 | – | – | 1,000 | 20,000 | 22,000 | 100.0 × "
+        "| dp-net | 3 | 15 | 0 | 89.50 % | -0.50 | – | – | – | 1,000 | 20,000 | 22,000 | 100.0 × "
         "| 9.7 × |"
     )
-    assert lines[7] == "| *the paper's dp-net* | 3 | 300 |  |  | +0.31 |  |  |  |  |  |  |  |"
+    assert lines[7] == "| *the paper's dp-net* | 3 | 300 |  |  | +0.31 |  |  |  |  |  |  |  |  |"

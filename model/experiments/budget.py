@@ -93,6 +93,7 @@ def _epoch_seconds(plan: Plan, data: Pictures, device: str) -> float:
                 preparation=plan.entry.preparation,
                 device=device,
                 checkpoint=Path(scratch) / f"{run}.pt",
+                task_loss=plan.trades,
             )
             taken = time.perf_counter() - began
     return taken * len(data.train_x) / len(few.train_x)

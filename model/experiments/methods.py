@@ -135,6 +135,7 @@ class Bench:
             device=self.device,
             checkpoint=self.folder / f"{name}.pt",
             on_progress=on_progress,
+            task_loss=self.plan.trades,
             solver=solver,
         )
 

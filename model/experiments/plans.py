@@ -9,7 +9,10 @@ from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.data.cifar import cifar10
 from dpnet.model.data.labeled import Labeled
 from dpnet.model.data.mnist import mnist
-from dpnet.model.experiments.schedules import Cosine
+from dpnet.model.experiments.pretrain import RECIPES
+from dpnet.model.experiments.robust.attacks import Attack
+from dpnet.model.experiments.robust.trades import Trades
+from dpnet.model.experiments.schedules import Cosine, Stepped
 from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
 from dpnet.model.training.suggest import largest_efolds, suggest
@@ -24,12 +27,13 @@ LAST = 0.05
 @dataclass(frozen=True, kw_only=True)
 class Paper:
     """A row of the paper's table: what it says of `method` at `bits`, in points; `epochs` are its
-    schedule."""
+    schedule; `delta_adversarial` of networks that are attacked."""
 
     method: str
     bits: int
     delta: float
     epochs: int
+    delta_adversarial: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,12 @@ class Plan:
     `epochs` of training behind it, the same for the term, for Lloyd and for the control (`full`:
     with --full); `rate` is the peak of their cosine, `tune_epochs` and `tune_rate` are those of
     the tuned codebooks.  Of the term: codebooks are solved every `period` epochs, and lambda is
-    what gives `efolds` in all, see `dpnet.model.training.suggest`.  `lloyd`: whether Lloyd is a
-    baseline, `engine`: whether the integer golden model is asked.  `paper`: its rows.
+    what gives `efolds` in all, see `dpnet.model.training.suggest`.
+
+    `lloyd`: whether Lloyd is a baseline, `engine`: whether the integer golden model is asked.
+    `trades`: the task's loss, `full_trades` with --full, also of the pretrained net, which then has
+    `float_settings` in place of the recipe; all nets are judged under `attack` too, on the first
+    `attacked` pictures to test.  `paper`: its rows.
     """
 
     name: str
@@ -62,6 +70,11 @@ class Plan:
     tune_rate: float = 0.01
     lloyd: bool = True
     engine: bool = True
+    trades: Trades | None = None
+    full_trades: Trades | None = None
+    float_settings: FitSettings | None = None
+    attack: Attack | None = None
+    attacked: int = 1_000
     paper: tuple[Paper, ...] = ()
 
     @property
@@ -75,7 +88,18 @@ class Plan:
 
     def whole(self) -> Plan:
         """At full length."""
-        return replace(self, epochs=self.full, epochs_float=self.full_float)
+        return replace(
+            self,
+            epochs=self.full,
+            epochs_float=self.full_float,
+            trades=self.full_trades,
+            attacked=10_000,
+        )
+
+    def before(self, seed: int) -> FitSettings:
+        """How the pretrained net is trained, where none is published."""
+        settings = self.float_settings or RECIPES[self.network]
+        return replace(settings, epochs=self.epochs_float, seed=seed)
 
     def phase(self, seed: int) -> FitSettings:
         """A phase of training behind the pretrained net, in float: the control."""
@@ -193,6 +217,33 @@ PLANS = {
             paper=(
                 Paper(method="ptq", bits=2, delta=-0.36, epochs=0),
                 Paper(method="dp-net", bits=2, delta=-0.05, epochs=100),
+            ),
+        ),
+        Plan(
+            name="table5-robust",
+            network="small-cnn",
+            bits=(2,),
+            epochs=2,
+            full=100,
+            rate=0.01,
+            efolds=9.0,
+            period=1,
+            augmentation=Augmentation(),
+            published=False,
+            epochs_float=4,
+            full_float=100,
+            decay=0.0,
+            lloyd=False,
+            engine=False,
+            trades=Trades(Attack(epsilon=0.3, size=0.1, steps=5), beta=1.0),
+            full_trades=Trades(Attack(epsilon=0.3, size=0.01, steps=40), beta=1.0),
+            float_settings=FitSettings(
+                epochs=4, schedule=Stepped(0.01, (0.55, 0.75, 0.9)), decay=0.0, channels_last=True
+            ),
+            attack=Attack(epsilon=0.3, size=0.01, steps=40),
+            paper=(
+                Paper(method="ptq", bits=2, delta=-0.36, epochs=0, delta_adversarial=-5.86),
+                Paper(method="dp-net", bits=2, delta=-0.05, epochs=100, delta_adversarial=-2.05),
             ),
         ),
     )

@@ -18,10 +18,11 @@ from dpnet.model.evidence import digest
 from dpnet.model.experiments.evaluation import accuracy
 from dpnet.model.experiments.methods import Bench, Chain, Stage, chains
 from dpnet.model.experiments.plans import Plan
-from dpnet.model.experiments.pretrain import HELD, RECIPES, as_pictures, pretrain
+from dpnet.model.experiments.pretrain import HELD, as_pictures, pretrain
 from dpnet.model.experiments.results.engine_accuracy import engine_accuracy
 from dpnet.model.experiments.results.rows import FLOAT_BITS, Row, float_fields, row_of, size_fields
 from dpnet.model.experiments.results.sizes import read_network, sizes
+from dpnet.model.experiments.robust.attacks import robust_accuracy
 from dpnet.model.experiments.unfold import fold_norms, unfold_norms
 from dpnet.model.files import write_json
 from dpnet.model.networks.published import trained
@@ -146,6 +147,7 @@ class _Run:
             seed=self.seed,
             accuracy_pretrained=before,
             accuracy=self._judge(net.to(self.device)),
+            delta_adversarial=self._attacked(net),
             **counted,
         )
 
@@ -155,20 +157,34 @@ class _Run:
         if plan.published:
             x, preparation = self.data.train_x[:UNFOLDED], plan.entry.preparation
             return unfold_norms(trained(plan.network), x, preparation).to(self.device)
-        settings = replace(RECIPES[plan.network], epochs=plan.epochs_float, seed=self.seed)
         net = pretrain(
             plan.entry,
             self.data,
-            settings,
+            plan.before(self.seed),
             device=self.device,
-            folder=self.folder.parent / "networks",
+            folder=self.folder.parent / f"networks-{plan.name}",
             on_progress=_Told(self, "float", 0),
+            task_loss=plan.trades,
         )
         self.done = plan.epochs_float
         return net
 
     def _judge(self, net: nn.Module) -> float:
         return accuracy(net, self.data.test_x, self.data.test_y, self.plan.entry.preparation)
+
+    def _attacked(self, net: nn.Module) -> float | None:
+        """Points against the pretrained net, both under attack."""
+        if self.plan.attack is None:
+            return None
+        before = self._judged_once("attacked", lambda: self._under_attack(self.bench.net))
+        return round(self._under_attack(net) - before, 4)
+
+    def _under_attack(self, net: nn.Module) -> float:
+        plan, data = self.plan, self.data
+        assert plan.attack is not None
+        x, y = data.test_x[: plan.attacked], data.test_y[: plan.attacked]
+        preparation = plan.entry.preparation
+        return robust_accuracy(net, x, y, plan.attack, preparation=preparation, seed=self.seed)
 
     def _engine(self, row: Row) -> float | None:
         """None for a net that the engine does not hold."""

@@ -26,9 +26,9 @@ __all__ = ["main", "rewritten", "table_of"]
 PAGE = Path("docs/experiments.md")
 PLACE = re.compile(r"(<!-- rows ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = (
-    "| method | bits | epochs | seed | accuracy | Δ | Δ control | engine | indices | + codebooks "
-    "| all | × | Eq. (1) |\n"
-    "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+    "| method | bits | epochs | seed | accuracy | Δ | Δ control | Δ attacked | engine | indices "
+    "| + codebooks | all | × | Eq. (1) |\n"
+    "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 NOT_RUN = "Not run yet: `dpnet experiment {}`."
 
@@ -76,6 +76,7 @@ def _line(row: Row) -> str:
         f"{row.accuracy:.2f} %",
         _points(row.delta),
         _points(row.delta_control),
+        _points(row.delta_adversarial),
         "–" if row.accuracy_engine is None else f"{row.accuracy_engine:.2f} %",
         *("–" if count is None else f"{count:,}" for count in coded),
         f"{row.bytes_float / row.bytes_total:.1f} ×",
@@ -86,7 +87,8 @@ def _line(row: Row) -> str:
 
 def _paper(said: Paper) -> str:
     cells = [f"*the paper's {said.method}*", str(said.bits), str(said.epochs), "", ""]
-    return f"| {' | '.join([*cells, f'{said.delta:+.2f}', *[''] * 7])} |"
+    attacked = "" if said.delta_adversarial is None else f"{said.delta_adversarial:+.2f}"
+    return f"| {' | '.join([*cells, f'{said.delta:+.2f}', '', attacked, *[''] * 6])} |"
 
 
 def _points(difference: float | None) -> str:
