@@ -18,6 +18,7 @@ from dpnet.model.compression.weights import Weight
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import NonFiniteError, Quantized, QuantizeError, check_k
 from dpnet.model.training import fused
+from dpnet.model.training.processes import together
 from dpnet.model.training.pruned import Pruned, put_zero
 from dpnet.model.training.stability import check_groups, check_schedule, stability_limit
 from dpnet.model.training.tracked import Tracked, TrainingWarning
@@ -53,6 +54,9 @@ class ClusterRegularizer:
     are found in the net by their names at every call, so that a replaced parameter is followed.
     Weights that are computed from several parameters are refused with the cure; a pruning mask of
     ``torch.nn.utils.prune`` may be put on and taken off at any time.
+
+    In several processes (``torchrun``, DDP) make it of the net inside of the wrapper; `step` and
+    `finalize`, which all processes call, share the layers among them and give all the same.
 
     Parameters
     ----------
@@ -116,6 +120,10 @@ class ClusterRegularizer:
         return {name: tensor for name, tensor in held.items() if isinstance(tensor, nn.Parameter)}
 
     @property
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: weight.tensor for name, weight in self.weights.items()}
+
+    @property
     def rho(self) -> dict[str, float]:
         """Per weight: the term's gradient is ``rho * (W - C)``."""
         scale = {"sum": 1.0, "per-train-set": 1.0 / (self.n_train or 1)}
@@ -166,9 +174,10 @@ class ClusterRegularizer:
         self.pruned.put(self.weights)
         if self.codebooks and epoch % self.period:
             return False
+        solved = together(self.weights, lambda name: self._solve(name).codebook, self._tensors)
         codebooks = {}
         for name, weight in self.weights.items():
-            codebook = torch.from_numpy(self._solve(name).codebook)
+            codebook = torch.from_numpy(solved[name])
             codebooks[name] = codebook.to(weight.tensor.device, wide(weight.values[:0]).dtype)
         self.codebooks, self.solved_at = codebooks, epoch
         return True
@@ -262,7 +271,8 @@ class ClusterRegularizer:
                 TrainingWarning,
                 stacklevel=2,
             )
-        quantized = {name: self._solve(name) for name in self.weights if name not in left}
+        names = [name for name in self.weights if name not in left]
+        quantized = together(names, self._solve, self._tensors)
         for name, found in quantized.items():
             self.weights.put(
                 name, self.weights[name].from_rows(torch.from_numpy(found.dequantized))
