@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.experiments import runner
 from dpnet.model.experiments.plans import PLANS, Plan
 from dpnet.model.experiments.results.rows import Row
+from dpnet.model.experiments.results.sizes import read_network
+from dpnet.model.experiments.robust.attacks import Attack
+from dpnet.model.experiments.robust.trades import Trades
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,6 +95,36 @@ def test_every_method_gives_a_row_and_its_files(small: Path, dpnet: Call) -> Non
     assert found["ptq"]["ratio_eq1"] == pytest.approx(
         32 * weights / (2 * weights + 4 * 32 * rows_in_all)
     )
+
+
+def test_pruned_weights_are_zeros_in_the_files_that_are_counted(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = (0.0, 0.5, 0.9, 0.9, 0.2)
+    monkeypatch.setitem(PLANS, "table3", replace(DIGITS, sparsity=shares, lloyd=False))
+    result = dpnet("experiment", "table3", *SHORT, "--out", small / "r.json")
+    assert result.code == 0, result.err
+    nets = small / "r.json.runs" / "digits-1-0" / "nets"
+    counts = [150, 2_400, 48_000, 10_080, 840]
+    for method in ("ptq", "ptq-bn-tuned", "dp-net", "dp-net-bn-tuned"):
+        weights = [t for name, t in read_network(nets / f"{method}-2").items() if "weight" in name]
+        zeros = [
+            int((t == 0).sum()) for t in sorted(weights, key=lambda t: counts.index(t.numel()))
+        ]
+        assert zeros[1:] == [round(s * n) for s, n in zip(shares, counts, strict=True)][1:]
+    # 0.9 zeros of the largest layer: well below the 2 bits that an index has without a code.
+    assert rows(result.out)["dp-net"]["bytes_indices"] < sum(counts) * 1.5 / 8
+
+
+def test_a_net_is_attacked_where_its_plan_says_so(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = Attack(epsilon=0.3, size=0.1, steps=2)
+    robust = replace(DIGITS, trades=Trades(attack, 1.0), attack=attack, attacked=20, lloyd=False)
+    monkeypatch.setitem(PLANS, "table5-robust", robust)
+    result = dpnet("experiment", "table5-robust", *SHORT, "--out", small / "r.json")
+    assert result.code == 0, result.err
+    assert all(row["delta_adversarial"] is not None for row in rows(result.out).values())
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(

@@ -14,11 +14,14 @@ from dpnet.model.compression.weights import weights_of
 from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import reestimate_norms
+from dpnet.model.experiments.plans import DEEP_K_MEANS
+from dpnet.model.experiments.pruning import prune_smallest
 from dpnet.model.experiments.results.rows import Row, with_deltas
 from dpnet.model.experiments.results.sizes import read_network, sizes
 from dpnet.model.experiments.tuning import shared_values
 from dpnet.model.experiments.unfold import fold_norms, unfold_norms
 from dpnet.model.networks.tiny import ResNet8
+from dpnet.model.networks.wide_resnet import WideResNet
 from dpnet.model.training.recipe import build_net
 from dpnet.model.training.regularizer import ClusterRegularizer
 
@@ -181,6 +184,31 @@ def test_pruned_weights_stay_0() -> None:
             net(torch.ones(2, 1, 8, 8)).sum().backward()
             optimizer.step()
     assert not net.conv.weight[:, :, 0].any() and net.conv.weight[:, :, 1].all()
+
+
+def test_the_smallest_weights_of_each_layer_are_pruned() -> None:
+    net = build_net(Convs, 1)
+    before = copy.deepcopy(net)
+    prune_smallest(net, [0.25, 0.5])
+    for name, count in (("conv.weight", 9), ("fc.weight", 96)):
+        old, new = before.get_parameter(name).detach(), net.get_parameter(name).detach()
+        kept = new != 0
+        assert int((~kept).sum()) == count and torch.equal(new[kept], old[kept])
+        assert old[~kept].abs().max() <= old[kept].abs().min()
+    with pytest.raises(
+        ValueError, match=r"^shares must be 2 numbers from 0 to below 1, not \[1\.0"
+    ):
+        prune_smallest(net, [1.0, 0.0])
+
+
+def test_deep_k_means_list_is_that_of_the_layers_of_the_wide_resnet() -> None:
+    net = WideResNet()
+    prune_smallest(net, DEEP_K_MEANS)
+    zeros = {weight.name: int((weight.values == 0).sum()) for weight in weights_of(net)[0]}
+    assert zeros["conv1.weight"] == zeros["fc.weight"] == 0
+    assert zeros["group1.0.shortcut.weight"] == 16 * 64 // 2
+    assert zeros["group3.0.conv2.weight"] == round(0.9 * 256 * 256 * 9)
+    assert zeros["group3.1.conv1.weight"] == round(0.75 * 256 * 256 * 9)
 
 
 # Rows

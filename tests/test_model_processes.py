@@ -91,6 +91,6 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         == [
             "weight must be the same in all 2 processes: wrap the net in DistributedDataParallel "
             "before it is trained",
-            "1.weight: rows must be finite, not nan at row 0, column 0",
+            "1.weight: values must be finite, not nan at row 0, column 0",
         ]
     )

@@ -14,6 +14,7 @@ from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import NORMS, reestimate_norms
 from dpnet.model.experiments.fit import fit
 from dpnet.model.experiments.plans import Plan
+from dpnet.model.experiments.pruning import prune_smallest
 from dpnet.model.experiments.results.rows import CONTROL, FLOAT_BITS
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.experiments.tuning import shared_values
@@ -76,8 +77,9 @@ class Bench:
 
     def _untrained(self, chain: Chain, on_progress: Progress | None) -> Iterator[Stage]:
         """Exact codebooks of the pretrained net."""
-        net = copy.deepcopy(self.net)
-        term = ClusterRegularizer(net, 1 << chain.bits, lam=0.0, reading="sum")
+        net = self._start()
+        zeros = bool(self.plan.sparsity)
+        term = ClusterRegularizer(net, 1 << chain.bits, lam=0.0, reading="sum", keep_zeros=zeros)
         term.finalize(frozen=True)
         yield Stage("ptq", 0, net)
         yield from self._finished(chain, net, 0, on_progress)
@@ -109,9 +111,17 @@ class Bench:
         on_progress: Progress | None,
         solver: Solver = quantize,
     ) -> nn.Module:
-        net = copy.deepcopy(self.net)
+        in_float = settings.clustering is None
+        net = copy.deepcopy(self.net) if in_float else self._start()
         k = "" if settings.clustering is None else f"-{settings.clustering.k}"
         self._fit(net, settings, f"{name}{k}", on_progress, solver)
+        return net
+
+    def _start(self) -> nn.Module:
+        """A copy of the pretrained net, pruned where the plan says so."""
+        net = copy.deepcopy(self.net)
+        if self.plan.sparsity:
+            prune_smallest(net, self.plan.sparsity)
         return net
 
     def _tune(self, net: nn.Module, name: str, on_progress: Progress | None) -> None:

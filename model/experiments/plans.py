@@ -46,6 +46,8 @@ class Plan:
     the tuned codebooks.  Of the term: codebooks are solved every `period` epochs, and lambda is
     what gives `efolds` in all, see `dpnet.model.training.suggest`.
 
+    `sparsity`: the share of each layer's weights that is put at 0 before, and stays there in every
+    method but the control.
     `lloyd`: whether Lloyd is a baseline, `engine`: whether the integer golden model is asked.
     `trades`: the task's loss, `full_trades` with --full, also of the pretrained net, which then has
     `float_settings` in place of the recipe; all nets are judged under `attack` too, on the first
@@ -70,6 +72,7 @@ class Plan:
     tune_rate: float = 0.01
     lloyd: bool = True
     engine: bool = True
+    sparsity: tuple[float, ...] = ()
     trades: Trades | None = None
     full_trades: Trades | None = None
     float_settings: FitSettings | None = None
@@ -116,7 +119,12 @@ class Plan:
     def clustered(self, seed: int, bits: int, n_train: int) -> FitSettings:
         """The same phase with the term of Eq. (3)."""
         settings = self.phase(seed)
-        clustering = Clustering(k=1 << bits, lam=self.lam(settings, n_train), period=self.period)
+        clustering = Clustering(
+            k=1 << bits,
+            lam=self.lam(settings, n_train),
+            period=self.period,
+            keep_zeros=bool(self.sparsity),
+        )
         return replace(settings, clustering=clustering)
 
     def tuned(self, seed: int) -> FitSettings:
@@ -139,6 +147,17 @@ class Plan:
 
 
 _COLORS = Augmentation(crop=4, flip=True)
+_HIDDEN = Augmentation(crop=4, flip=True, cutout=8)
+
+DEEP_K_MEANS = (
+    0.0,
+    *(0.3, 0.4, 0.5, 0.4, 0.4),
+    *(0.5, 0.5, 0.5, 0.5, 0.5),
+    *(0.87, 0.9, 0.5, 0.75, 0.9),
+    0.0,
+)
+"""WRN-16-4's shares of zeros at 50 times, of Deep K-means (Wu et al. 2018); none in the last layer,
+which has none there."""
 
 PLANS = {
     plan.name: plan
@@ -174,7 +193,7 @@ PLANS = {
             rate=0.05,
             efolds=30.0,
             period=2,
-            augmentation=Augmentation(crop=4, flip=True, cutout=8),
+            augmentation=_HIDDEN,
             published=False,
             epochs_float=30,
             full_float=300,
@@ -192,13 +211,33 @@ PLANS = {
             rate=0.02,
             efolds=30.0,
             period=2,
-            augmentation=Augmentation(crop=4, flip=True, cutout=8),
+            augmentation=_HIDDEN,
             published=False,
             epochs_float=30,
             full_float=150,
             paper=(
                 Paper(method="dp-net", bits=2, delta=-0.57, epochs=150),
                 Paper(method="kmeans-net", bits=2, delta=-0.76, epochs=150),
+            ),
+        ),
+        Plan(
+            name="table3",
+            network="wrn-16-4",
+            bits=(3, 2),
+            epochs=15,
+            full=300,
+            rate=0.05,
+            efolds=30.0,
+            period=2,
+            augmentation=_HIDDEN,
+            published=False,
+            epochs_float=30,
+            full_float=300,
+            lloyd=False,
+            sparsity=DEEP_K_MEANS,
+            paper=(
+                Paper(method="dp-net", bits=3, delta=-1.71, epochs=300),
+                Paper(method="dp-net", bits=2, delta=-2.94, epochs=300),
             ),
         ),
         Plan(
