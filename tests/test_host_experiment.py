@@ -107,11 +107,10 @@ def test_pruned_weights_are_zeros_in_the_files_that_are_counted(
     nets = small / "r.json.runs" / "digits-1-0" / "nets"
     counts = [150, 2_400, 48_000, 10_080, 840]
     for method in ("ptq", "ptq-bn-tuned", "dp-net", "dp-net-bn-tuned"):
-        weights = [t for name, t in read_network(nets / f"{method}-2").items() if "weight" in name]
-        zeros = [
-            int((t == 0).sum()) for t in sorted(weights, key=lambda t: counts.index(t.numel()))
-        ]
-        assert zeros[1:] == [round(s * n) for s, n in zip(shares, counts, strict=True)][1:]
+        net = read_network(nets / f"{method}-2")
+        zeros = {tensor.numel(): int((tensor == 0).sum()) for tensor in net.values()}
+        for share, count in zip(shares, counts, strict=True):
+            assert zeros[count] >= round(share * count)  # and what is nearest to 0
     # 0.9 zeros of the largest layer: well below the 2 bits that an index has without a code.
     assert rows(result.out)["dp-net"]["bytes_indices"] < sum(counts) * 1.5 / 8
 
