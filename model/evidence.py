@@ -30,7 +30,7 @@ RESULTS = Path("docs/results")
 EXPERIMENTS = "experiments"
 """The folder of what `dpnet experiment` found, below `RESULTS` and below the build root: each file
 says itself which command makes it, and of which `sources` it is."""
-EXPERIMENT_ENTRIES = (f"{PACKAGE}.model.experiments.runner",)
+EXPERIMENT_ENTRIES = (f"{PACKAGE}.model.experiments.runner", f"{PACKAGE}.model.quantizer.lloyd")
 OLDER = "older.txt"
 """The results that are older than their sources, a name a line: admitted, until measured anew."""
 

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 import torch
 
 from dpnet.model.data import cifar, mnist
+from dpnet.model.data.augmentation import Augmentation
+from dpnet.model.experiments.plans import Plan
 from dpnet.model.networks.residual import CifarResNet
 from dpnet.model.training.recipe import build_net
+
+if TYPE_CHECKING:
+    import pytest
+
+DIGITS = Plan(
+    name="digits",
+    network="lenet-5",
+    bits=(2,),
+    epochs=2,
+    full=3,
+    rate=0.02,
+    efolds=9.0,
+    period=1,
+    augmentation=Augmentation(crop=2),
+    published=False,
+    epochs_float=1,
+    full_float=2,
+)
+"""LeNet-5 on the small MNIST."""
 
 CIFAR_PART = 20
 """Pictures of each of the six files."""

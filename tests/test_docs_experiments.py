@@ -55,7 +55,7 @@ def test_a_table_has_a_line_for_every_row_and_for_the_papers(tmp_path: Path) -> 
         accuracy_pretrained=90.0,
         accuracy=89.5,
     )
-    said = document("dpnet experiment table1", "CIFAR-10", "0" * 16, "cpu", [row])
+    said = document("dpnet experiment table1", "CIFAR-10", "a CPU", "0" * 16, [row])
     (tmp_path / "table1.json").write_text(json.dumps(said))
     lines = rewritten("<!-- rows table1 -->\n<!-- end -->", tmp_path).splitlines()
     assert lines[2].startswith("`dpnet experiment table1`") and "full schedule are 300" in lines[2]

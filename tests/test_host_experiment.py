@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_kit import Call
-from experiments_kit import write_data
+from experiments_kit import DIGITS, write_data
 
 from dpnet.host.commands import experiment
-from dpnet.model.data.augmentation import Augmentation
-from dpnet.model.experiments import runner
-from dpnet.model.experiments.plans import PLANS, Plan
+from dpnet.model.evidence import ROOT
+from dpnet.model.experiments import methods, runner
+from dpnet.model.experiments.plans import PLANS
 from dpnet.model.experiments.results.rows import Row
 from dpnet.model.experiments.results.sizes import read_network
 from dpnet.model.experiments.robust.attacks import Attack
@@ -40,26 +43,9 @@ RESNET20 = {
 BYTES = ("bytes_indices", "bytes_with_codebooks", "bytes_total", "bytes_float")
 
 
-DIGITS = Plan(
-    name="digits",
-    network="lenet-5",
-    bits=(2,),
-    epochs=2,
-    full=3,
-    rate=0.02,
-    efolds=9.0,
-    period=1,
-    augmentation=Augmentation(crop=2),
-    published=False,
-    epochs_float=1,
-    full_float=2,
-)
-
-
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_data(tmp_path / "data", monkeypatch)
-    monkeypatch.setenv("DPNET_BUILD", str(tmp_path / "build"))
     monkeypatch.setitem(PLANS, "table5", DIGITS)
     return tmp_path
 
@@ -157,20 +143,55 @@ def test_a_third_call_computes_nothing(
     arguments = ("experiment", "table5", *SHORT, "--out", small / "r.json")
     first = dpnet(*arguments)
     monkeypatch.delattr(runner._Run, "_row")
+    monkeypatch.delattr(methods, "fit")
     assert dpnet(*arguments).out == first.out
+
+
+PLAIN = """
+import sys
+for name in ("safetensors", "constriction", "click", "rich", "sklearn", "torchvision", "packaging"):
+    sys.modules[name] = None
+from dataclasses import replace
+from dpnet.model.data import mnist
+from dpnet.model.experiments import alone
+from experiments_kit import DIGITS, MNIST_PARTS
+mnist.COUNTS = MNIST_PARTS
+alone.PLANS["table5"] = replace(DIGITS, lloyd=False)
+raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]))
+"""
+
+
+def test_what_a_machine_without_our_packages_trained_is_judged_elsewhere(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False))
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(small / "runs")],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "validation" in done.stdout
+    monkeypatch.delattr(methods, "fit")
+    result = dpnet("experiment", "table5", *SHORT, "--runs", small / "runs", "--out", small / "r")
+    assert result.code == 0, result.err
+    assert len(rows(result.out)) == 5
 
 
 def test_what_is_missing_is_said_in_a_line(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (small / "data" / "resnet-cifar10" / "resnet20-0.th").unlink()
-    result = dpnet("experiment", "resnet20", *SHORT)
+    result = dpnet("experiment", "resnet20", *SHORT, "--out", small / "r.json")
     assert result.code == 2 and result.err.splitlines()[-1].endswith(
         "resnet-cifar10 must have one file resnet20-*.th, not 0: akamaster/pytorch_resnet_cifar10 "
         "has it"
     )
     monkeypatch.delenv("DPNET_DATA")
-    result = dpnet("experiment", "resnet20", *SHORT)
+    result = dpnet("experiment", "resnet20", *SHORT, "--out", small / "r.json")
     assert result.code == 2 and result.err.splitlines()[-1] == (
         "dpnet: DPNET_DATA must name the folder that has MNIST/raw/ and cifar-10-batches-bin/; it "
         "is not set"
@@ -178,7 +199,9 @@ def test_what_is_missing_is_said_in_a_line(
 
 
 def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpnet: Call) -> None:
-    result = dpnet("experiment", "table5", "--budget", "0.001s", "--bits", "2")
+    result = dpnet(
+        *("experiment", "table5", "--budget", "0.001s", "--bits", "2", "--out", small / "r.json")
+    )
     assert result.code == 2 and "budget must be at least" in result.err
     assert "for digits on this machine, not 0.0 min; fewer --bits take less" in result.err
 

@@ -18,7 +18,7 @@ from dpnet.model.data.places import DataError
 from dpnet.model.experiments.budget import Budget, BudgetError, within
 from dpnet.model.experiments.plans import PLANS, Plan, find_plan
 from dpnet.model.experiments.results.rows import Row, document, with_deltas
-from dpnet.model.experiments.runner import run_plan, sources
+from dpnet.model.experiments.runner import Found, run_plan, sources
 from dpnet.model.files import write_json
 from dpnet.model.networks.published import WeightsError
 from dpnet.model.training.recipe import CheckpointError, DivergedError
@@ -65,6 +65,12 @@ def _bits(text: str) -> tuple[int, ...]:
 @click.option(
     "--engine/--no-engine", default=True, help="the golden model's accuracy too (default)"
 )
+@click.option(
+    "--runs",
+    type=FILE,
+    metavar="FOLDER",
+    help="of checkpoints, rows and nets (default FILE.runs beside --out)",
+)
 @click.option("--out", type=FILE, metavar="FILE", help="default build/experiments/NAME.json")
 def run(
     name: str,
@@ -75,6 +81,7 @@ def run(
     seed: int,
     device: str,
     engine: bool,
+    runs: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -85,7 +92,7 @@ def run(
     if out is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     check_output(path)
-    folder = path.with_name(f"{path.name}.runs")
+    folder = runs or path.with_name(f"{path.name}.runs")
     plan = _plan(find_plan(name), bits, epochs, full, engine)
     kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
     with going_on(kept), Progress(name) as progress:
@@ -93,7 +100,7 @@ def run(
             chosen = within(plan, budget, device) if budget else Budget(plan, 0.0)
             progress.note(chosen.text)
             writer = _Writer(path, chosen.plan, seed, device)
-            rows = run_plan(
+            found = run_plan(
                 chosen.plan,
                 seed=seed,
                 folder=folder,
@@ -108,7 +115,7 @@ def run(
             raise InputError(f"training failed: {error}") from error
         except CheckpointError as error:
             raise InputError(f"{error}, or give another --out") from error
-    emit(writer.made(rows), _text(rows, path), as_json)
+    emit(writer.made(found), _text(found.rows, path), as_json)
     return FINE
 
 
@@ -128,7 +135,7 @@ class _Writer:
     """Writes the rows that there are after each new one."""
 
     def __init__(self, path: Path, plan: Plan, seed: int, device: str) -> None:
-        self.path, self.plan, self.device = path, plan, device
+        self.path, self.plan = path, plan
         self.code = sources()
         self.command = shlex.join(
             [
@@ -137,13 +144,13 @@ class _Writer:
             ]
         )
 
-    def made(self, rows: Sequence[Row]) -> dict[str, object]:
+    def made(self, found: Found) -> dict[str, object]:
         """The document."""
         note = NOTES[self.plan.entry.dataset]
-        return document(self.command, note, self.code, self.device, rows)
+        return document(self.command, note, found.machine, self.code, found.rows)
 
-    def __call__(self, rows: Sequence[Row]) -> None:
-        write_json(self.path, self.made(rows))
+    def __call__(self, found: Found) -> None:
+        write_json(self.path, self.made(found))
 
 
 def _text(rows: Sequence[Row], path: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +14,18 @@ from torch import nn
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import NORMS, reestimate_norms
 from dpnet.model.experiments.fit import fit
-from dpnet.model.experiments.plans import Plan
+from dpnet.model.experiments.plans import CONTROL, FLOAT_BITS, Plan
 from dpnet.model.experiments.pruning import prune_smallest
-from dpnet.model.experiments.results.rows import CONTROL, FLOAT_BITS
 from dpnet.model.experiments.settings import FitSettings
+from dpnet.model.experiments.stages import load_stage, machine, save_stage
 from dpnet.model.experiments.tuning import shared_values
 from dpnet.model.pictures import Pictures
 from dpnet.model.quantizer.exact import quantize
-from dpnet.model.quantizer.lloyd import lloyd
+from dpnet.model.training.checkpoint import fingerprint
 from dpnet.model.training.regularizer import ClusterRegularizer, Solver
 from dpnet.model.training.run import Progress
 
-__all__ = ["Bench", "Chain", "Stage", "chains"]
+__all__ = ["LLOYD", "Bench", "Chain", "Stage", "chains", "origin"]
 
 REESTIMATED = 10_000
 """Pictures of the training part over which batch norms are re-estimated."""
@@ -32,11 +33,12 @@ REESTIMATED = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A net after a method, `epochs` behind the pretrained one."""
+    """A net after a method, `epochs` behind the pretrained one, and the `machine` that made it."""
 
     method: str
     epochs: int
     net: nn.Module
+    machine: str
 
 
 @dataclass(frozen=True)
@@ -65,44 +67,66 @@ class Bench:
         return any(isinstance(module, NORMS) for module in self.net.modules())
 
     def stages(self, chain: Chain, on_progress: Progress | None = None) -> Iterator[Stage]:
-        """The nets of a chain, in the order of its methods; each is changed by the next one."""
+        """The nets of a chain, in the order of its methods; each is changed by the next one.
+
+        They are kept in files: a chain that is there is read, and nothing is trained."""
+        kept = [self._kept(method, chain.bits) for method in chain.methods]
+        if all(kept):
+            yield from (stage for stage in kept if stage is not None)
+            return
+        for stage in self._made(chain, on_progress):
+            path = self._stage_file(stage.method, chain.bits)
+            save_stage(path, origin(self.plan, self.seed), stage.net, self.device)
+            yield stage
+
+    def _kept(self, method: str, bits: int) -> Stage | None:
+        net, path = copy.deepcopy(self.net), self._stage_file(method, bits)
+        made_on = load_stage(path, origin(self.plan, self.seed), net)
+        if made_on is None:
+            return None
+        return Stage(method, self._epochs(method), net, made_on)
+
+    def _stage_file(self, method: str, bits: int) -> Path:
+        return self.folder / "stages" / f"{method}-{bits}.pt"
+
+    def _epochs(self, method: str) -> int:
+        """Of training behind a method."""
+        before = 0 if method.startswith("ptq") else self.plan.epochs
+        return before + (self.plan.tune_epochs if method.endswith("-tuned") else 0)
+
+    def _stage(self, method: str, net: nn.Module) -> Stage:
+        return Stage(method, self._epochs(method), net, machine(self.device))
+
+    def _made(self, chain: Chain, on_progress: Progress | None) -> Iterator[Stage]:
         name = chain.methods[0]
         if name == CONTROL:
             net = self._trained(name, self.plan.phase(self.seed), on_progress)
-            yield Stage(name, self.plan.epochs, net)
         elif name == "ptq":
-            yield from self._untrained(chain, on_progress)
+            net = self._untrained(chain)
         else:
-            yield from self._clustered(chain, on_progress)
+            settings = self.plan.clustered(self.seed, chain.bits, len(self.data.train_x))
+            net = self._trained(name, settings, on_progress, _solver(name, self.seed))
+        yield self._stage(name, net)
+        yield from self._finished(chain, net, on_progress)
 
-    def _untrained(self, chain: Chain, on_progress: Progress | None) -> Iterator[Stage]:
+    def _untrained(self, chain: Chain) -> nn.Module:
         """Exact codebooks of the pretrained net."""
         net = self._start()
         zeros = bool(self.plan.sparsity)
         term = ClusterRegularizer(net, 1 << chain.bits, lam=0.0, reading="sum", keep_zeros=zeros)
         term.finalize(frozen=True)
-        yield Stage("ptq", 0, net)
-        yield from self._finished(chain, net, 0, on_progress)
-
-    def _clustered(self, chain: Chain, on_progress: Progress | None) -> Iterator[Stage]:
-        """Training with the term of Eq. (3), its codebooks from the chain's solver."""
-        name, plan = chain.methods[0], self.plan
-        settings = plan.clustered(self.seed, chain.bits, len(self.data.train_x))
-        net = self._trained(name, settings, on_progress, _solver(name, self.seed))
-        yield Stage(name, plan.epochs, net)
-        yield from self._finished(chain, net, plan.epochs, on_progress)
+        return net
 
     def _finished(
-        self, chain: Chain, net: nn.Module, epochs: int, on_progress: Progress | None
+        self, chain: Chain, net: nn.Module, on_progress: Progress | None
     ) -> Iterator[Stage]:
         """Batch norms re-estimated, then values tuned, as far as the chain goes."""
         for name in chain.methods[1:]:
             if name.endswith("-tuned"):
                 self._tune(net, f"{name}-{chain.bits}", on_progress)
-                epochs += self.plan.tune_epochs
             if self.normed:
                 self._reestimate(net)
-            yield Stage(name, epochs, net)
+            yield self._stage(name, net)
 
     def _trained(
         self,
@@ -179,13 +203,22 @@ def _both(name: str, normed: bool) -> tuple[str, ...]:
     return (name, f"{name}-bn") if normed else (name,)
 
 
+def origin(plan: Plan, seed: int) -> str:
+    """What a net that is kept was made with: all of the plan that training depends on."""
+    trained = replace(plan, bits=(), paper=(), lloyd=True, engine=True, attack=None, attacked=0)
+    return fingerprint(f"{trained!r} {seed}", ())
+
+
 STARTS = ("linear", "kmeans++")
-"""Of Lloyd's iteration."""
+LLOYD = "dpnet.model.quantizer.lloyd"
+"""Lloyd's iteration, and where it starts."""
 
 
 def _solver(method: str, seed: int) -> Solver:
+    if method == "dp-net":
+        return quantize
+    # scikit-learn is not on every machine that trains.
+    lloyd = importlib.import_module(LLOYD).lloyd
     if method == "kmeans-net-linear":
         return partial(lloyd, init="linear")
-    if method == "kmeans-net-kmeans++":
-        return partial(lloyd, init="k-means++", seed=seed)
-    return quantize
+    return partial(lloyd, init="k-means++", seed=seed)

@@ -17,9 +17,11 @@ from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
 from dpnet.model.training.suggest import largest_efolds, suggest
 
-__all__ = ["PLANS", "Paper", "Plan", "find_plan"]
+__all__ = ["CONTROL", "FLOAT_BITS", "PLANS", "Paper", "Plan", "find_plan"]
 
 DATA: dict[str, Callable[[], Labeled]] = {"mnist": mnist, "cifar-10": cifar10}
+CONTROL = "control"
+FLOAT_BITS = 32
 LAST = 0.05
 """The rate at the end of a cosine, as a share of its peak."""
 

@@ -14,28 +14,24 @@ from torch import nn
 
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.compression.ratios import fp32_bytes
-from dpnet.model.evidence import digest
+from dpnet.model.evidence import EXPERIMENT_ENTRIES, digest
+from dpnet.model.experiments.alone import bench_of
 from dpnet.model.experiments.evaluation import accuracy
-from dpnet.model.experiments.methods import Bench, Chain, Stage, chains
-from dpnet.model.experiments.plans import Plan
-from dpnet.model.experiments.pretrain import HELD, as_pictures, pretrain
+from dpnet.model.experiments.methods import Chain, Stage, chains
+from dpnet.model.experiments.plans import FLOAT_BITS, Plan
 from dpnet.model.experiments.results.engine_accuracy import engine_accuracy
-from dpnet.model.experiments.results.rows import FLOAT_BITS, Row, float_fields, row_of, size_fields
+from dpnet.model.experiments.results.rows import Row, float_fields, row_of, size_fields
 from dpnet.model.experiments.results.sizes import read_network, sizes
 from dpnet.model.experiments.robust.attacks import robust_accuracy
-from dpnet.model.experiments.unfold import fold_norms, unfold_norms
+from dpnet.model.experiments.unfold import fold_norms
 from dpnet.model.files import write_json
-from dpnet.model.networks.published import trained
 from dpnet.model.training.checkpoint import fingerprint
 from dpnet.model.training.run import Progress
 
 __all__ = ["ENTRIES", "run_plan", "sources"]
 
-ENTRIES = ("dpnet.model.experiments.runner",)
+ENTRIES = EXPERIMENT_ENTRIES
 """What the results depend on, with all that is imported there."""
-
-UNFOLDED = 5_000
-"""Pictures over which statistics of norms that were folded are taken."""
 
 Rows = list[Row]
 
@@ -43,6 +39,14 @@ Rows = list[Row]
 def sources() -> str:
     """The digest of the code behind a result."""
     return digest(ENTRIES)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows, and the machines that trained what they are of, in words."""
+
+    rows: tuple[Row, ...]
+    machine: str
 
 
 def run_plan(
@@ -53,8 +57,8 @@ def run_plan(
     code: str,
     device: str = "cpu",
     on_progress: Progress | None = None,
-    on_rows: Callable[[Rows], None] = lambda _: None,
-) -> Rows:
+    on_rows: Callable[[Found], None] = lambda _: None,
+) -> Found:
     """All rows of a plan for one seed, in the order in which they were found.
 
     Checkpoints, rows and nets on their centroids lie below `folder`; the same call with the same
@@ -64,12 +68,12 @@ def run_plan(
 
     Raises `DataError`, `WeightsError` for what is missing, and the errors of `fit`.
     """
-    run = _Run(plan, seed, folder / f"{plan.name}-{plan.epochs}-{seed}", code, device, on_progress)
+    run = _Run(plan, seed, folder, code, device, on_progress)
     for _ in run.measure():
-        on_rows(list(run.rows))
+        on_rows(run.found())
     for _ in run.ask_engine():
-        on_rows(list(run.rows))
-    return run.rows
+        on_rows(run.found())
+    return run.found()
 
 
 @dataclass
@@ -78,33 +82,33 @@ class _Run:
 
     plan: Plan
     seed: int
-    folder: Path
+    runs: Path
     code: str
     device: str
     on_progress: Progress | None
     rows: Rows = field(default_factory=list)
+    machines: list[str] = field(default_factory=list)
     done: int = 0
 
     def __post_init__(self) -> None:
-        labeled = self.plan.data()
-        self.data = as_pictures(labeled, min(HELD, len(labeled.train_x) // 10))
         self.began = time.monotonic()
         self.fresh = 0
         self.total = self.plan.epochs_float
-        net = self._pretrained()
-        self.bench = Bench(self.plan, net, self.data, self.seed, self.device, self.folder)
+        self.bench = bench_of(self.plan, self.seed, self.runs, self.device, _Told(self, "float", 0))
+        self.data, self.folder = self.bench.data, self.bench.folder
+        self.done = self.plan.epochs_float
         self.chains = chains(self.plan, self.bench.normed)
         self.total += sum(chain.epochs for chain in self.chains)
+
+    def found(self) -> Found:
+        """What there is so far."""
+        return Found(tuple(self.rows), "; ".join(dict.fromkeys(self.machines)))
 
     def measure(self) -> Iterator[Row]:
         """Train and judge everything that is not there yet."""
         before = self._judged_once("pretrained", lambda: self._judge(self.bench.net))
         for chain in self.chains:
-            known = [self._known(method, chain.bits) for method in chain.methods]
-            if all(known):
-                self.rows += [row for row in known if row is not None]
-            else:
-                yield from self._chain(chain, before)
+            yield from self._chain(chain, before)
             self.done += chain.epochs
 
     def ask_engine(self) -> Iterator[Row]:
@@ -128,6 +132,7 @@ class _Run:
             row = self._known(stage.method, chain.bits) or self._row(stage, chain.bits, before)
             self._keep(row)
             self.rows.append(row)
+            self.machines.append(stage.machine)
             yield row
 
     def _row(self, stage: Stage, bits: int, before: float) -> Row:
@@ -150,24 +155,6 @@ class _Run:
             delta_adversarial=self._attacked(net),
             **counted,
         )
-
-    def _pretrained(self) -> nn.Module:
-        """The net to start from, its folded norms put back."""
-        plan = self.plan
-        if plan.published:
-            x, preparation = self.data.train_x[:UNFOLDED], plan.entry.preparation
-            return unfold_norms(trained(plan.network), x, preparation).to(self.device)
-        net = pretrain(
-            plan.entry,
-            self.data,
-            plan.before(self.seed),
-            device=self.device,
-            folder=self.folder.parent / f"networks-{plan.name}",
-            on_progress=_Told(self, "float", 0),
-            task_loss=plan.trades,
-        )
-        self.done = plan.epochs_float
-        return net
 
     def _judge(self, net: nn.Module) -> float:
         return accuracy(net, self.data.test_x, self.data.test_y, self.plan.entry.preparation)
@@ -226,8 +213,8 @@ class _Run:
 
     def _print(self) -> str:
         """Of which plan and code a row is; bits and rows of the paper are no part of it."""
-        plan = replace(self.plan, bits=(), paper=())
-        return fingerprint(f"{plan!r} {self.seed} {self.device} {self.code}", ())
+        plan = replace(self.plan, bits=(), paper=(), lloyd=True, engine=True)
+        return fingerprint(f"{plan!r} {self.seed} {self.code}", ())
 
     def tell_epoch(self, done: int, text: str) -> None:
         """Progress with the time that is left of everything."""

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpnet.model.evidence import EXPERIMENTS, RESULTS, ROOT
-from dpnet.model.experiments.plans import Paper, Plan, find_plan
-from dpnet.model.experiments.results.rows import FLOAT_BITS, Row, row_of
+from dpnet.model.experiments.plans import FLOAT_BITS, Paper, Plan, find_plan
+from dpnet.model.experiments.results.rows import Row, row_of
 from dpnet.model.files import write_whole
 
 __all__ = ["main", "rewritten", "table_of"]

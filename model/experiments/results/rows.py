@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from dpnet.model.experiments.plans import CONTROL
 from dpnet.model.experiments.results.sizes import Sizes
 
-__all__ = ["CONTROL", "Row", "document", "machine", "with_deltas"]
-
-CONTROL = "control"
-FLOAT_BITS = 32
+__all__ = ["Row", "document", "row_of", "with_deltas"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,23 +90,17 @@ def _difference(row: Row, control: Row | None) -> float | None:
 
 
 def document(
-    command: str, data: str, sources: str, device: str, rows: Sequence[Row]
+    command: str, data: str, machine: str, sources: str, rows: Sequence[Row]
 ) -> dict[str, Any]:
-    """The committed form: `command` makes it again, `data` is a note on the data set, `sources` the
-    digest of the code behind it."""
+    """The committed form: `command` makes it again, `data` is a note on the data set, `machine` on
+    what trained, `sources` the digest of the code behind it."""
     return {
         "command": command,
         "data": data,
-        "machine": machine(device),
+        "machine": machine,
         "sources": sources,
         "rows": [asdict(row) for row in with_deltas(rows)],
     }
-
-
-def machine(device: str) -> str:
-    """The machine in words."""
-    kind = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} CPU cores ({kind}), PyTorch on {device}"
 
 
 def row_of(said: Mapping[str, Any]) -> Row:
