@@ -16,7 +16,7 @@ from experiments_kit import DIGITS, write_data
 
 from dpnet.host.commands import experiment
 from dpnet.model.evidence import ROOT
-from dpnet.model.experiments import methods, runner
+from dpnet.model.experiments import methods, runner, search
 from dpnet.model.experiments.plans import PLANS
 from dpnet.model.experiments.results.rows import Row
 from dpnet.model.experiments.results.sizes import read_network
@@ -221,3 +221,26 @@ def test_wrong_arguments_are_refused(dpnet: Call, arguments: list[str], message:
 
 def test_the_notes_name_every_data_set_of_a_plan() -> None:
     assert {plan.entry.dataset for plan in experiment.PLANS.values()} <= set(experiment.NOTES)
+
+
+def test_settings_are_tried_on_the_held_out_part_alone(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged: list[int] = []
+    true_accuracy = search.accuracy
+
+    def counted(net: Any, x: Any, *others: Any) -> float:
+        judged.append(x.data_ptr())
+        return true_accuracy(net, x, *others)
+
+    monkeypatch.setattr(search, "accuracy", counted)
+    arguments = ["table5", "--folder", str(small / "runs"), "--epochs", "1", "--pictures", "64"]
+    tried = ["--rate", "0.01", "0.02", "--efolds", "3", "--out", str(small / "trials.json")]
+    assert search.main([*arguments, *tried]) == 0
+    found = json.loads((small / "trials.json").read_text())
+    assert [(one["rate"], one["efolds"], one["pictures"]) for one in found] == [
+        (0.01, 3.0, 64),
+        (0.02, 3.0, 64),
+    ]
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert len(set(judged)) == 1 and len(judged) == 4

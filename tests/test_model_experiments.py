@@ -14,12 +14,12 @@ from dpnet.model.compression.weights import weights_of
 from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import reestimate_norms
+from dpnet.model.experiments.nets.pruning import prune_smallest
+from dpnet.model.experiments.nets.tuning import shared_values
+from dpnet.model.experiments.nets.unfold import fold_norms, unfold_norms
 from dpnet.model.experiments.plans import DEEP_K_MEANS
-from dpnet.model.experiments.pruning import prune_smallest
 from dpnet.model.experiments.results.rows import Row, with_deltas
 from dpnet.model.experiments.results.sizes import read_network, sizes
-from dpnet.model.experiments.tuning import shared_values
-from dpnet.model.experiments.unfold import fold_norms, unfold_norms
 from dpnet.model.networks.tiny import ResNet8
 from dpnet.model.networks.wide_resnet import WideResNet
 from dpnet.model.training.recipe import build_net

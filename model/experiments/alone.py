@@ -20,10 +20,10 @@ from torch import nn
 from dpnet.model.data.places import DataError
 from dpnet.model.experiments.fit import print_progress
 from dpnet.model.experiments.methods import Bench, chains, origin
+from dpnet.model.experiments.nets.unfold import unfold_norms
 from dpnet.model.experiments.plans import PLANS, Plan, find_plan
 from dpnet.model.experiments.pretrain import HELD, as_pictures, pretrain
 from dpnet.model.experiments.stages import load_stage, save_stage
-from dpnet.model.experiments.unfold import unfold_norms
 from dpnet.model.networks.published import WeightsError, trained
 from dpnet.model.pictures import Pictures
 from dpnet.model.training.checkpoint import CheckpointError

@@ -14,11 +14,11 @@ from torch import nn
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import NORMS, reestimate_norms
 from dpnet.model.experiments.fit import fit
+from dpnet.model.experiments.nets.pruning import prune_smallest
+from dpnet.model.experiments.nets.tuning import shared_values
 from dpnet.model.experiments.plans import CONTROL, FLOAT_BITS, Plan
-from dpnet.model.experiments.pruning import prune_smallest
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.experiments.stages import load_stage, machine, save_stage
-from dpnet.model.experiments.tuning import shared_values
 from dpnet.model.pictures import Pictures
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.training.checkpoint import fingerprint

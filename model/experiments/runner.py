@@ -18,12 +18,12 @@ from dpnet.model.evidence import EXPERIMENT_ENTRIES, digest
 from dpnet.model.experiments.alone import bench_of
 from dpnet.model.experiments.evaluation import accuracy
 from dpnet.model.experiments.methods import Chain, Stage, chains
+from dpnet.model.experiments.nets.unfold import fold_norms
 from dpnet.model.experiments.plans import FLOAT_BITS, Plan
 from dpnet.model.experiments.results.engine_accuracy import engine_accuracy
 from dpnet.model.experiments.results.rows import Row, float_fields, row_of, size_fields
 from dpnet.model.experiments.results.sizes import read_network, sizes
 from dpnet.model.experiments.robust.attacks import robust_accuracy
-from dpnet.model.experiments.unfold import fold_norms
 from dpnet.model.files import write_json
 from dpnet.model.training.checkpoint import fingerprint
 from dpnet.model.training.run import Progress
