@@ -28,7 +28,7 @@ RUN := $(call quoted,$(VENV)/bin/python)
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim networks arrays baselines faults test test-long resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence
+	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence results
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -58,6 +58,7 @@ help:
 	@echo "make doctor [PORT=URL]    what is missing on this machine, with the cure"
 	@echo "make setup [VENV=.venv] [PYTHON=python3]   all packages that make sim and make test need"
 	@echo "make docs      this documentation as a site with an API reference: build/site/index.html"
+	@echo "make results   the tables of docs/experiments.md anew, from the rows of dpnet experiment"
 	@echo "make evidence [KEEP=1]   which committed results are older than their sources; keep those measured anew"
 	@echo "make lint      ruff, and the format;   make types   mypy on boards, model, host, sim"
 	@echo "make check     lint, types, test"
@@ -157,6 +158,10 @@ docs: | $(ENVIRONMENT)/bin/python
 # Which committed results are older than their sources; KEEP=1 copies those that were measured anew.
 evidence: $(READY)
 	@$(RUN) -m dpnet.model.evidence $(call flag,KEEP,keep)
+
+# The tables of docs/experiments.md from the committed rows.
+results: $(READY)
+	@$(RUN) -m dpnet.model.experiments.results.page
 
 clean:
 	rm -rf build

@@ -27,6 +27,10 @@ from dpnet.model.files import write_whole
 PACKAGE = "dpnet"
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("docs/results")
+EXPERIMENTS = "experiments"
+"""The folder of what `dpnet experiment` found, below `RESULTS` and below the build root: each file
+says itself which command makes it, and of which `sources` it is."""
+EXPERIMENT_ENTRIES = (f"{PACKAGE}.model.experiments.runner", f"{PACKAGE}.model.quantizer.lloyd")
 OLDER = "older.txt"
 """The results that are older than their sources, a name a line: admitted, until measured anew."""
 
@@ -208,6 +212,9 @@ def stale(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     for name in RESULT_FILES:
         if not (root / RESULTS / name).exists():
             yield name, "it is not there"
+    for path in sorted((root / RESULTS / EXPERIMENTS).glob("*.json")):
+        if json.loads(path.read_text()).get("sources") != digest(EXPERIMENT_ENTRIES):
+            yield f"{EXPERIMENTS}/{path.name}", "its sources have changed since it was run"
 
 
 def declared(root: Path = ROOT) -> set[str]:
@@ -219,6 +226,8 @@ def declared(root: Path = ROOT) -> set[str]:
 def keep(name: str, root: Path = ROOT) -> bool:
     """Copy `name` and its pictures from the build root, if it is of the sources as they are; then
     `OLDER` admits it no more."""
+    if name.startswith(f"{EXPERIMENTS}/"):
+        return _keep_experiment(name, root)
     result, built = RESULT_FILES[name], build_root()
     path = built / result.written
     if not path.exists():
@@ -228,11 +237,26 @@ def keep(name: str, root: Path = ROOT) -> bool:
     shutil.copyfile(path, root / RESULTS / name)
     for drawn, kept in result.pictures:
         shutil.copyfile(built / drawn, root / kept)
+    _admit_no_more(name, root)
+    return True
+
+
+def _keep_experiment(name: str, root: Path) -> bool:
+    path = build_root() / name
+    if not path.exists():
+        return False
+    if json.loads(path.read_text()).get("sources") != digest(EXPERIMENT_ENTRIES):
+        return False
+    shutil.copyfile(path, root / RESULTS / name)
+    _admit_no_more(name, root)
+    return True
+
+
+def _admit_no_more(name: str, root: Path) -> None:
     older = root / RESULTS / OLDER
     if older.exists():
         lines = older.read_text().splitlines(keepends=True)
         write_whole(older, "".join(line for line in lines if line.strip() != name).encode())
-    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -246,7 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     left = 0
     for name, reason in stale():
-        if options.keep and name in RESULT_FILES and keep(name):
+        known = name in RESULT_FILES or name.startswith(f"{EXPERIMENTS}/")
+        if options.keep and known and keep(name):
             print(f"{RESULTS / name}: copied")
             continue
         left += 1
@@ -259,6 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def advice(name: str, reason: str) -> str:
     """A line: what is wrong with `name`, and what measures it anew."""
     line = f"{RESULTS / name}: {reason}"
+    if name.startswith(f"{EXPERIMENTS}/"):
+        command = json.loads((ROOT / RESULTS / name).read_text())["command"]
+        return f"{line}: {command} (hours), then make evidence KEEP=1"
     if name not in RESULT_FILES:
         return line
     result = RESULT_FILES[name]

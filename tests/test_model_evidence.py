@@ -228,6 +228,23 @@ def test_results_that_are_stale_are_named_with_the_reason(results: Path) -> None
     )
 
 
+def test_an_experiment_says_itself_which_command_makes_it_anew(results: Path) -> None:
+    folder, built = results / "docs/results/experiments", results / "build/experiments"
+    folder.mkdir()
+    built.mkdir(parents=True)
+    current = json.dumps({"sources": digest(evidence.EXPERIMENT_ENTRIES), "rows": []})
+    (folder / "a.json").write_text(current)
+    (folder / "b.json").write_text(json.dumps({"sources": "0123456789abcdef", "rows": []}))
+    reasons = dict(stale(results))
+    assert reasons["experiments/b.json"] == "its sources have changed since it was run"
+    assert "experiments/a.json" not in reasons
+    (built / "b.json").write_text('{"sources": "0"}')
+    assert not keep("experiments/b.json", results)
+    (built / "b.json").write_text(current)
+    assert keep("experiments/b.json", results)
+    assert "experiments/b.json" not in dict(stale(results))
+
+
 def test_only_what_was_measured_of_these_sources_is_kept(results: Path) -> None:
     built, older = results / "build/fmax.json", results / "docs/results/older.txt"
     older.write_text("# why\nfmax.json\nsoak.json\n")

@@ -31,6 +31,7 @@ COMMANDS = {
     "run": "load an image into an engine and run it",
     "report": "write a page about a whole network: cost, errors, accuracy",
     "bench": "time one matrix-vector product against the paper's baseline",
+    "experiment": "run one of the paper's experiments on real data, to rows of results",
     "doctor": "name what is missing on this machine or wrong at a port, with the cure",
 }
 

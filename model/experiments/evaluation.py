@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from dpnet.model.data.augmentation import prepare
+from dpnet.model.data.augmentation import Augmentation, prepare
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.evaluating import evaluating
 
@@ -27,22 +29,45 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor, preparation: Preparation | No
     return 100.0 * right / len(y)
 
 
+def inputs_of(
+    net: nn.Module,
+    x: Tensor,
+    preparation: Preparation | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+) -> Iterator[Tensor]:
+    """The pictures `x` in batches, where the net is, as it sees them in training with this
+    augmentation, or, without one, in evaluation."""
+    device = next(net.parameters()).device
+    changes = Augmentation() if augmentation is None else augmentation
+    generator = torch.Generator(device).manual_seed(seed)
+    for part in torch.split(x, BATCH):
+        placed = prepare(changes.place(part.to(device), generator), preparation)
+        yield changes.hide(placed, generator)
+
+
 @torch.no_grad()
-def reestimate_norms(net: nn.Module, x: Tensor, preparation: Preparation | None = None) -> None:
+def reestimate_norms(
+    net: nn.Module,
+    x: Tensor,
+    preparation: Preparation | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+) -> None:
     """Set the statistics of all batch norms to the means over batches of `x`, without labels.
 
-    For a net whose weights were moved onto centroids.  The net is in evaluation mode afterwards.
+    For a net whose weights were moved onto centroids; `augmentation` is the one that it was
+    trained with.  The net is in evaluation mode afterwards.
     """
     norms = [m for m in net.modules() if isinstance(m, NORMS)]
     momenta = [norm.momentum for norm in norms]
-    device = next(net.parameters()).device
     net.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # PyTorch's word for the plain mean over all batches
         norm.train()
-    for inputs in torch.split(x, BATCH):
-        net(prepare(inputs.to(device), preparation))
+    for inputs in inputs_of(net, x, preparation, augmentation, seed):
+        net(inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()

@@ -25,7 +25,7 @@ from dpnet.model.data.labeled import Labeled, holdout
 from dpnet.model.data.mnist import mnist
 from dpnet.model.data.places import DataError
 from dpnet.model.experiments.evaluation import accuracy
-from dpnet.model.experiments.fit import fit, print_progress
+from dpnet.model.experiments.fit import TaskLoss, fit, print_progress
 from dpnet.model.experiments.schedules import OneCycle
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.networks.catalog import Architecture, find
@@ -83,12 +83,13 @@ def pretrain(
     device: str = "cpu",
     folder: Path | None = None,
     on_progress: Progress | None = None,
+    task_loss: TaskLoss | None = None,
 ) -> nn.Module:
     """The network trained with `settings`, in evaluation mode on `device`.
 
     Its checkpoint is `NAME-EPOCHS-SEED.pt` in `folder`, `networks/` of the build folder unless it
     is given; where that is of a finished run of the same settings and data, nothing is trained.
-    Errors as those of `fit`.
+    `task_loss` and errors as those of `fit`.
     """
     folder = build_root() / "networks" if folder is None else folder
     net = build_net(entry.make, settings.seed)
@@ -100,6 +101,7 @@ def pretrain(
         device=device,
         checkpoint=folder / f"{entry.name}-{settings.epochs}-{settings.seed}.pt",
         on_progress=on_progress,
+        task_loss=task_loss,
     )
     return net
 

@@ -17,6 +17,8 @@ from dpnet.model.compression.solver import quantize_keeping, rows_of
 from dpnet.model.compression.weights import Weight
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import NonFiniteError, Quantized, QuantizeError, check_k
+from dpnet.model.training import fused
+from dpnet.model.training.processes import together
 from dpnet.model.training.pruned import Pruned, put_zero
 from dpnet.model.training.stability import check_groups, check_schedule, stability_limit
 from dpnet.model.training.tracked import Tracked, TrainingWarning
@@ -52,6 +54,9 @@ class ClusterRegularizer:
     are found in the net by their names at every call, so that a replaced parameter is followed.
     Weights that are computed from several parameters are refused with the cure; a pruning mask of
     ``torch.nn.utils.prune`` may be put on and taken off at any time.
+
+    In several processes (``torchrun``, DDP) make it of the net inside of the wrapper; `step` and
+    `finalize`, which all processes call, share the layers among them and give all the same.
 
     Parameters
     ----------
@@ -115,6 +120,10 @@ class ClusterRegularizer:
         return {name: tensor for name, tensor in held.items() if isinstance(tensor, nn.Parameter)}
 
     @property
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: weight.tensor for name, weight in self.weights.items()}
+
+    @property
     def rho(self) -> dict[str, float]:
         """Per weight: the term's gradient is ``rho * (W - C)``."""
         scale = {"sum": 1.0, "per-train-set": 1.0 / (self.n_train or 1)}
@@ -165,9 +174,10 @@ class ClusterRegularizer:
         self.pruned.put(self.weights)
         if self.codebooks and epoch % self.period:
             return False
+        solved = together(self.weights, lambda name: self._solve(name).codebook, self._tensors)
         codebooks = {}
         for name, weight in self.weights.items():
-            codebook = torch.from_numpy(self._solve(name).codebook)
+            codebook = torch.from_numpy(solved[name])
             codebooks[name] = codebook.to(weight.tensor.device, wide(weight.values[:0]).dtype)
         self.codebooks, self.solved_at = codebooks, epoch
         return True
@@ -180,6 +190,9 @@ class ClusterRegularizer:
         rho = self.rho
         terms = []
         for name, weight in self.weights.items():
+            if self._fused(weight):
+                terms.append(fused.squares(weight, self._codebook(name), 0.5 * rho[name]))
+                continue
             mask = weight.mask
             values = wide(weight.tensor if mask is None else weight.tensor * mask)
             with torch.no_grad():
@@ -197,8 +210,12 @@ class ClusterRegularizer:
         """
         for name, rho in self.rho.items():
             weight = self.weights[name]
-            if weight.tensor.requires_grad:
-                share = lr * rho / (1.0 + lr * rho)
+            if not weight.tensor.requires_grad:
+                continue
+            share = lr * rho / (1.0 + lr * rho)
+            if self._fused(weight):
+                fused.pull(weight, self._codebook(name), share)
+            else:
                 self.weights.put(name, wide(weight.values).lerp(self.nearest(name), share))
 
     @torch.no_grad()
@@ -208,9 +225,9 @@ class ClusterRegularizer:
         return self._nearest(self.weights[name])
 
     def _nearest(self, weight: Weight) -> Tensor:
-        if weight.name not in self.codebooks:
-            raise RuntimeError("step(epoch) must be called before the term is used")
-        codebook = self.codebooks[weight.name]
+        codebook = self._codebook(weight.name)
+        if self._fused(weight):
+            return fused.nearest(weight, codebook)
         rows = weight.to_rows(wide(weight.values)).contiguous()
         codebook = codebook.to(rows)
         middles = codebook[:, 1:] / 2 + codebook[:, :-1] / 2
@@ -218,6 +235,15 @@ class ClusterRegularizer:
         found = weight.from_rows(codebook.gather(1, indices))
         zeros = self.pruned.of(weight)
         return found if zeros is None else found.masked_fill(zeros, 0.0)
+
+    def _codebook(self, name: str) -> Tensor:
+        if name not in self.codebooks:
+            raise RuntimeError("step(epoch) must be called before the term is used")
+        return self.codebooks[name]
+
+    def _fused(self, weight: Weight) -> bool:
+        """Whether one pass over the memory of a weight does: nothing of it is held at 0."""
+        return self.pruned.of(weight) is None and fused.fits(weight)
 
     @torch.no_grad()
     def distance(self) -> float:
@@ -245,7 +271,8 @@ class ClusterRegularizer:
                 TrainingWarning,
                 stacklevel=2,
             )
-        quantized = {name: self._solve(name) for name in self.weights if name not in left}
+        names = [name for name in self.weights if name not in left]
+        quantized = together(names, self._solve, self._tensors)
         for name, found in quantized.items():
             self.weights.put(
                 name, self.weights[name].from_rows(torch.from_numpy(found.dequantized))

@@ -1,0 +1,1 @@
+"""What is done to a net besides training: folded norms put back, weights pruned, values shared."""

@@ -1,0 +1,1 @@
+"""What the experiments found: rows, bytes in files, the engine's accuracy, and their page."""

@@ -1,0 +1,1 @@
+"""Networks that stand attacks: TRADES in training, projected gradients when they are judged."""
