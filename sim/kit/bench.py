@@ -150,6 +150,11 @@ def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
         "fast",
         "--timescale",
         "1ns/1ps",
+        # One file to compile, and quickly: a bench waits for Python, hardly for the design.
+        "--output-split",
+        "0",
+        "-MAKEFLAGS",
+        "OPT_FAST=-O0",
         "-LDFLAGS",
         f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         str(shares / "lib" / "verilator" / "verilator.cpp"),
