@@ -25,6 +25,7 @@ from dpnet.model.build_root import plain_path
 from dpnet.sim.simulator import (
     Simulator,
     build_environment,
+    compile_options,
     find_simulator,
     simulator_folder,
 )
@@ -150,11 +151,7 @@ def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
         "fast",
         "--timescale",
         "1ns/1ps",
-        # One file to compile, and quickly: a bench waits for Python, hardly for the design.
-        "--output-split",
-        "0",
-        "-MAKEFLAGS",
-        "OPT_FAST=-O0",
+        *compile_options(),
         "-LDFLAGS",
         f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         str(shares / "lib" / "verilator" / "verilator.cpp"),
