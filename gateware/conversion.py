@@ -6,6 +6,7 @@ import importlib.resources
 import tempfile
 from pathlib import Path
 
+import wasmtime
 from amaranth._toolchain.yosys import YosysError
 
 
@@ -28,8 +29,6 @@ def run_script(yosys, script):
 
 def _run(package, given, printed, errors):
     """The exit code."""
-    import wasmtime
-
     linker, module = _loaded(package)
     config = wasmtime.WasiConfig()
     config.argv = (package, "-q", "-")
@@ -46,8 +45,6 @@ def _run(package, given, printed, errors):
 @functools.cache
 def _loaded(package):
     """What links a module to files, and the module of `package`; compiled once for a machine."""
-    import wasmtime
-
     config = wasmtime.Config()
     config.cache = True
     linker = wasmtime.Linker(wasmtime.Engine(config))

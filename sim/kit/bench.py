@@ -48,10 +48,10 @@ def parameters() -> dict[str, Any]:
     return values
 
 
-def rounds(number: int) -> int:
+def rounds(number: int, share: int = 4) -> int:
     """How often a bench repeats something random: `number` times if `DPNET_THOROUGH` is set, as
-    `make test-long` does, otherwise a fourth of that."""
-    return number if os.environ.get("DPNET_THOROUGH") else -(-number // 4)
+    `make test-long` does, otherwise the `share`-th part of that."""
+    return number if os.environ.get("DPNET_THOROUGH") else -(-number // share)
 
 
 def run_bench(

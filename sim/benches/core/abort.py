@@ -62,7 +62,7 @@ async def a_run_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "abort")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS)):
+    for _ in range(rounds(ROUNDS, 8)):
         first, last = core.source.choice(network.chains)
         layers = network.layers[first : last + 1]
         await core.give(network, layers[0], network.vector(layers[0]))
@@ -83,7 +83,7 @@ async def a_run_that_means_nothing_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "garbage")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS)):
+    for _ in range(rounds(ROUNDS, 8)):
         number = core.source.randrange(core.engine.layers)
         await core.driver.write(Region.LAYERS.base + 4 * LAYER_WORDS * number, garbage(core))
         await core.driver.start(number, number, core.source.choice([1, 1, 256]))
@@ -102,7 +102,7 @@ async def a_run_that_waits_for_a_tile_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "waits")
     streams, network = Streams(core.engine, core.rng), Network(core.engine, core.rng)
     numbers = [n for n, y in enumerate(streams.layers) if y.descriptor.stream > 1]
-    for released in (0, 1, 0, 1):
+    for released in (0, 1) * rounds(2):
         number = core.source.choice(numbers)
         await core.load(streams)
         layer = streams.layers[number]
