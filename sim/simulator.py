@@ -82,7 +82,7 @@ def simulator_folder(name: str) -> Path:
     """The folder `name` of what simulators are built from and into, one for each way of compiling
     them, made if it was not there; `SimulatorError` if no folder has a path that make takes."""
     try:
-        folder = tool_root() / f"{name}{os.environ.get(OPTIMIZE, '')}"
+        folder = tool_root() / name / os.environ.get(OPTIMIZE, "")
     except PathError as error:
         raise SimulatorError(str(error)) from error
     folder.mkdir(parents=True, exist_ok=True)
