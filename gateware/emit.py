@@ -18,6 +18,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
 
+from dpnet.gateware.conversion import run_script
 from dpnet.model.build_root import build_root
 from dpnet.model.files import write_whole
 
@@ -161,12 +162,12 @@ write_verilog
 
 def _kept(script, yosys):
     """What Yosys makes of `script`, which holds the whole component: from the build root, if this
-    version made it before (a core has some twenty components, each a start of Yosys)."""
+    version made it before."""
     content = f"{yosys.__name__} {_version(yosys)}\n{script}"
     path = build_root() / "verilog" / f"{hashlib.sha256(content.encode()).hexdigest()}.v"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
-    text = yosys.run(["-q", "-"], script, ignore_warnings=True)
+    text = run_script(yosys, script)
     # A folder that takes nothing costs only the time of the next conversion.
     with contextlib.suppress(OSError):
         write_whole(path, text.encode())

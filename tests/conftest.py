@@ -1,7 +1,8 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures of the command line's tests, and how simulators are compiled for tests."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from cli_kit import (
 
 from dpnet.host.cli import main
 from dpnet.model.build_root import build_root
+from dpnet.sim.simulator import OPTIMIZE
+
+# Most simulators of tests run for less time than it takes to compile them well.
+os.environ.setdefault(OPTIMIZE, "-O1" if os.environ.get("DPNET_THOROUGH") else "-O0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -105,7 +105,7 @@ def bench(name, names):
     arrays = {
         name: {
             "engine": {"index_depth": 640, **ENGINES[name][0]},
-            "outputs": rounds(ENGINES[name][1]),
+            "outputs": rounds(ENGINES[name][1], 10),
         }
         for name in names
     }

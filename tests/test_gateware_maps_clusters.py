@@ -10,7 +10,7 @@ from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.clusters import Clusters
 from dpnet.sim.benches.maps.clusters import KINDS
 from dpnet.sim.benches.maps.work import LATENCY, TAG_BITS, parameters_of
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -44,7 +44,7 @@ def bench(sizes, results):
     return run_bench(text, "maps.clusters", values=values)
 
 
-RESULTS = int(os.environ.get("DPNET_MAP_RESULTS", "500"))
+RESULTS = int(os.environ.get("DPNET_MAP_RESULTS") or rounds(1000, 5))
 """Results compared at each size and kind of pause."""
 
 

@@ -20,12 +20,12 @@ from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, place
 from dpnet.model.maps.golden import compute
 from dpnet.sim.board.bare_core import BareCore, build_core
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.map_networks import small_network
 from dpnet.sim.kit.map_runs import MapRuns
 from dpnet.sim.kit.upsets import open_memories
 
-COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS", "8"))
+COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS") or rounds(12, 4))
 STORES = {
     "index_depth": 24 << 10,
     "row_groups": 64,
@@ -153,7 +153,7 @@ def test_engines_of_other_sizes(cores, size):
 
 def test_core_bench():
     text = open_memories(emit(MapCore(params=MapEngineParameters(**BENCH))))
-    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": 8}) == 5
+    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": rounds(12, 4)}) == 5
 
 
 def test_the_benchs_network_fits():

@@ -292,6 +292,7 @@ def test_while_a_simulator_is_built(tmp_path: Path, command: str, line: str) -> 
         PATH=f"{tools}{os.pathsep}{os.environ['PATH']}",
         DPNET_SIMULATOR="verilator",
         DPNET_BUILD=str(tmp_path / "build"),
+        DPNET_OPTIMIZE="",
     )
     first, second = interrupt(process, tmp_path / "begun")
     assert first.startswith("building the simulator, once") and second == line

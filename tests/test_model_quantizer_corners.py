@@ -259,9 +259,10 @@ def test_an_outlier_needs_106_bits_for_the_few_only(monkeypatch: pytest.MonkeyPa
     quantize(rows, 16)
 
 
-def test_long_vectors_take_an_outlier() -> None:
+@pytest.mark.parametrize("size", [3_000, pytest.param(20_000, marks=pytest.mark.long)])
+def test_long_vectors_take_an_outlier(size: int) -> None:
     random = np.random.default_rng(SEED)
-    values = random.normal(size=20_000)
+    values = random.normal(size=size)
     far = np.append(values, [1e15, -1e12])
     q, expected = quantize(far, 6), quantize(values, 4)
     np.testing.assert_array_equal(q.codebook[1:-1], expected.codebook)

@@ -91,6 +91,54 @@ def test_a_folder_that_takes_nothing_costs_time_only(place: Path) -> None:
     assert calls(place) == 2
 
 
+@pytest.fixture
+def verilator(place: Path) -> Path:
+    """A folder that has the runtime's headers."""
+    for name in object_cache.HEADERS:
+        (place / name).write_text("int version1;")
+    (place / "calls").write_text("")
+    return place
+
+
+def with_headers(place: Path, source: str = "Vtop.cpp", *flags: str) -> str:
+    """What the compiler was told for `source`, and the source."""
+    assert compile_(place, source, *flags, f"-I{place}") == 0
+    return (place / "out.o").read_text()
+
+
+def test_headers_of_the_runtime_are_precompiled_once(verilator: Path) -> None:
+    told = [with_headers(verilator, "Vtop.cpp", "-MMD", *options) for options in (("-Os",), ())]
+    again = [with_headers(verilator, "Vtop.cpp", "-MMD", *options) for options in (("-Os",), ())]
+    assert told == again
+    assert calls(verilator) == 6
+    kept = list((verilator / "kept").iterdir())
+    assert len(kept) == 2
+    for text, options in zip(told, ("-Os ", ""), strict=True):
+        words = text.split()
+        header = Path(words[1])
+        assert words[0] == "-include" and header.parent in kept
+        assert text.endswith(f"-MMD {options}-I{verilator}int x;")
+        assert all(f'"{verilator / name}"' in header.read_text() for name in object_cache.HEADERS)
+        assert header.with_suffix(".h.gch").exists()
+
+
+def test_headers_of_another_version_are_others(verilator: Path) -> None:
+    first = with_headers(verilator)
+    (verilator / "verilated.h").write_text("int version2;")
+    assert with_headers(verilator) != first
+
+
+def test_a_second_precompiled_header_is_not_added(verilator: Path) -> None:
+    text = with_headers(verilator, "Vtop.cpp", "-include", "own.h")
+    assert text == f"-include own.h -I{verilator}int x;"
+
+
+def test_headers_that_cannot_be_made_are_read_as_ever(verilator: Path) -> None:
+    (verilator / "taken").write_text("a file")
+    assert compile_(verilator, "Vtop.cpp", f"-I{verilator}", folder="taken") == 0
+    assert (verilator / "out.o").read_text() == f"-I{verilator}int x;"
+
+
 def test_make_is_told_unless_there_is_another_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

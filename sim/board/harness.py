@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpnet.sim.simulator import Simulator, build_environment, simulator_folder
+from dpnet.sim.simulator import Simulator, build_environment, compile_options, simulator_folder
 
 SOURCES = Path(__file__).parent
 PROGRAM = "board"
@@ -101,6 +101,8 @@ def compile_and_keep(
 ) -> None:
     """Run the simulator's `command` in `scratch`, which must make `program` there, and rename
     `scratch` to `folder`; `HarnessError` (with the log beside `folder`) if it does not."""
+    if simulator.kind == "verilator":
+        command = [*command, *compile_options()]
     log = scratch / "build.log"
     _LOG.info("building the simulator, once (%s)", folder)
     try:

@@ -25,6 +25,7 @@ from dpnet.model.build_root import plain_path
 from dpnet.sim.simulator import (
     Simulator,
     build_environment,
+    compile_options,
     find_simulator,
     simulator_folder,
 )
@@ -47,10 +48,10 @@ def parameters() -> dict[str, Any]:
     return values
 
 
-def rounds(number: int) -> int:
+def rounds(number: int, share: int = 4) -> int:
     """How often a bench repeats something random: `number` times if `DPNET_THOROUGH` is set, as
-    `make test-long` does, otherwise a fourth of that."""
-    return number if os.environ.get("DPNET_THOROUGH") else -(-number // 4)
+    `make test-long` does, otherwise the `share`-th part of that."""
+    return number if os.environ.get("DPNET_THOROUGH") else -(-number // share)
 
 
 def run_bench(
@@ -150,6 +151,7 @@ def _build_verilator(simulator: Simulator, source: Path, top: str) -> None:
         "fast",
         "--timescale",
         "1ns/1ps",
+        *compile_options(),
         "-LDFLAGS",
         f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         str(shares / "lib" / "verilator" / "verilator.cpp"),

@@ -40,4 +40,7 @@ class Part:
         self._name = name
 
     def __getattr__(self, port: str) -> Any:
-        return getattr(self._dut, port if port in ("clk", "rst") else f"{self._name}__{port}")
+        found = getattr(self._dut, port if port in ("clk", "rst") else f"{self._name}__{port}")
+        # The next time it is there, and this is not called.
+        setattr(self, port, found)
+        return found

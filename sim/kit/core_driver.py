@@ -10,6 +10,7 @@ import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.gateware.parts.bus import BUS_LATENCY
+from dpnet.sim.kit.ports import reader
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import Pause, never
 
@@ -31,6 +32,7 @@ class CoreDriver:
         self.pause = pause
         self.errors = 0
         self.board = Scoreboard(f"{name} bus", show=hex)
+        self._busy = reader(self._port("busy"))
         for port in (
             "bus__read",
             "bus__write",
@@ -49,21 +51,24 @@ class CoreDriver:
     async def watch(self) -> None:
         """For ever: what comes back, and the errors."""
         asked = deque([0] * BUS_LATENCY, maxlen=BUS_LATENCY)
+        names = ("bus__r_valid", "bus__r_data", "bus__read", "errors")
+        valid, data, read, errors = (reader(self._port(name)) for name in names)
+        falling = FallingEdge(self.dut.clk)
         while True:
-            await FallingEdge(self.dut.clk)
-            if int(self._port("bus__r_valid").value) != asked[0]:
+            await falling
+            if valid() != asked[0]:
                 raise AssertionError(f"{self.board.name}: r_valid {1 - asked[0]}, not as asked")
             if asked[0]:
-                self.board.receive(int(self._port("bus__r_data").value))
-            asked.append(int(self._port("bus__read").value))
-            strobes = int(self._port("errors").value)
+                self.board.receive(data())
+            asked.append(read())
+            strobes = errors()
             if strobes and not self.busy:
                 raise AssertionError(f"{self.board.name}: errors {strobes} while not busy")
             self.errors |= strobes
 
     @property
     def busy(self) -> bool:
-        return bool(int(self._port("busy").value))
+        return bool(self._busy())
 
     async def idle(self) -> None:
         """Wait until nothing runs (after a reset the core empties its buckets)."""
@@ -81,15 +86,18 @@ class CoreDriver:
 
     async def write_at(self, pairs: Iterable[tuple[int, int]]) -> None:
         """(word address, word) pairs, one per cycle."""
-        write = self._port("bus__write")
+        names = ("bus__write", "bus__address", "bus__w_data")
+        write, at, data = (self._port(name) for name in names)
+        rising = RisingEdge(self.dut.clk)
         for address, word in pairs:
             while self.pause():
-                await RisingEdge(self.dut.clk)
+                write.value = 0
+                await rising
             write.value = 1
-            self._port("bus__address").value = address
-            self._port("bus__w_data").value = int(word)
-            await RisingEdge(self.dut.clk)
-            write.value = 0
+            at.value = address
+            data.value = int(word)
+            await rising
+        write.value = 0
 
     async def expect(self, address: int, words: Sequence[int], note: str = "") -> None:
         """Read words from a byte address on, which must be these."""
@@ -98,15 +106,17 @@ class CoreDriver:
 
     async def expect_at(self, pairs: Iterable[tuple[int, int]], note: str = "") -> None:
         """Read at word addresses, one per cycle, and compare."""
-        read = self._port("bus__read")
+        read, at = self._port("bus__read"), self._port("bus__address")
+        rising = RisingEdge(self.dut.clk)
         for address, word in pairs:
             while self.pause():
-                await RisingEdge(self.dut.clk)
+                read.value = 0
+                await rising
             read.value = 1
-            self._port("bus__address").value = address
+            at.value = address
             self.board.expect(word, f"{note} word {address:#x}")
-            await RisingEdge(self.dut.clk)
-            read.value = 0
+            await rising
+        read.value = 0
         for _ in range(BUS_LATENCY + 1):
             await RisingEdge(self.dut.clk)
 

@@ -7,6 +7,7 @@ take it apart.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
+
+from dpnet.sim.kit.ports import reader
 
 PERIOD_NS = 10
 """100 MHz."""
@@ -64,6 +67,8 @@ def pauses(kind: str, seed: int) -> tuple[Pause, Pause]:
 
 async def start(dut: Any, *, cycles: int = 3) -> None:
     """Start the clock, reset for `cycles` cycles, and leave just after a rising edge."""
+    # What the imports left is there for ever, and need not be looked through in every cycle.
+    gc.freeze()
     Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
     if hasattr(dut, "rst"):
         dut.rst.value = 1
@@ -104,17 +109,19 @@ async def drive(dut: Any, port: str, payloads: Iterable[int], pause: Pause = nev
 
     Once offered a payload stays until taken, as the stream rules demand.
     """
-    valid, ready = getattr(dut, f"{port}__valid"), getattr(dut, f"{port}__ready")
+    valid, offered = getattr(dut, f"{port}__valid"), getattr(dut, f"{port}__payload")
+    ready = reader(getattr(dut, f"{port}__ready"))
+    rising, falling = RisingEdge(dut.clk), FallingEdge(dut.clk)
     for payload in payloads:
         valid.value = 0
         while pause():
-            await RisingEdge(dut.clk)
-        getattr(dut, f"{port}__payload").value = payload
+            await rising
+        offered.value = payload
         valid.value = 1
         while True:
-            await FallingEdge(dut.clk)
-            taken = int(ready.value)
-            await RisingEdge(dut.clk)
+            await falling
+            taken = ready()
+            await rising
             if taken:
                 break
     valid.value = 0
@@ -122,14 +129,17 @@ async def drive(dut: Any, port: str, payloads: Iterable[int], pause: Pause = nev
 
 async def collect(dut: Any, port: str, count: int, pause: Pause = never) -> list[int]:
     """Receive `count` payload vectors from the stream `port`, refusing where `pause()` says so."""
-    valid, ready = getattr(dut, f"{port}__valid"), getattr(dut, f"{port}__ready")
+    valid, payload = (reader(getattr(dut, f"{port}__{name}")) for name in ("valid", "payload"))
+    ready = getattr(dut, f"{port}__ready")
+    given = reader(ready)
+    rising, falling = RisingEdge(dut.clk), FallingEdge(dut.clk)
     received: list[int] = []
     while len(received) < count:
         ready.value = 0 if pause() else 1
-        await FallingEdge(dut.clk)
-        if int(valid.value) and int(ready.value):
-            received.append(int(getattr(dut, f"{port}__payload").value))
-        await RisingEdge(dut.clk)
+        await falling
+        if valid() and given():
+            received.append(payload())
+        await rising
     ready.value = 0
     return received
 

@@ -46,6 +46,13 @@ async def all_is_well(core: Core, network: Network) -> None:
     await core.compare(f"{core.name} after an abort")
 
 
+async def restore(core: Core, network: Network) -> None:
+    """The descriptors again: no run writes anything else of an image."""
+    for number, layer in enumerate(network.layers):
+        address = Region.LAYERS.base + 4 * LAYER_WORDS * number
+        await core.driver.write(address, layer.descriptor.words())
+
+
 def garbage(core: Core) -> list[int]:
     """A descriptor that means nothing; a copy that it asks for is short."""
     words = [core.source.getrandbits(32) for _ in range(LAYER_WORDS)]
@@ -62,7 +69,7 @@ async def a_run_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "abort")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS)):
+    for _ in range(rounds(ROUNDS, 8)):
         first, last = core.source.choice(network.chains)
         layers = network.layers[first : last + 1]
         await core.give(network, layers[0], network.vector(layers[0]))
@@ -83,14 +90,14 @@ async def a_run_that_means_nothing_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "garbage")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS)):
+    for _ in range(rounds(ROUNDS, 8)):
         number = core.source.randrange(core.engine.layers)
         await core.driver.write(Region.LAYERS.base + 4 * LAYER_WORDS * number, garbage(core))
         await core.driver.start(number, number, core.source.choice([1, 1, 256]))
         await wait(core, core.source.choice([1, 5, 40, 300, 2000]))
         if core.driver.busy:
             await abort(core, 200 + core.engine.segments)
-        await core.load(network)
+        await restore(core, network)
         await all_is_well(core, network)
     core.driver.finish()
 
@@ -102,7 +109,7 @@ async def a_run_that_waits_for_a_tile_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "waits")
     streams, network = Streams(core.engine, core.rng), Network(core.engine, core.rng)
     numbers = [n for n, y in enumerate(streams.layers) if y.descriptor.stream > 1]
-    for released in (0, 1, 0, 1):
+    for released in (0, 1) * rounds(2):
         number = core.source.choice(numbers)
         await core.load(streams)
         layer = streams.layers[number]
