@@ -266,6 +266,8 @@ def test_missing_data_are_told_first_and_the_others_run(
     document = json.loads((build / "networks.json").read_text())
     assert document["left_out"] == {"lacking": ["/data/x.bin is missing: x has it"]}
     assert [row["name"] for row in document["networks"]] == ["vectors"]
+    told = "Left out: lacking: /data/x.bin is missing: x has it"
+    assert told in (build / "networks.html").read_text()
 
 
 def test_all_that_is_missing_is_told_with_its_place(

@@ -31,6 +31,7 @@ from dpnet.model.files import write_json, write_whole
 from dpnet.model.graph.nodes import GraphError
 from dpnet.model.image import ImageError
 from dpnet.model.training.checkpoint import CheckpointError
+from dpnet.model.training.run import DivergedError
 from dpnet.sim.board.bare_core import build_core
 from dpnet.sim.board.bytes_board import check_size
 from dpnet.sim.board.harness import HarnessError
@@ -40,7 +41,7 @@ from dpnet.sim.measure.networks.row import networks_table
 from dpnet.sim.measure.networks.sources import NETWORKS, missing
 from dpnet.sim.simulator import SimulatorError
 
-REFUSED = (NetworkTooLarge, GraphError, ImageError, CheckpointError)
+REFUSED = (NetworkTooLarge, GraphError, ImageError, CheckpointError, DivergedError)
 """What ends a network, and not the others."""
 
 
@@ -88,7 +89,7 @@ class Tally:
         write_json(folder / "networks.json", {**self.report(), **made_of}, indent=1)
         if self.measured:
             shown = [(one.row, one.about) for one in self.measured]
-            text = page(self.options.engine, self.command, shown)
+            text = page(self.options.engine, self.command, shown, self.left_out)
             write_whole(folder / "networks.html", text.encode())
 
 

@@ -5,7 +5,7 @@ One file without script, which asks for nothing from anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dpnet.host.page.document import POLICY
 from dpnet.host.page.drawing import Box, network_drawing
@@ -52,8 +52,14 @@ HEAD = (
 Shown = Sequence[tuple[Row, Subject]]
 
 
-def page(engine: MapEngineParameters, command: str, shown: Shown) -> str:
-    """The whole document, of at least one network."""
+def page(
+    engine: MapEngineParameters,
+    command: str,
+    shown: Shown,
+    left_out: Mapping[str, Sequence[str]],
+) -> str:
+    """The whole document, of at least one network; `left_out` says by name why others are not in
+    it."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -65,7 +71,7 @@ def page(engine: MapEngineParameters, command: str, shown: Shown) -> str:
     )
     body = element(
         "body",
-        _overview(engine, command, shown),
+        _overview(engine, command, shown, left_out),
         element(
             "main", _table(shown), _cycles(shown), _accuracies(shown), [_one(*x) for x in shown]
         ),
@@ -73,7 +79,12 @@ def page(engine: MapEngineParameters, command: str, shown: Shown) -> str:
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en').text}\n"
 
 
-def _overview(engine: MapEngineParameters, command: str, shown: Shown) -> Html:
+def _overview(
+    engine: MapEngineParameters,
+    command: str,
+    shown: Shown,
+    left_out: Mapping[str, Sequence[str]],
+) -> Html:
     rows = [row for row, _ in shown]
     tiles = (
         (str(len(rows)), "networks, compiled, calibrated and rounded by one command"),
@@ -87,6 +98,7 @@ def _overview(engine: MapEngineParameters, command: str, shown: Shown) -> Html:
         element("h1", "Whole networks on the map engine"),
         element("p", f"{size}, in simulated RTL; measured by ", element("code", command), "."),
         element("div", [_tile(*tile) for tile in tiles], class_="tiles"),
+        [element("p", f"Left out: {name}: {'; '.join(why)}") for name, why in left_out.items()],
     )
 
 
