@@ -18,6 +18,7 @@ from dpnet.host.commands import experiment
 from dpnet.model.evidence import ROOT
 from dpnet.model.experiments import methods, runner, search
 from dpnet.model.experiments.plans import PLANS
+from dpnet.model.experiments.results import engine_accuracy, histogram
 from dpnet.model.experiments.results.rows import Row
 from dpnet.model.experiments.results.sizes import read_network
 from dpnet.model.experiments.robust.attacks import Attack
@@ -110,6 +111,20 @@ def test_a_net_is_attacked_where_its_plan_says_so(
     result = dpnet("experiment", "table5-robust", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
     assert all(row["delta_adversarial"] is not None for row in rows(result.out).values())
+
+
+def test_the_engine_is_asked_for_every_net_on_centroids(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False))
+    monkeypatch.setattr(engine_accuracy, "CALIBRATION", 16)
+    asked = [argument for argument in SHORT if argument != "--no-engine"]
+    result = dpnet("experiment", "table5", *asked, "--out", small / "r.json")
+    assert result.code == 0, result.err
+    found = rows(result.out)
+    assert found.pop("control")["accuracy_engine"] is None
+    # 40 pictures of noise: one picture is 2.5 points.
+    assert all(abs(row["accuracy_engine"] - row["accuracy"]) <= 5 for row in found.values())
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(
@@ -244,3 +259,20 @@ def test_settings_are_tried_on_the_held_out_part_alone(
     ]
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert len(set(judged)) == 1 and len(judged) == 4
+
+
+def test_figure_2_shows_weights_nearer_to_their_centroids(
+    small: Path, dpnet: Call, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, efolds=200.0, lloyd=False))
+    assert dpnet("experiment", "table5", *SHORT, "--out", small / "r.json").code == 0
+    arguments = ["table5", "--runs", str(small / "r.json.runs"), "--epochs", "1"]
+    assert histogram.main([*arguments, "--out", str(small)]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 2
+    found = json.loads((small / "table5-weights.json").read_text())
+    assert found["layer"] == "conv1.weight" and found["k"] == 4
+    assert found["apart"]["with the term"] < found["apart"]["float"]
+    assert all(sum(counts) == 150 for counts in found["counts"].values())
+    assert (small / "table5-weights.png").stat().st_size > 1_000
+    assert histogram.main([*arguments, "--layer", "conv9"]) == 1
+    assert "layer must be one of" in capfd.readouterr().err
