@@ -89,12 +89,17 @@ def build(tree: Path, kind: str, folder: Path) -> Path:
     return folder / done.stdout.splitlines()[-1]
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What is made, and the committed results: large, and no part of a package."""
+    made = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")(folder, names)
+    return made | ({"results"} if Path(folder) == ROOT / "docs" else set())
+
+
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The sdist, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "results")
-    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignored)
+    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=left_out)
     sdist = build(folder / "tree", "build_sdist", folder)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder / "unpacked", filter="data")
