@@ -24,7 +24,7 @@ DIGITS = Plan(
     epochs=2,
     full=3,
     rate=0.02,
-    efolds=9.0,
+    rho=0.5,
     period=1,
     augmentation=Augmentation(crop=2),
     published=False,

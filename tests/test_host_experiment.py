@@ -47,7 +47,7 @@ BYTES = ("bytes_indices", "bytes_with_codebooks", "bytes_total", "bytes_float")
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_data(tmp_path / "data", monkeypatch)
-    monkeypatch.setitem(PLANS, "table5", DIGITS)
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5"))
     return tmp_path
 
 
@@ -218,7 +218,7 @@ def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpne
         *("experiment", "table5", "--budget", "0.001s", "--bits", "2", "--out", small / "r.json")
     )
     assert result.code == 2 and "budget must be at least" in result.err
-    assert "for digits on this machine, not 0.0 min; fewer --bits take less" in result.err
+    assert "for table5 on this machine, not 0.0 min; fewer --bits take less" in result.err
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,7 @@ def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpne
     [
         (["--budget", "2"], "--budget must be a time, as 90min or 2h, not '2'"),
         (["--bits", "2,2"], "--bits must be different numbers from 1 to 4, as 2,3, not '2,2'"),
+        (["--rho", "0"], "--rho must be a positive number, not '0'"),
         (["--full", "--epochs", "3"], "--budget, --epochs and --full exclude each other"),
     ],
 )
@@ -250,10 +251,10 @@ def test_settings_are_tried_on_the_held_out_part_alone(
 
     monkeypatch.setattr(search, "accuracy", counted)
     arguments = ["table5", "--folder", str(small / "runs"), "--epochs", "1", "--pictures", "64"]
-    tried = ["--rate", "0.01", "0.02", "--efolds", "3", "--out", str(small / "trials.json")]
+    tried = ["--rate", "0.01", "0.02", "--rho", "3", "--out", str(small / "trials.json")]
     assert search.main([*arguments, *tried]) == 0
     found = json.loads((small / "trials.json").read_text())
-    assert [(one["rate"], one["efolds"], one["pictures"]) for one in found] == [
+    assert [(one["rate"], one["rho"], one["pictures"]) for one in found] == [
         (0.01, 3.0, 64),
         (0.02, 3.0, 64),
     ]
@@ -261,10 +262,21 @@ def test_settings_are_tried_on_the_held_out_part_alone(
     assert len(set(judged)) == 1 and len(judged) == 4
 
 
+def test_settings_of_ones_own_are_in_the_command(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False, name="table5"))
+    own = ("--rate", "0.005", "--rho", "2")
+    result = dpnet("experiment", "table5", *SHORT, *own, "--out", small / "r.json")
+    assert json.loads(result.out)["command"] == (
+        "dpnet experiment table5 --bits 2 --epochs 1 --rate 0.005 --rho 2 --seed 0 --device cpu"
+    )
+
+
 def test_figure_2_shows_weights_nearer_to_their_centroids(
     small: Path, dpnet: Call, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, efolds=200.0, lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, rho=10.0, lloyd=False))
     assert dpnet("experiment", "table5", *SHORT, "--out", small / "r.json").code == 0
     arguments = ["table5", "--runs", str(small / "r.json.runs"), "--epochs", "1"]
     assert histogram.main([*arguments, "--out", str(small)]) == 0

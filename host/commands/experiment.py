@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from dpnet.host.arguments import OneOf, whole
+from dpnet.host.arguments import OneOf, number, whole
 from dpnet.host.commands import FILE, FINE, InputError, check_output, command, going_on
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.build_root import build_root
@@ -49,6 +50,13 @@ def _bits(text: str) -> tuple[int, ...]:
     return found
 
 
+def _positive(text: str) -> float:
+    value = number(text)
+    if not 0.0 < value < math.inf:
+        raise click.BadParameter(f"must be a positive number, not {text!r}")
+    return value
+
+
 @command("experiment", EXAMPLE)
 @click.argument("name", type=OneOf(PLANS), metavar="NAME", help=", ".join(PLANS))
 @click.option("--bits", type=_bits, metavar="N,N", help="of an index (default: the experiment's)")
@@ -59,6 +67,8 @@ def _bits(text: str) -> tuple[int, ...]:
     help="as many epochs as fit, all methods alike: 90min, 2h",
 )
 @click.option("--epochs", type=whole(1, 100_000), metavar="N", help="of each method")
+@click.option("--rate", type=_positive, metavar="X", help="the peak of the learning rate")
+@click.option("--rho", type=_positive, metavar="X", help="the term's gradient is rho (W - C)")
 @click.option("--full", is_flag=True, help="the paper's schedule: days on a CPU")
 @click.option("--seed", type=SEED, default=0, metavar="N", help="default 0")
 @click.option("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1 …")
@@ -77,6 +87,8 @@ def run(
     bits: tuple[int, ...] | None,
     budget: float | None,
     epochs: int | None,
+    rate: float | None,
+    rho: float | None,
     full: bool,
     seed: int,
     device: str,
@@ -93,7 +105,10 @@ def run(
         path.parent.mkdir(parents=True, exist_ok=True)
     check_output(path)
     folder = runs or path.with_name(f"{path.name}.runs")
-    plan = _plan(find_plan(name), bits, epochs, full, engine)
+    plan = find_plan(name).whole() if full else find_plan(name)
+    chosen_by_hand = {"bits": bits, "epochs": epochs, "rate": rate, "rho": rho}
+    given = {option: value for option, value in chosen_by_hand.items() if value is not None}
+    plan = replace(plan, **given, engine=plan.engine and engine)  # type: ignore[arg-type]
     kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
     with going_on(kept), Progress(name) as progress:
         try:
@@ -119,18 +134,6 @@ def run(
     return FINE
 
 
-def _plan(
-    plan: Plan, bits: tuple[int, ...] | None, epochs: int | None, full: bool, engine: bool
-) -> Plan:
-    plan = plan.whole() if full else plan
-    return replace(
-        plan,
-        bits=bits or plan.bits,
-        epochs=epochs or plan.epochs,
-        engine=plan.engine and engine,
-    )
-
-
 class _Writer:
     """Writes the rows that there are after each new one."""
 
@@ -140,7 +143,8 @@ class _Writer:
         self.command = shlex.join(
             [
                 *("dpnet", "experiment", plan.name, "--bits", ",".join(map(str, plan.bits))),
-                *("--epochs", str(plan.epochs), "--seed", str(seed), "--device", device),
+                *("--epochs", str(plan.epochs), *_settings(plan)),
+                *("--seed", str(seed), "--device", device),
             ]
         )
 
@@ -151,6 +155,13 @@ class _Writer:
 
     def __call__(self, found: Found) -> None:
         write_json(self.path, self.made(found))
+
+
+def _settings(plan: Plan) -> list[str]:
+    """Those that are not the experiment's own, as options."""
+    own = find_plan(plan.name)
+    changed = [name for name in ("rate", "rho") if getattr(plan, name) != getattr(own, name)]
+    return [part for name in changed for part in (f"--{name}", f"{getattr(plan, name):g}")]
 
 
 def _text(rows: Sequence[Row], path: Path) -> str:

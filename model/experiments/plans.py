@@ -15,7 +15,6 @@ from dpnet.model.experiments.robust.trades import Trades
 from dpnet.model.experiments.schedules import Cosine, Stepped
 from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
-from dpnet.model.training.suggest import largest_efolds, suggest
 
 __all__ = ["CONTROL", "FLOAT_BITS", "PLANS", "Paper", "Plan", "find_plan"]
 
@@ -45,8 +44,9 @@ class Plan:
 
     `epochs` of training behind it, the same for the term, for Lloyd and for the control (`full`:
     with --full); `rate` is the peak of their cosine, `tune_epochs` and `tune_rate` are those of
-    the tuned codebooks.  Of the term: codebooks are solved every `period` epochs, and lambda is
-    what gives `efolds` in all, see `dpnet.model.training.suggest`.
+    the tuned codebooks.  Of the term: codebooks are solved every `period` epochs, and its gradient
+    is `rho` (W - C).  Where training has settled, the loss holds weights at g / rho from their
+    centroids, and to quantize them costs about sum(g^2) / rho: a small rho costs in the end.
 
     `sparsity`: the share of each layer's weights that is put at 0 before, and stays there in every
     method but the control.
@@ -62,7 +62,7 @@ class Plan:
     epochs: int
     full: int
     rate: float
-    efolds: float
+    rho: float
     period: int
     augmentation: Augmentation
     published: bool = True
@@ -123,7 +123,7 @@ class Plan:
         settings = self.phase(seed)
         clustering = Clustering(
             k=1 << bits,
-            lam=self.lam(settings, n_train),
+            lam=self.rho * n_train / 2,
             period=self.period,
             keep_zeros=bool(self.sparsity),
         )
@@ -133,19 +133,6 @@ class Plan:
         """The tuning of shared values."""
         schedule = Cosine(self.tune_rate, LAST * self.tune_rate)
         return replace(self.phase(seed), epochs=self.tune_epochs, schedule=schedule)
-
-    def lam(self, settings: FitSettings, n_train: int) -> float:
-        """Three digits of the lambda for `efolds` in all of a phase, or for half of what SGD
-        stands where the phase is too short for these."""
-        steps = settings.epochs * -(-n_train // settings.batch)
-        rates = [settings.schedule.rate(step, steps) for step in range(steps)]
-        momentum = settings.momentum
-        largest = largest_efolds(rates, steps, momentum=momentum, nesterov=True)
-        efolds = min(self.efolds, largest / 2)
-        found = suggest(
-            rates, steps, momentum=momentum, nesterov=True, efolds=efolds, n_train=n_train
-        )
-        return float(f"{found.lam:.3g}")
 
 
 _COLORS = Augmentation(crop=4, flip=True)
@@ -171,7 +158,7 @@ PLANS = {
             epochs=3,
             full=60,
             rate=0.01,
-            efolds=60.0,
+            rho=10.0,
             period=1,
             augmentation=_COLORS,
         ),
@@ -182,7 +169,7 @@ PLANS = {
             epochs=3,
             full=60,
             rate=0.01,
-            efolds=60.0,
+            rho=10.0,
             period=1,
             augmentation=_COLORS,
         ),
@@ -193,7 +180,7 @@ PLANS = {
             epochs=15,
             full=300,
             rate=0.05,
-            efolds=30.0,
+            rho=5.0,
             period=2,
             augmentation=_HIDDEN,
             published=False,
@@ -211,7 +198,7 @@ PLANS = {
             epochs=15,
             full=150,
             rate=0.02,
-            efolds=30.0,
+            rho=5.0,
             period=2,
             augmentation=_HIDDEN,
             published=False,
@@ -229,7 +216,7 @@ PLANS = {
             epochs=15,
             full=300,
             rate=0.05,
-            efolds=30.0,
+            rho=5.0,
             period=2,
             augmentation=_HIDDEN,
             published=False,
@@ -249,7 +236,7 @@ PLANS = {
             epochs=6,
             full=100,
             rate=0.02,
-            efolds=9.0,
+            rho=10.0,
             period=1,
             augmentation=Augmentation(crop=2),
             published=False,
@@ -267,7 +254,7 @@ PLANS = {
             epochs=2,
             full=100,
             rate=0.01,
-            efolds=9.0,
+            rho=10.0,
             period=1,
             augmentation=Augmentation(),
             published=False,

@@ -1,9 +1,9 @@
 """Settings of an experiment chosen on the held-out part: each is tried, none sees a test picture.
 
-    python -m dpnet.model.experiments.search resnet8 --folder runs --rate 0.005 0.01 --efolds 20 60
+    python -m dpnet.model.experiments.search resnet8 --folder runs --rate 0.005 0.01 --rho 1 10
     python -m dpnet.model.experiments.search resnet8 --folder runs --epochs 1 --pictures 10000
 
-Every rate with every number of e-folds: trained with the term at the plan's first bits, quantized,
+Every rate with every rho: trained with the term at the plan's first bits, quantized,
 batch norms re-estimated, and judged on the pictures that are held out.
 """
 
@@ -38,29 +38,27 @@ class Trial:
     epochs: int
     pictures: int
     rate: float
-    efolds: float
-    lam: float
+    rho: float
     before: float
     quantized: float
     normed: float
 
 
 def trials(
-    bench: Bench, rates: Sequence[float], efolds: Sequence[float], pictures: int
+    bench: Bench, rates: Sequence[float], rhos: Sequence[float], pictures: int
 ) -> Iterator[Trial]:
-    """Each rate with each number of e-folds, trained on the first `pictures` of the training part,
+    """Each rate with each rho, trained on the first `pictures` of the training part,
     with checkpoints where the bench has its own."""
-    for rate, folds in itertools.product(rates, efolds):
-        yield _tried(bench, replace(bench.plan, rate=rate, efolds=folds), pictures)
+    for rate, rho in itertools.product(rates, rhos):
+        yield _tried(bench, replace(bench.plan, rate=rate, rho=rho), pictures)
 
 
 def _tried(bench: Bench, plan: Plan, pictures: int) -> Trial:
     data, preparation, bits = bench.data, bench.preparation, plan.bits[0]
     few = replace(data, train_x=data.train_x[:pictures], train_y=data.train_y[:pictures])
     settings = plan.clustered(bench.seed, bits, len(few.train_x))
-    assert settings.clustering is not None
     net = copy.deepcopy(bench.net)
-    name = f"trial-{plan.rate:g}-{plan.efolds:g}-{bits}-{len(few.train_x)}"
+    name = f"trial-{plan.rate:g}-{plan.rho:g}-{bits}-{len(few.train_x)}"
     found = fit(
         net,
         few,
@@ -78,8 +76,7 @@ def _tried(bench: Bench, plan: Plan, pictures: int) -> Trial:
         epochs=plan.epochs,
         pictures=len(few.train_x),
         rate=plan.rate,
-        efolds=plan.efolds,
-        lam=settings.clustering.lam,
+        rho=plan.rho,
         before=found.history[-1].accuracy_validation,
         quantized=quantized,
         normed=accuracy(net, *held, preparation),
@@ -94,11 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done: list[Trial] = []
     try:
         bench = bench_of(plan, given.seed, given.folder, given.device)
-        rates, efolds = given.rate or [plan.rate], given.efolds or [plan.efolds]
-        for trial in trials(bench, rates, efolds, given.pictures or len(bench.data.train_x)):
+        rates, rhos = given.rate or [plan.rate], given.rho or [plan.rho]
+        for trial in trials(bench, rates, rhos, given.pictures or len(bench.data.train_x)):
             done.append(trial)
             print(
-                f"rate {trial.rate:g}, {trial.efolds:g} e-folds, lambda {trial.lam:g}: "
+                f"rate {trial.rate:g}, rho {trial.rho:g}: "
                 f"{trial.before:.2f} % before, {trial.quantized:.2f} % quantized, "
                 f"{trial.normed:.2f} % with norms re-estimated",
                 flush=True,
@@ -116,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", choices=PLANS)
     parser.add_argument("--folder", type=Path, required=True, help="of the checkpoints")
     parser.add_argument("--rate", type=float, nargs="+", help="peaks of the cosine")
-    parser.add_argument("--efolds", type=float, nargs="+", help="in all of the training")
+    parser.add_argument("--rho", type=float, nargs="+", help="the term's gradient is rho (W - C)")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--pictures", type=int, help="of the training part, all by default")
     parser.add_argument("--seed", type=int, default=0)
