@@ -15,6 +15,7 @@ import pytest
 from docs_kit import PAGES, ROOT, blocks, commands, text_of
 
 from dpnet.model.build_root import build_root
+from dpnet.sim.simulator import OPTIMIZE
 
 LONG = ("docs/networks.md", "docs/quick-start.md")
 RUN = ("README.md", *LONG)
@@ -38,7 +39,9 @@ NUMBER = re.compile(r"\d[\d,.]*(?:e[-+]?\d+)?")
 
 def environment():
     scripts = sysconfig.get_path("scripts")
-    return os.environ | {
+    # Hundreds of pictures are worth compiling an engine well.
+    kept = {name: value for name, value in os.environ.items() if name != OPTIMIZE}
+    return kept | {
         "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
         "DPNET_BUILD": str(build_root()),

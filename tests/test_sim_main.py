@@ -17,6 +17,7 @@ from dpnet.host.maps.engines import engine_url
 from dpnet.model.build_root import build_root
 from dpnet.sim.__main__ import main
 from dpnet.sim.measure.table_six import file_cases
+from dpnet.sim.simulator import OPTIMIZE
 
 KEPT = ("boards", "numba", "objects", "verilog")
 """What is kept by its content alone, and takes long to make: it may be there already."""
@@ -28,6 +29,7 @@ def start(*options, build):
             (build_root() / name).mkdir(parents=True, exist_ok=True)
             (build / name).symlink_to(build_root() / name)
     environment = dict(os.environ) | {"DPNET_BUILD": str(build), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment.pop(OPTIMIZE)  # millions of cycles are worth compiling well
     return subprocess.Popen(
         [sys.executable, "-m", "dpnet.sim", *options],
         env=environment,
