@@ -35,7 +35,8 @@ def test_top_refuses():
     with pytest.raises(TypeError) as caught:
         Top(params=ENGINE)
     assert str(caught.value) == (
-        f"params must be EngineParameters or BaselineParameters, not {ENGINE!r}"
+        "params must be EngineParameters, BaselineParameters or MapEngineParameters, not "
+        f"{ENGINE!r}"
     )
     with pytest.raises(ValueError) as caught:
         Top(params=EngineParameters(), door="usb")
