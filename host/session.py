@@ -272,9 +272,8 @@ class BaselineSession:
     def __init__(self, driver: Driver, weights: NDArray[np.float32]) -> None:
         params = parameters(driver.identify())
         if not isinstance(params, BaselineParameters):
-            raise CapacityError(
-                "the engine is an array or a map engine, not the fp32 baseline; swap the ports"
-            )
+            found = "a map engine" if isinstance(params, MapEngineParameters) else "an array"
+            raise CapacityError(f"the engine is {found}, not the fp32 baseline; swap the ports")
         rows, columns = weights.shape
         if weights.size > params.weights or rows > params.rows or columns > params.columns:
             raise CapacityError(

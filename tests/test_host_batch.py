@@ -220,7 +220,7 @@ def test_an_engine_that_no_host_knows() -> None:
     for changed, reason in (
         ({"EDGES": 3}, "EDGES is 3: both, fp32, integer have no number 3"),
         ({"PACKED": 2}, "PACKED is 2: a flag must be 0 or 1, not 2"),
-        ({"KIND": 3}, "KIND is 3: array, baseline, interleaved have no number 3"),
+        ({"KIND": 4}, "KIND is 4: array, baseline, interleaved, maps have no number 4"),
         ({"MULTIPLIER": 27 | 18 << 8}, "multiplier must be one of 25x18, 18x18, not '27x18'"),
         ({"STAGES": 0}, "stages must be an integer from 1 to 1024, not 0"),
         ({"CLOCK_HZ": 0}, "CLOCK_HZ is 0"),

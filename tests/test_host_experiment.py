@@ -88,7 +88,9 @@ def test_pruned_weights_are_zeros_in_the_files_that_are_counted(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = (0.0, 0.5, 0.9, 0.9, 0.2)
-    monkeypatch.setitem(PLANS, "table3", replace(DIGITS, sparsity=shares, lloyd=False))
+    monkeypatch.setitem(
+        PLANS, "table3", replace(DIGITS, name="table3", sparsity=shares, lloyd=False)
+    )
     result = dpnet("experiment", "table3", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
     nets = small / "r.json.runs" / "digits-1-0" / "nets"
@@ -107,7 +109,7 @@ def test_a_net_is_attacked_where_its_plan_says_so(
 ) -> None:
     attack = Attack(epsilon=0.3, size=0.1, steps=2)
     robust = replace(DIGITS, trades=Trades(attack, 1.0), attack=attack, attacked=20, lloyd=False)
-    monkeypatch.setitem(PLANS, "table5-robust", robust)
+    monkeypatch.setitem(PLANS, "table5-robust", replace(robust, name="table5-robust"))
     result = dpnet("experiment", "table5-robust", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
     assert all(row["delta_adversarial"] is not None for row in rows(result.out).values())
@@ -116,7 +118,7 @@ def test_a_net_is_attacked_where_its_plan_says_so(
 def test_the_engine_is_asked_for_every_net_on_centroids(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", lloyd=False))
     monkeypatch.setattr(engine_accuracy, "CALIBRATION", 16)
     asked = [argument for argument in SHORT if argument != "--no-engine"]
     result = dpnet("experiment", "table5", *asked, "--out", small / "r.json")
@@ -179,7 +181,7 @@ raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]
 def test_what_a_machine_without_our_packages_trained_is_judged_elsewhere(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", lloyd=False))
     done = subprocess.run(
         [sys.executable, "-c", PLAIN, str(small / "runs")],
         capture_output=True,
@@ -276,7 +278,7 @@ def test_settings_of_ones_own_are_in_the_command(
 def test_figure_2_shows_weights_nearer_to_their_centroids(
     small: Path, dpnet: Call, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, rho=10.0, lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", rho=10.0, lloyd=False))
     assert dpnet("experiment", "table5", *SHORT, "--out", small / "r.json").code == 0
     arguments = ["table5", "--runs", str(small / "r.json.runs"), "--epochs", "1"]
     assert histogram.main([*arguments, "--out", str(small)]) == 0

@@ -169,7 +169,9 @@ def test_a_map_engine_runs_no_images_of_arrays() -> None:
         "the engine is a map engine, which runs whole networks, and this image is for an array of "
         "lanes; an engine that holds it: sim://array"
     )
-    with pytest.raises(CapacityError, match=r"not the fp32 baseline; swap the ports$"):
+    with pytest.raises(
+        CapacityError, match=r"is a map engine, not the fp32 baseline; swap the ports$"
+    ):
         BaselineSession(board(ENGINE)[0], np.eye(4, dtype=np.float32))
 
 
