@@ -418,7 +418,7 @@ def test_the_port(dpnet: Call) -> None:
     assert (found["kind"], found["lanes"], found["state"]) == ("array of lanes", 16, "empty")
     assert found["registers"]["INDEX_DEPTH"] == 512 and found["errors"] == []
     text = dpnet("info", "--port", TINY).out
-    assert re.search(r"^segments +2 +segments of the array$", text, re.MULTILINE)
+    assert re.search(r"^segments +2 +segments of the array; clusters$", text, re.MULTILINE)
     assert "image: empty\nno run yet\nsince reset: frame_errors 0, " in text
 
 

@@ -93,7 +93,7 @@ def test_pruned_weights_are_zeros_in_the_files_that_are_counted(
     )
     result = dpnet("experiment", "table3", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
-    nets = small / "r.json.runs" / "digits-1-0" / "nets"
+    nets = small / "r.json.runs" / "table3-1-0" / "nets"
     counts = [150, 2_400, 48_000, 10_080, 840]
     for method in ("ptq", "ptq-bn-tuned", "dp-net", "dp-net-bn-tuned"):
         net = read_network(nets / f"{method}-2")
