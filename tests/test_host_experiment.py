@@ -173,7 +173,7 @@ from dpnet.model.data import mnist
 from dpnet.model.experiments import alone
 from experiments_kit import DIGITS, MNIST_PARTS
 mnist.COUNTS = MNIST_PARTS
-alone.PLANS["table5"] = replace(DIGITS, lloyd=False)
+alone.PLANS["table5"] = replace(DIGITS, name="table5", lloyd=False)
 raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]))
 """
 
