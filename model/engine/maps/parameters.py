@@ -28,6 +28,19 @@ WRITE_CYCLES = 26
 and what is behind it (5), column (6), serializer (1), accumulator and skip value (2), requantize
 (10), bank of the result (2)."""
 
+SPREAD_BITS = 6
+"""Bits of the number of words from a group's first place to any other of its positions."""
+
+REACH_BITS = 4
+"""Bits of how far a position is from the edge of its window: what is farther than `FAR` counts as
+that far."""
+
+FAR = (1 << REACH_BITS) - 2
+"""Positions by which a tap may reach beyond a map at most; one more means that it always does."""
+
+MOST_ADDS = 4096
+"""Additions of a tile at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MapEngineParameters:
@@ -41,7 +54,8 @@ class MapEngineParameters:
     codebooks and parameters of `LANES` rows, `taps` entries of the tap table, `passes` descriptors.
     Bytes of each cluster's bank: `map_depth` for maps, `picture_depth` for the picture (half of it
     while the other half is written), `result_depth` for results (half of it likewise).
-    `max_columns` is the largest number of additions in a tile: with it no bucket overflows.
+    `max_columns` is the largest number of additions to a bucket in a tile, so that none that counts
+    overflows; buckets whose entry is 0 may.
     `entry_bits` are those of a codebook's integers, and `multiplier` is the size of the chip's
     multipliers.
     Raises `ValueError` for sizes that cannot be built.
