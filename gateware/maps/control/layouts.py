@@ -76,31 +76,26 @@ class PositionLayout(data.StructLayout):
 
     Fields:
 
-    * `used`, `1`: there is one; of the gap behind a row only places are known.
+    * `used`, `1`: there is one.
     * `above`, `REACH_BITS`: rows of the window above it, `FAR` for all from there on.
     * `below`, `REACH_BITS`: rows below it, likewise.
     * `left`, `REACH_BITS`: columns to its left, likewise.
     * `right`, `REACH_BITS`: columns to its right, likewise.
-    * `read_word`, `address_bits(params)`: word of the place that taps count from.
-    * `read_bank`, `bank_bits(params)`: its bank.
+    * `read`, `SPREAD_BITS`: words to the place that taps count from, from cluster 0's.
+    * `skip`, `SPREAD_BITS`: words to the skip value of the first channel, from cluster 0's.
     * `write_word`, `address_bits(params)`: word of the place of row 0.
     * `write_bank`, `bank_bits(params)`: its bank.
-    * `skip_word`, `address_bits(params)`: word of the place of the skip value's first channel.
-    * `skip_bank`, `bank_bits(params)`: its bank.
     """
 
     def __init__(self, params):
-        address, bank = address_bits(params), bank_bits(params)
         super().__init__(
             {
                 "used": 1,
                 **dict.fromkeys(SIDES, REACH_BITS),
-                "read_word": address,
-                "read_bank": bank,
-                "write_word": address,
-                "write_bank": bank,
-                "skip_word": address,
-                "skip_bank": bank,
+                "read": SPREAD_BITS,
+                "skip": SPREAD_BITS,
+                "write_word": address_bits(params),
+                "write_bank": bank_bits(params),
             }
         )
 
