@@ -120,8 +120,8 @@ class StageReads(wiring.Component):
             self.next_read.as_value()[1:].eq(delayed(m, self.read.as_value()[1:], LANES, "line")),
             self.next_read.add.eq(delayed(m, passed, LANES, "adds", reset_less=False)),
         ]
-        own = self._own(m, item)
-        access = self._with_skips(m, own)
+        own, spreads = self._own(m, item)
+        access = self._with_skips(m, own, spreads)
         # The way back: a cycle at the banks, one for their answer.
         late = Cat(access.amount, access.picture, access.inside, access.outside)
         kept = delayed(m, Cat(late, access.there), 2, "kept", reset_less=False)
@@ -137,7 +137,7 @@ class StageReads(wiring.Component):
         return m
 
     def _own(self, m, item):
-        """What the additions read, a cycle after the command."""
+        """(what the additions read, a cycle after the command, all but the spreads; these)"""
         params, read = self.params, self.read
         own = Signal(AccessLayout(params), name="own")
         amount, _ = bank_sum(m, item.bank, read.bank, params.clusters, "amount")
@@ -149,18 +149,17 @@ class StageReads(wiring.Component):
             own.word.eq(item.word + read.word),
             own.wrapped.eq(read.bank),
         ]
+        spreads = []
         for c, given in enumerate(self.spots):
             spot, mine = Signal(SpotLayout(), name=f"spot_{c}"), Signal(name=f"inside_{c}")
             with m.If(self.take):
                 m.d.sync += spot.eq(given)
-            m.d.comb += [
-                mine.eq(Cat(_reaches(spot[side], read[side]) for side in SIDES).all()),
-                own.spread[c].eq(spot.spread),
-            ]
+            m.d.comb += mine.eq(Cat(_reaches(spot[side], read[side]) for side in SIDES).all())
             m.d.sync += own.there[c].eq(read.add & item.used[c] & mine)
-        return own
+            spreads.append(spot.spread)
+        return own, spreads
 
-    def _with_skips(self, m, own):
+    def _with_skips(self, m, own, spreads):
         """What is read in the end: additions, or skip values."""
         skip, access = self.skip, Signal(AccessLayout(self.params), name="access")
         chosen = (
@@ -171,10 +170,7 @@ class StageReads(wiring.Component):
             (access.inside, skip.unsigned, own.inside),
             (access.outside, skip.unsigned, own.outside),
             (access.word, skip.word, own.word),
-            *(
-                (access.spread[c], skip.spread[c], own.spread[c])
-                for c in range(self.params.clusters)
-            ),
+            *((access.spread[c], skip.spread[c], spread) for c, spread in enumerate(spreads)),
         )
         m.d.comb += [one.eq(Mux(self.skips, *values)) for one, *values in chosen]
         return access
