@@ -169,10 +169,17 @@ class StageReads(wiring.Component):
             (access.picture, skip.picture, own.picture),
             (access.inside, skip.unsigned, own.inside),
             (access.outside, skip.unsigned, own.outside),
-            (access.word, skip.word, own.word),
             *((access.spread[c], skip.spread[c], spread) for c, spread in enumerate(spreads)),
         )
         m.d.comb += [one.eq(Mux(self.skips, *values)) for one, *values in chosen]
+        # The link reads all banks at its address.
+        m.d.comb += access.word.eq(
+            Mux(
+                self.link_read,
+                self.link_address << 2,
+                Mux(self.skips, skip.word, own.word),
+            )
+        )
         return access
 
     def _banks(self, m, access, picture):
@@ -183,27 +190,34 @@ class StageReads(wiring.Component):
             asked.append(Signal(SPREAD_BITS + 1, name=f"asked_{c}"))
             m.d.comb += asked[c].eq(Cat(access.there[c], access.spread[c]))
         turned = rotated(m, asked, access.amount, "turned")
-        pictured = Signal()
-        m.d.sync += pictured.eq(access.picture)
+        pictured, linked = Signal(), Signal()
+        of_maps, of_pictures = Signal(clusters), Signal(clusters)
+        m.d.sync += [
+            pictured.eq(access.picture),
+            linked.eq(self.link_read),
+            of_maps.eq(self.link_map),
+            of_pictures.eq(self.link_picture),
+        ]
         found, corrupt, word = [], 0, 0
         for b in range(clusters):
             there, low = Signal(name=f"there_{b}"), Signal(2, name=f"low_{b}")
             at = Signal(address_bits(params), name=f"at_bank_{b}")
+            spread, carry = turned[b][1:], access.wrapped > b
             m.d.sync += [
                 there.eq(turned[b][0]),
-                at.eq(access.word + turned[b][1:] + (access.wrapped > b)),
+                at.eq(access.word + Mux(self.link_read, 0, spread) + (carry & ~self.link_read)),
                 low.eq(at[:2]),
             ]
             maps, pictures = self._map_bank(m, b), self._picture_bank(m, b)
             for bank, mine, link in (
-                (maps, ~pictured, self.link_map[b]),
-                (pictures, pictured, self.link_picture[b]),
+                (maps, ~pictured, of_maps[b]),
+                (pictures, pictured, of_pictures[b]),
             ):
                 hidden = ~link if bank is pictures else (~link).replicate(WORD_BYTES)
                 m.d.comb += [
-                    bank.r_address.eq(Mux(self.link_read, self.link_address, at[2:])),
-                    bank.r_use.eq(Mux(self.link_read, link, there & mine)),
-                    bank.r_hide.eq(Mux(self.link_read, hidden, 0)),
+                    bank.r_address.eq(at[2:]),
+                    bank.r_use.eq(Mux(linked, link, there & mine)),
+                    bank.r_hide.eq(Mux(linked, hidden, 0)),
                 ]
                 corrupt |= bank.corrupt
                 word |= bank.late
@@ -211,7 +225,7 @@ class StageReads(wiring.Component):
             m.d.comb += byte.eq(Mux(picture, pictures.r_data, maps.r_data).word_select(low, 8))
             found.append(byte)
         # The lanes' words show here too, but nobody looks while they work.
-        m.d.sync += self.link_word.eq(word)
+        m.d.comb += self.link_word.eq(word)
         return found, corrupt
 
     def _map_bank(self, m, b):

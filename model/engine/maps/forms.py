@@ -103,7 +103,8 @@ class Writer:
         sizes = [int(part.max(initial=0)) - low + 1 for part, low in zip(apart, least, strict=True)]
         found = np.zeros(sizes, bool)
         found[tuple(part - low for part, low in zip(apart, least, strict=True))] = True
-        return np.argwhere(found) + np.array(least)
+        differences: Integers = np.argwhere(found) + np.array(least)
+        return differences
 
 
 def twists(

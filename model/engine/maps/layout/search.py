@@ -95,7 +95,7 @@ class _Ways:
         key, clusters, window = self.step.write, self.params.clusters, self.step.work.window
         differences = Writer(way, window.top, window.left).differences(key[1])
         fit = twists(differences, key[1], clusters, range(clusters))
-        return self._along(key, fit.any(axis=(1, 2)).tolist())
+        return self._along(key, [bool(one.any()) for one in fit])
 
 
 def _columns(network: MapNetwork, key: Key) -> int:
@@ -110,7 +110,7 @@ def _sizes(params: MapEngineParameters, network: MapNetwork, steps: Sequence[Ste
         least = _columns(network, key)
         more = (np.arange(params.clusters) - least) % params.clusters
         channels, height, _ = network.tensor(key[0]).shape
-        found.append(_Table((key,), more * channels * height * 2.0**-32))
+        found.append(_Table((key,), np.array(more * channels * height * 2.0**-32, float)))
     return found
 
 

@@ -39,7 +39,10 @@ class Tap:
         far = [np.minimum(at, FAR) for at in (y, fields["height"] - 1 - y)]
         far += [np.minimum(at, FAR) for at in (x, fields["width"] - 1 - x)]
         needed = self.above, self.below, self.left, self.right
-        return np.all([at >= least for at, least in zip(far, needed, strict=True)], axis=0)
+        inside: NDArray[np.bool_] = np.all(
+            [at >= least for at, least in zip(far, needed, strict=True)], axis=0
+        )
+        return inside
 
 
 def unpacked(record: Record, words: Words) -> dict[str, int]:
