@@ -234,7 +234,7 @@ _TABLE: tuple[_Row, ...] = (
     _constant("VECTOR_WORDS", "32-bit words of the vector buffer", "vector_words", "columns", 0),
     _constant(
         "MAX_COLUMNS",
-        "columns of a matrix, additions of a tile, at most",
+        "columns of a matrix, additions to a bucket in a tile, at most",
         "max_columns",
         "columns",
         "max_columns",
