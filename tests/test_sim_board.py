@@ -1,8 +1,10 @@
 """The simulated board: its URLs, its clock, and its socket for unmodified pyserial code."""
 
+import gc
 import subprocess
 import sys
 import threading
+import warnings
 import zlib
 
 import numpy as np
@@ -59,6 +61,14 @@ def test_wrong_urls_are_one_line(url, message):
         parse_url(url)
     assert str(caught.value).startswith(url)
     assert message in str(caught.value)
+
+
+def test_a_board_that_is_asked_for_its_size_warns_of_nothing():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parse_url("sim://maps?clusters=2&stages=1")
+        gc.collect()
+    assert not caught
 
 
 def test_time_passes_only_when_asked():
