@@ -12,6 +12,8 @@ import pytest
 import serial
 from waiting_kit import PATIENCE_S, PROMPT_S
 
+from dpnet.gateware.array.adder_tree import AdderTree
+from dpnet.gateware.emit import emit
 from dpnet.host.errors import PortError
 from dpnet.host.session import Session, connect
 from dpnet.model.compile import compile_fp32
@@ -64,9 +66,11 @@ def test_wrong_urls_are_one_line(url, message):
 
 
 def test_a_board_that_is_asked_for_its_size_warns_of_nothing():
+    """Amaranth warns of what is dropped once anything has been elaborated."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         parse_url("sim://maps?clusters=2&stages=1")
+        emit(AdderTree(inputs=2, bits=4))
         gc.collect()
     assert not caught
 
