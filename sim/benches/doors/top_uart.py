@@ -16,7 +16,6 @@ from dpnet.sim.kit.streams import start
 from dpnet.sim.peers.conversation import Conversation, prove
 from dpnet.sim.peers.uart_model import UartModel
 
-
 ERRORS = (0.0, -0.015) if thorough() else (-0.015,)
 """By how much the other's clock is faster."""
 
