@@ -117,7 +117,7 @@ def bench(name, names):
 
 
 @pytest.mark.parametrize(
-    "names", [pytest.param(("wide",), marks=pytest.mark.long), ("banks",), SMALL]
+    "names", [SMALL, *(pytest.param((name,), marks=pytest.mark.long) for name in ("wide", "banks"))]
 )
 def test_array_equals_golden(names):
     assert bench("array.products", names) == len(KINDS) + 3

@@ -11,7 +11,9 @@ from dpnet.sim.kit.bench import rounds, run_bench
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
 
-@pytest.mark.parametrize("kind", [BaselineParameters, InterleavedParameters])
+@pytest.mark.parametrize(
+    "kind", [BaselineParameters, pytest.param(InterleavedParameters, marks=pytest.mark.long)]
+)
 def test_baseline_bench(kind):
     core = BaselineCore(params=kind(**SIZES))
     values = {"sizes": SIZES, "runs": rounds(25), "interleaved": kind is InterleavedParameters}

@@ -34,6 +34,7 @@ def test_core_equals_golden(name):
     assert run_bench(emit(core), "baselines.dense_core", values=values) == len(KINDS) + 2
 
 
+@pytest.mark.long
 def test_run_measures_the_formula():
     params = DenseParameters(**SMALL | ENGINES["even"])
     found = run_dense(21, 47, params, 4, seed=1)
