@@ -90,6 +90,7 @@ def test_the_file_has_what_was_counted_and_how(first, command, capsys):
 
 def test_a_second_run_does_not_synthesize(first, command, capsys, monkeypatch):
     folder = first[0]
+    before = json.loads((folder / "resources.json").read_text())["rows"][0]
     (folder / "resources.json").unlink()
 
     def refuse(*_):
@@ -98,9 +99,7 @@ def test_a_second_run_does_not_synthesize(first, command, capsys, monkeypatch):
     monkeypatch.setattr(netlist, "run_script", refuse)
     assert command(folder, "adder-2") == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in capsys.readouterr().err
-    assert [row["lut"] for row in json.loads((folder / "resources.json").read_text())["rows"]] == [
-        pytest.approx(16, abs=1)
-    ]
+    assert json.loads((folder / "resources.json").read_text())["rows"] == [before]
     with pytest.raises(AssertionError, match="synthesized again"):
         command(folder.parent / "another", "adder-2")
 
