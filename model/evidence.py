@@ -293,11 +293,31 @@ def advice(name: str, reason: str) -> str:
     return f"{line}: {result.command} (about {result.minutes:g} min), then make evidence KEEP=1"
 
 
-@cache
-def _modules(root: Path) -> dict[str, _Module]:
-    """All modules of the package by name, without those that only show."""
-    known = _known(root)
-    return {name: _module(path.read_text(), known) for name, path in known.items()}
+class _Modules(Mapping[str, _Module]):
+    """All modules of the package below `root` by name, without those that only show; each is read
+    when it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._paths = _known(root)
+        self._read: dict[str, _Module] = {}
+
+    def __getitem__(self, name: str) -> _Module:
+        if name not in self._read:
+            self._read[name] = _module(self._paths[name].read_text(), self._paths)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+_modules = cache(_Modules)
+"""The modules below a folder, read once in this process."""
 
 
 def _known(root: Path) -> dict[str, Path]:

@@ -36,7 +36,13 @@ def possible():
     return {source: ecp5_frequencies(source) for source in ECP5_OSCILLATORS}
 
 
-@pytest.mark.parametrize("source", ECP5_OSCILLATORS)
+def usual_first(usual, sources):
+    """The oscillator of a board that is built for, and the others: `make test-long`."""
+    others = (pytest.param(n, marks=pytest.mark.long) for n in sources if n != usual)
+    return pytest.mark.parametrize("source", [usual, *others])
+
+
+@usual_first(25, ECP5_OSCILLATORS)
 def test_every_whole_megahertz_that_an_ecp5_can_make_is_made_and_no_other(possible, source):
     made, all_of_them = 0, np.array(sorted(map(float, possible[source])))
     for mhz in range(4, 401):
@@ -98,7 +104,7 @@ def primitive(settings):
     return instance.type, dict(instance.parameters), ports
 
 
-@pytest.mark.parametrize("source", ECP5_OSCILLATORS)
+@usual_first(25, ECP5_OSCILLATORS)
 def test_the_primitive_locks_where_its_output_is_what_was_asked_for(possible, source):
     """The loop of an EHXPLLL, by its parameters and wires alone: the detector's two inputs are
     equal, CLKI / CLKI_DIV = CLKFB / CLKFB_DIV, and what is wired to CLKFB is the oscillator
@@ -125,7 +131,7 @@ def test_the_primitive_locks_where_its_output_is_what_was_asked_for(possible, so
 
 # DS181, speed grade 1: phase detector 10 to 450 MHz, oscillator 600 to 1,200; dividers in eighths,
 # 2 to 64 and 2 to 128.
-@pytest.mark.parametrize("source", [12, 50, 100, 125, 200])
+@usual_first(200, [12, 50, 100, 125, 200])
 def test_every_whole_megahertz_that_an_mmcm_can_make_is_made_and_no_other(source):
     oscillators = [
         vco for eighths in range(16, 513) if 600 <= (vco := Fraction(source * eighths, 8)) <= 1200

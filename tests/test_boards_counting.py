@@ -153,6 +153,7 @@ def test_yosys_makes_of_known_verilog_what_the_chip_has_for_it():
     assert 21 + 35 <= used.lut <= 21 + 35 + 3
 
 
+@pytest.mark.long
 def test_a_lane_has_its_bucket_memory_in_lut_ram(tmp_path, monkeypatch):
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
     lane = emit(Lane(buckets=16, activation_bits=8, bits=18), "lane")

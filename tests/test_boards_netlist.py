@@ -98,12 +98,13 @@ def test_the_netlist_does_what_the_rtl_does():
     assert run_bench(design, "parts.netlist", values=values) == 1
 
 
-@pytest.mark.parametrize("bits, lutram", [(34, 18), (19, 11)])
+@pytest.mark.parametrize("bits, lutram", [(34, 18), pytest.param(19, 11, marks=pytest.mark.long)])
 def test_a_lane_takes_no_more_than_its_adder_and_its_bits_of_memory(bits, lutram):
     lane = synthesize(emit(Lane(buckets=16, activation_bits=8, bits=bits), "lane"), "lane")
     assert (lane.lut, lane.lutram, lane.ff, lane.dsp) == (lutram + bits, lutram, bits, 0)
 
 
+@pytest.mark.long
 def test_a_checked_store_folds_its_words_once():
     store = synthesize(emit(CheckedRam(width=16 * 32, depth=512, granularity=32), "store"), "store")
     # 3 LUTs take 16 bits, 33 times; the parities of what is read and written take 7 each.

@@ -1,11 +1,13 @@
 """`make resources`: the file and the table, results kept by content, an interrupt loses nothing."""
 
+import io
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 from waiting_kit import PATIENCE_S, wait_until
@@ -18,32 +20,47 @@ from dpnet.gateware.array.adder_tree import AdderTree
 from dpnet.model.engine.devices import KINDS
 
 
+def adders(names):
+    """Two adders instead of engines."""
+    return [
+        Candidate(f"adder-{n}", n, AdderTree(inputs=n, bits=16))
+        for n in (2, 4)
+        if not names or f"adder-{n}" in names
+    ]
+
+
 @pytest.fixture
-def small(tmp_path, monkeypatch):
-    """The command with two adders instead of engines; its folder."""
+def command(monkeypatch):
+    """The command with two adders; called with a build folder and arguments."""
+    monkeypatch.setattr(resources, "candidates", adders)
 
-    def candidates(names):
-        return [
-            Candidate(f"adder-{n}", n, AdderTree(inputs=n, bits=16))
-            for n in (2, 4)
-            if not names or f"adder-{n}" in names
-        ]
+    def call(folder, *arguments):
+        monkeypatch.setenv("DPNET_BUILD", str(folder))
+        return resources.main(list(arguments))
 
-    monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
-    monkeypatch.setattr(resources, "candidates", candidates)
-    return tmp_path
+    return call
 
 
-def test_the_file_has_what_was_counted_and_how(small, capsys):
-    assert resources.main([]) == 0
-    out, err = capsys.readouterr()
-    document = json.loads((small / "resources.json").read_text())
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The folder of a first run, and what it printed and said."""
+    folder, out, err = tmp_path_factory.mktemp("build"), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(resources, "candidates", adders)
+        patch.setenv("DPNET_BUILD", str(folder))
+        assert resources.main([]) == 0
+    return folder, out.getvalue(), err.getvalue()
+
+
+def test_the_file_has_what_was_counted_and_how(first, command, capsys):
+    folder, out, err = first
+    document = json.loads((folder / "resources.json").read_text())
     assert document["command"] == "make resources"
     assert document["tool"].startswith("Yosys 0.7")
     assert "synth_xilinx" in document["script"]
     assert document["device"]["name"] == "XC7Z045"
-    first, second = document["rows"]
-    assert set(first) == {
+    two, four = document["rows"]
+    assert set(two) == {
         "name",
         "lanes",
         *KINDS,
@@ -53,38 +70,38 @@ def test_the_file_has_what_was_counted_and_how(small, capsys):
         "modules",
     }
     # Sums of 17, 17 and 18 bits, each an adder and a register of its width.
-    assert [(row["name"], row["lanes"], row["ff"]) for row in (first, second)] == [
+    assert [(row["name"], row["lanes"], row["ff"]) for row in (two, four)] == [
         ("adder-2", 2, 17),
         ("adder-4", 4, 17 + 17 + 18),
     ]
-    assert 16 <= first["lut"] <= 17 and first["lutram"] == first["dsp"] == first["bram36"] == 0
-    assert first["share"]["ff"] == 17 / 437_200
-    assert (first["binds"], first["fits"]) == ("lut", True)
-    assert [module["module"] for module in first["modules"]] == ["engine"]
+    assert 16 <= two["lut"] <= 17 and two["lutram"] == two["dsp"] == two["bram36"] == 0
+    assert two["share"]["ff"] == 17 / 437_200
+    assert (two["binds"], two["fits"]) == ("lut", True)
+    assert [module["module"] for module in two["modules"]] == ["engine"]
     assert "adder-4" in out and "of the XC7Z045" in out
     assert "synthesizing adder-2, 2 lanes … done, " in err
-    assert resources.main(["adder-2", "--json"]) == 0
+    assert command(folder, "adder-2", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         k: v for k, v in document.items() if k != "provenance"
-    } | {"rows": [first]}
-    assert resources.main(["adder-2", "--modules"]) == 0
+    } | {"rows": [two]}
+    assert command(folder, "adder-2", "--modules") == 0
     assert "\n  engine  " in capsys.readouterr().out
 
 
-def test_a_second_run_does_not_synthesize(small, capsys, monkeypatch):
-    assert resources.main(["adder-2"]) == 0
-    before = (small / "resources.json").read_text()
-    capsys.readouterr()
+def test_a_second_run_does_not_synthesize(first, command, capsys, monkeypatch):
+    folder = first[0]
+    before = json.loads((folder / "resources.json").read_text())["rows"][0]
+    (folder / "resources.json").unlink()
 
     def refuse(*_):
         raise AssertionError("synthesized again")
 
     monkeypatch.setattr(netlist, "run_script", refuse)
-    assert resources.main(["adder-2"]) == 0
+    assert command(folder, "adder-2") == 0
     assert "adder-2, 2 lanes … kept from an earlier run" in capsys.readouterr().err
-    assert (small / "resources.json").read_text() == before
+    assert json.loads((folder / "resources.json").read_text())["rows"] == [before]
     with pytest.raises(AssertionError, match="synthesized again"):
-        resources.main(["adder-4"])
+        command(folder.parent / "another", "adder-2")
 
 
 def test_a_result_is_kept_for_the_same_inputs_alone(tmp_path, monkeypatch):

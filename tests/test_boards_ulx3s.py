@@ -185,7 +185,9 @@ def test_a_design_becomes_a_real_bitstream_with_its_clock_derived_from_the_board
     assert "MHz, kept from an earlier run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("mhz", [40, 50, 70])
+@pytest.mark.parametrize(
+    "mhz", [50, *(pytest.param(mhz, marks=pytest.mark.long) for mhz in (40, 70))]
+)
 def test_nextpnr_derives_the_frequency_that_was_asked_for(tmp_path, monkeypatch, mhz):
     """By its own reading of the PLL's settings, with the output fed back and with a second one."""
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path / "build"))

@@ -398,6 +398,7 @@ def test_axi_chip(made, ps7_ports):
     assert run_bench(text, "doors.top_axi3", top="testbench", values={"engine": SMALL}) == 2
 
 
+@pytest.mark.long
 def test_uart_chip(made, ps7_ports):
     """The whole chip at half of the speed that it is made for, because the bench's clock is."""
     ports = {"clk": ("input", 1), "button": ("input", 1), "rx": ("input", 1), "tx": ("output", 1)}

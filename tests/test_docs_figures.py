@@ -1,4 +1,5 @@
-"""The figures of `make sim` in the README and in docs/results.md are those of its committed run."""
+"""The figures of `make sim` in the README and in docs/results.md, and those of `make networks` in
+docs/networks.md, are those of their committed runs."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from dpnet.host.bench import BenchRow, bench_table
 
 RUN: dict[str, Any] = json.loads((ROOT / "docs/results/make-sim.json").read_text("utf-8"))
 README = (ROOT / "README.md").read_text("utf-8")
+NETWORKS: dict[str, Any] = json.loads((ROOT / "docs/results/networks.json").read_text("utf-8"))
+NETWORKS_PAGE = (ROOT / "docs/networks.md").read_text("utf-8")
 RESULTS = (ROOT / "docs/results.md").read_text("utf-8")
 
 TABLE6 = [BenchRow(**row) for row in RUN["table6"]]
@@ -101,3 +104,22 @@ def test_errors(name: str) -> None:
     errors = (row.max_error, row.rms_error, row.max_error_fp32, row.rms_error_fp32)
     cells = [f"{error:.1e}".replace("e-0", "e-") for error in errors]
     assert f"| {row.rows} × {row.columns} | {' | '.join(cells)} |" in RESULTS
+
+
+@pytest.mark.parametrize("row", NETWORKS["networks"], ids=lambda row: row["name"])
+def test_whole_networks(row: dict[str, Any]) -> None:
+    judged = ("accuracy_float", "accuracy_codebooks", "accuracy_engine")
+    accuracies = [f"{row[kind]:.2f} %" if row[kind] is not None else "–" for kind in judged]
+    assert row["cycles_per_picture"] == row["predicted_cycles"]
+    cells = (
+        f"{row['pictures']:,}",
+        f"{row['outputs']:,}",
+        row["mismatches"],
+        f"{row['cycles_per_picture']:,}",
+        f"{row['utilization']:.0%}".replace("%", " %"),
+        *accuracies,
+        f"{row['samples_of_accuracy']:,}" if row["samples_of_accuracy"] else "–",
+        f"{row['result_error']:.1%}".replace("%", " %"),
+        f"{row['bytes_image']:,} / {row['bytes_float']:,}",
+    )
+    assert f" | {' | '.join(map(str, cells))} |\n" in NETWORKS_PAGE

@@ -116,15 +116,18 @@ def bench(name, names):
     return run_bench(open_memories(emit(bundle)), name, values={"arrays": arrays})
 
 
-@pytest.mark.parametrize("names", [("wide",), ("banks",), SMALL])
+@pytest.mark.parametrize(
+    "names", [SMALL, *(pytest.param((name,), marks=pytest.mark.long) for name in ("wide", "banks"))]
+)
 def test_array_equals_golden(names):
     assert bench("array.products", names) == len(KINDS) + 3
 
 
-@pytest.mark.parametrize("names", [("banks",), SMALL])
+@pytest.mark.parametrize("names", [("banks",), pytest.param(SMALL, marks=pytest.mark.long)])
 def test_stores_of_the_array(names):
     assert bench("array.stores", names) == 2 * len(KINDS) + 3
 
 
 def test_a_hundred_thousand_outputs_are_compared():
-    assert len(KINDS) * sum(outputs for _, outputs in ENGINES.values()) >= 100_000
+    """By `make test-long`, under each of three kinds of pauses."""
+    assert 3 * sum(outputs for _, outputs in ENGINES.values()) >= 100_000

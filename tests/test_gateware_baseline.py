@@ -5,16 +5,19 @@ import pytest
 from dpnet.gateware.baselines.paper import BaselineCore
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
+from dpnet.sim.benches.baselines.baseline_core import KINDS
 from dpnet.sim.kit.bench import rounds, run_bench
 
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
 
-@pytest.mark.parametrize("kind", [BaselineParameters, InterleavedParameters])
+@pytest.mark.parametrize(
+    "kind", [BaselineParameters, pytest.param(InterleavedParameters, marks=pytest.mark.long)]
+)
 def test_baseline_bench(kind):
     core = BaselineCore(params=kind(**SIZES))
     values = {"sizes": SIZES, "runs": rounds(25), "interleaved": kind is InterleavedParameters}
-    assert run_bench(emit(core), "baselines.baseline_core", values=values) == 7
+    assert run_bench(emit(core), "baselines.baseline_core", values=values) == len(KINDS) + 4
 
 
 @pytest.mark.parametrize("name", SIZES)

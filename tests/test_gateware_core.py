@@ -1,10 +1,12 @@
 """The array core: bench with random networks, vectors back to back, errors, resets, upsets, and
 its address map."""
 
+import pytest
+
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.benches.core.networks import FLOATS, KINDS, NAMES
+from dpnet.sim.benches.core.networks import KINDS
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
@@ -64,16 +66,26 @@ ENGINES = {
 banks that do not divide the columns."""
 
 
-def test_core_bench():
-    assert tuple(ENGINES) == NAMES
+def bench(*names):
+    """Run all benches of the core on these engines, side by side."""
+    engines = {name: ENGINES[name] for name in names}
     bundle = Bundle(
-        **{name: ArrayCore(engine=EngineParameters(**sizes)) for name, sizes in ENGINES.items()}
+        **{name: ArrayCore(engine=EngineParameters(**sizes)) for name, sizes in engines.items()}
     )
-    values = {"engines": ENGINES, "networks": 3, "batches": 2, "streams": 2}
     count = run_bench(
         open_memories(emit(bundle)),
         "core.networks",
         more=["core.errors", "core.address_map", "core.streaming", "core.abort"],
-        values=values,
+        values={"engines": engines, "networks": 3, "batches": 2, "streams": 2},
     )
-    assert count == len(NAMES) * (3 * len(KINDS) + 11) + len(FLOATS) * 3 + 1
+    floats = len({"full", "lane"} & engines.keys())
+    assert count == len(names) * (3 * len(KINDS) + 11) + 3 * floats + ("full" in names)
+
+
+def test_core_bench():
+    bench("full")
+
+
+@pytest.mark.long
+def test_core_bench_of_one_kind_of_results():
+    bench("int8", "lane")

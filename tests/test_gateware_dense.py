@@ -6,6 +6,7 @@ from dpnet.gateware.baselines.dense import DenseCore
 from dpnet.gateware.baselines.dense_mac import DenseMac
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.dense import DenseParameters
+from dpnet.sim.benches.baselines.dense_core import KINDS
 from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.measure.dense import main, run_dense
 
@@ -23,14 +24,17 @@ def test_mac_is_exact():
     assert run_bench(emit(DenseMac()), "baselines.dense_mac", values={"count": rounds(20_000)}) == 1
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "name", ["slow", *(pytest.param(n, marks=pytest.mark.long) for n in ("even", "odd", "one"))]
+)
 def test_core_equals_golden(name):
     params = SMALL | ENGINES[name]
     core = DenseCore(params=DenseParameters(**params))
     values = {"params": params, "runs": rounds(12)}
-    assert run_bench(emit(core), "baselines.dense_core", values=values) == 5
+    assert run_bench(emit(core), "baselines.dense_core", values=values) == len(KINDS) + 2
 
 
+@pytest.mark.long
 def test_run_measures_the_formula():
     params = DenseParameters(**SMALL | ENGINES["even"])
     found = run_dense(21, 47, params, 4, seed=1)

@@ -44,7 +44,7 @@ def bench(sizes, results):
     return run_bench(text, "maps.clusters", values=values)
 
 
-RESULTS = int(os.environ.get("DPNET_MAP_RESULTS") or rounds(1000, 5))
+RESULTS = int(os.environ.get("DPNET_MAP_RESULTS") or rounds(1000, 20))
 """Results compared at each size and kind of pause."""
 
 

@@ -117,6 +117,7 @@ def test_simulators_are_built_where_nothing_is_plain(
     assert not places.exists()
 
 
+@pytest.mark.long
 def test_a_bench_finds_its_libraries(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = places.parent / "lib raries"
     libraries.parent.mkdir(parents=True, exist_ok=True)

@@ -178,7 +178,7 @@ def run(python: Path, project: Path, *arguments: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("package", [False, True])
+@pytest.mark.parametrize("package", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_project_with_a_model_of_its_own(python: Path, project: Path, package: bool) -> None:
     if package:
         (project / "model").mkdir()

@@ -1,8 +1,10 @@
 """The simulated board: its URLs, its clock, and its socket for unmodified pyserial code."""
 
+import gc
 import subprocess
 import sys
 import threading
+import warnings
 import zlib
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import serial
 from waiting_kit import PATIENCE_S, PROMPT_S
 
+from dpnet.gateware.array.adder_tree import AdderTree
+from dpnet.gateware.emit import emit
 from dpnet.host.errors import PortError
 from dpnet.host.session import Session, connect
 from dpnet.model.compile import compile_fp32
@@ -59,6 +63,16 @@ def test_wrong_urls_are_one_line(url, message):
         parse_url(url)
     assert str(caught.value).startswith(url)
     assert message in str(caught.value)
+
+
+def test_a_board_that_is_asked_for_its_size_warns_of_nothing():
+    """Amaranth warns of what is dropped once anything has been elaborated."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parse_url("sim://maps?clusters=2&stages=1")
+        emit(AdderTree(inputs=2, bits=4))
+        gc.collect()
+    assert not caught
 
 
 def test_time_passes_only_when_asked():

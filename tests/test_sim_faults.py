@@ -13,6 +13,7 @@ from dpnet.model.engine.configurations import SMALL, Configuration
 from dpnet.model.engine.layout import Region
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, build_core, reachable
+from dpnet.sim.kit.bench import rounds
 from dpnet.sim.measure.faults import (
     KINDS,
     VECTORS,
@@ -30,7 +31,7 @@ from dpnet.sim.measure.faults import (
 
 NAME = "small-fp32"
 MADE = SMALL[NAME]
-INJECTIONS = 200
+INJECTIONS = rounds(200)
 CHECKED = [kind for kind in KINDS if kind.is_checked(MADE.engine)]
 UNCHECKED = [kind for kind in KINDS if not kind.is_checked(MADE.engine)]
 TWICE = "small-fp32-lockstep"

@@ -90,6 +90,7 @@ def test_frames_through_the_uart():
 # Loads
 
 
+@pytest.mark.long
 def test_loads_in_a_storm(board):
     weather = loads.Storm(board, SEED)
     for _ in range(80):
@@ -163,7 +164,7 @@ def test_the_slow_line_takes_its_time(board):
         assert line.line_bytes == 40
 
 
-@pytest.mark.parametrize("ticks", [False, True])
+@pytest.mark.parametrize("ticks", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_load_at_line_rate(board, ticks):
     # 128 KB, a quarter of a full load: some round trips of 16 ms are 13 % of it.
     clean = rates.line_rate(board, 0.0, ticks, SEED, words=32768)

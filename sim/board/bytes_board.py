@@ -8,14 +8,18 @@ the machine.
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 import subprocess
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qsl, urlsplit
+
+from amaranth.hdl import UnusedElaboratable
 
 from dpnet.gateware.emit import emit
 from dpnet.gateware.top import Top
@@ -121,7 +125,11 @@ def check_size(params: Parameters) -> None:
 
 def _check_maps(params: MapEngineParameters) -> None:
     """The same of a map engine, and what `Top` does not build."""
-    Top(params=params)
+    with warnings.catch_warnings():
+        # It is looked at and dropped, and Amaranth warns of that when it is collected.
+        warnings.simplefilter("ignore", UnusedElaboratable)
+        Top(params=params)
+        gc.collect()
     if params.lanes > LARGEST_LANES:
         raise ValueError(
             f"a map engine of {params.lanes:,} lanes is too large to simulate here; "

@@ -48,10 +48,21 @@ def parameters() -> dict[str, Any]:
     return values
 
 
+def thorough() -> bool:
+    """Whether `DPNET_THOROUGH` is set, as `make test-long` does: benches at their full length."""
+    return bool(os.environ.get("DPNET_THOROUGH"))
+
+
 def rounds(number: int, share: int = 4) -> int:
-    """How often a bench repeats something random: `number` times if `DPNET_THOROUGH` is set, as
-    `make test-long` does, otherwise the `share`-th part of that."""
-    return number if os.environ.get("DPNET_THOROUGH") else -(-number // share)
+    """How often a bench repeats something random: `number` times if it is to be `thorough`,
+    otherwise the `share`-th part of that."""
+    return number if thorough() else -(-number // share)
+
+
+def kinds(*names: str) -> tuple[str, ...]:
+    """Ways to pause streams that a bench goes through: all of them if it is to be `thorough`,
+    otherwise the first and the last."""
+    return names if thorough() else (names[0], names[-1])
 
 
 def run_bench(

@@ -16,6 +16,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
+from dpnet.sim.kit.bench import kinds
 from dpnet.sim.kit.ports import reader
 
 PERIOD_NS = 10
@@ -48,8 +49,8 @@ def bursts(source: random.Random, longest: int) -> Pause:
     return pause
 
 
-PAUSES = ("none", "idle", "back-pressure", "both", "bursts")
-"""What `pauses` takes: every stream bench runs under all of them."""
+PAUSES = kinds("none", "idle", "back-pressure", "both", "bursts")
+"""Those that every stream bench runs under."""
 
 
 def pauses(kind: str, seed: int) -> tuple[Pause, Pause]:

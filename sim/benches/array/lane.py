@@ -12,13 +12,13 @@ from typing import Any
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, signed, sometimes, start, unsigned
 
 PATTERNS = ("equal", "alternating", "random")
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 NAMES = ("wide", "narrow", "one_above", "two_above", "dsp", "narrow_dsp", "three_above_dsp")
 
 HELD: dict[str, list[int]] = {}

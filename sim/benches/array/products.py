@@ -18,13 +18,13 @@ from dpnet.model.engine.layout import codebook_store, index_rows, index_store
 from dpnet.model.engine.parameters import EngineParameters, ceil_log2
 from dpnet.model.engine.widths import accumulator_widths, drain_row, limb_widths
 from dpnet.model.golden.array import BucketProduct
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import Pause, bursts, never, pack, signed, sometimes, start
 from dpnet.sim.kit.upsets import memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 VECTORS = 6
 """Vectors for each matrix, because loading one takes longer than multiplying by it."""
 PRODUCTS = 16

@@ -17,13 +17,13 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.widths import drain_row, row_address_bits
-from dpnet.sim.kit.bench import parameters, rounds
+from dpnet.sim.kit.bench import kinds, parameters, rounds
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, signed, sometimes, start, unsigned
 from dpnet.sim.kit.upsets import flip, memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 LATENCY, CHECK = 3, 4
 
 HELD: dict[str, list[list[int]]] = {}

@@ -15,13 +15,13 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.widths import drain_row, row_address_bits
 from dpnet.sim.benches.array.segment import IndexStore, Indices, packed_rows
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, pack, signed, sometimes, start
 from dpnet.sim.kit.upsets import flip, memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 CHECK = 5
 """Cycles from a beat that uses a wrong word at segment 0 to `corrupt`."""
 

@@ -14,11 +14,11 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
 from dpnet.model.engine.layout import Descriptor, Region
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.core_driver import CoreDriver, attach
 from dpnet.sim.kit.streams import bursts, never, sometimes, start
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 NONFINITE, OVERFLOW = 1, 8
 
 

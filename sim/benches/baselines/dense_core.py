@@ -17,11 +17,11 @@ from dpnet.gateware.parts.bus import BUS_LATENCY
 from dpnet.model.engine.dense import DenseParameters
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.model.golden.dense import RowParameters
-from dpnet.sim.kit.bench import parameters, seed
+from dpnet.sim.kit.bench import kinds, parameters, seed
 from dpnet.sim.kit.streams import Pause, bursts, never, sometimes, start
 from dpnet.sim.measure.dense import DenseCase, random_case
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 
 
 class DenseDriver:

@@ -23,6 +23,7 @@ from dpnet.sim.benches.core.networks import (
     PARITY,
     RANGE,
     SIGMA,
+    WHOLE,
     Core,
     begin,
 )
@@ -114,9 +115,10 @@ async def reports_an_overflow_of_fp32(dut: Any, name: str) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def requantizer_takes_40_bits(dut: Any) -> None:
+@cocotb.parametrize(name=WHOLE)
+async def requantizer_takes_40_bits(dut: Any, name: str) -> None:
     """Accumulators at and beyond both ends of the requantizer's 40 bits."""
-    core = await begin(dut, "full", "forty")
+    core = await begin(dut, name, "forty")
     network, layer = alone(core, k=2, relu=False, out_bits=25, fp32_out=False)
     layer.entries = np.tile([1 << 20, -1], (layer.rows, 1))
     layer.indices[:] = 0

@@ -14,13 +14,13 @@ import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.parameters import EngineParameters
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, sometimes, start
 from dpnet.sim.kit.upsets import flip, memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 GRANULE = 9
 """Bits that an exponent takes in either store: its parity comes last."""
 

@@ -16,12 +16,12 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from dpnet.gateware.array.stage import BeatLayout
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.golden.align import Align
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, pack, signed, sometimes, start, unpack
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 
 
 def word(source: random.Random, bits: int, fp32: bool, exponent: int) -> int:

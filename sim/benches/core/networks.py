@@ -14,16 +14,22 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.model.engine.layout import Region
 from dpnet.model.engine.parameters import EngineParameters, ceil_log2
-from dpnet.sim.kit.bench import parameters, rounds
+from dpnet.sim.kit.bench import kinds, parameters, rounds
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.core_driver import CoreDriver, attach
 from dpnet.sim.kit.random_networks import Batches, Layer, Network
 from dpnet.sim.kit.streams import bursts, never, sometimes, start
 
-KINDS = ("none", "idle", "bursts")
-NAMES = ("full", "int8", "lane")
-FLOATS = ("full", "lane")
-"""Engines that take fp32 and give it; the others have integers alone."""
+KINDS = kinds("none", "idle", "bursts")
+ENGINES = {
+    name: EngineParameters(**sizes) for name, sizes in parameters().get("engines", {}).items()
+}
+"""The engines of the bundle."""
+NAMES = tuple(ENGINES)
+FLOATS = tuple(name for name, engine in ENGINES.items() if engine.fp32)
+"""Those that take fp32 and give it; the others have integers alone."""
+WHOLE = tuple(name for name in FLOATS if ENGINES[name].integer)
+"""Those that have both."""
 NONFINITE, RANGE, SIGMA, OVERFLOW, PARITY = 1, 2, 4, 8, 16
 NAN, INFINITY = 0x7FC00000, 0x7F800000
 
@@ -33,7 +39,7 @@ class Core:
 
     def __init__(self, name: str, dut: Any, kind: str, label: str) -> None:
         self.name = name
-        self.engine = EngineParameters(**parameters()["engines"][name])
+        self.engine = ENGINES[name]
         self.source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind} {label}")
         pause = {
             "none": never,

@@ -11,13 +11,13 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from dpnet.gateware.registers import BY_NAME, REGISTERS, Operation
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import parameters, rounds
 from dpnet.sim.kit.core_model import CoreModel
 from dpnet.sim.kit.streams import PAUSES, exchange, start
 from dpnet.sim.peers.engine_model import BAD_VALUE, OK, EngineModel, unstuff
 from dpnet.sim.peers.requests import REGION_WORDS, Requests
 
-GROUPS = 40
+GROUPS = rounds(40, 3)
 PARITY = 1 << 4
 NONCE, CHECKS = BY_NAME["BOOT_NONCE"].offset // 4, BY_NAME["CHECKS"].offset // 4
 

@@ -28,13 +28,13 @@ from dpnet.sim.benches.maps.work import (
     Tile,
     parameters_of,
 )
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import Pause, bursts, never, sometimes, start
 from dpnet.sim.kit.upsets import flip, memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 READ = 3
 """From an address of the link's to its word."""
 STROBES = {"index": 5, "books": 11, "rows": 28}

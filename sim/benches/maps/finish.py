@@ -14,12 +14,12 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.maps.records import MAP_ROW
 from dpnet.model.golden.rounding import shift_right_even
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, sometimes, start
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 BEFORE, LATENCY, CHECKS = 2, 12, 2
 """From a row's parameters to its sum; from there to its byte, and to its errors."""
 ACC = 1 << 39

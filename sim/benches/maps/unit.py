@@ -13,12 +13,12 @@ import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.model.engine.maps.parameters import LANES
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import Layout, bursts, never, pack, signed, sometimes, start
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 CONTROL: Layout = [
     *(("add", 1), ("word", 4), ("largest", 1)),
     *(("first", 1), ("show", 1), ("ending", 1)),

@@ -12,13 +12,13 @@ from typing import Any
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from dpnet.sim.kit.bench import parameters
+from dpnet.sim.kit.bench import kinds, parameters
 from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import bursts, never, sometimes, start
 from dpnet.sim.kit.upsets import flip, memory
 
-KINDS = ("none", "idle", "bursts")
+KINDS = kinds("none", "idle", "bursts")
 CHECK = 4
 
 HELD: dict[str, list[int]] = {}

@@ -233,7 +233,21 @@ def _counters(run: Run, beats: Any, drained: Any) -> None:
         ),
     )
     h.invariant("results", h.inside("open_tiles.results") < run.per_tile)
-    h.invariant("open", h.inside("open_tiles.open_tiles") <= OPEN_TILES + 1)
+    tiles = h.inside("open_tiles.open_tiles")
+    h.invariant("open", tiles <= OPEN_TILES + 1)
+    # Where all that is open is forgotten, nothing is: no run is told to end here (`abort` is the
+    # proof of those that are).
+    h.invariant("never_ended", ~h.inside("aborted") & ~at("ABORT"))
+    fresh = h.inside("fresh")
+    h.invariant("fresh", implies(at("READY") & fresh, h.inside("due@elaborate")))
+    h.invariant("not_fresh", implies(at("BEATS", "DRAIN"), ~fresh))
+    before = at("IDLE", "FLUSH", "COPY", "DECODE", "PREPARE") | at("READY") & fresh
+    h.invariant("nothing_open", implies(before, (tiles == 0) & (run.owed == 0)))
+    for name, count in (("one", 1), ("none", 0)):
+        said = h.inside(f"open_tiles.{name}")
+        h.invariant(f"{name}_open", said == h.past(tiles == count))
+        # Nothing begins while the end is waited for.
+        h.invariant(f"{name}_at_the_end", implies(at("WAIT") & said, tiles <= count))
 
 
 def _progress(run: Run) -> None:

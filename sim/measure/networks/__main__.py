@@ -9,7 +9,6 @@ if __name__ == "__main__":  # first: what follows may be missing, or interrupted
 
     sys.exit(launch("dpnet.sim.measure.networks.__main__", "all"))
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from amaranth.hdl import UnusedElaboratable
 
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.core import MapCore
@@ -157,8 +155,6 @@ def _engine(text: str) -> MapEngineParameters:
         raise ValueError(f"--maps must be {error}") from error
     if not isinstance(engine, MapEngineParameters):
         raise ValueError(f"--maps must be maps or maps?NAME=N&NAME=N, not {text!r}")
-    # A board is only asked for its size, and not built.
-    warnings.simplefilter("ignore", UnusedElaboratable)
     check_size(engine)
     return engine
 
