@@ -57,11 +57,11 @@ __all__ = [
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 5
+VERSION = 6
 """Version of frames, operations and registers, 1 to 7, one more with every change of these: an
 engine and a host of two versions do not talk, and say so."""
 
-GATEWARE = 5
+GATEWARE = 6
 """Version of the gateware, one more with every change of what an engine does."""
 
 HEADER_BYTES = 10

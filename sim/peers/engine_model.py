@@ -64,7 +64,7 @@ class EngineModel:
     """
 
     identity: Mapping[str, int] = field(default_factory=dict)
-    version: int = 5
+    version: int = 6
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     halves: Mapping[int, int] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
@@ -330,8 +330,8 @@ class EngineModel:
         errors = ("NONFINITE", "RANGE", "SIGMA", "OVERFLOW", "PARITY")
         values = {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 5,
-            "GATEWARE": 5,
+            "PROTOCOL": 6,
+            "GATEWARE": 6,
             **dict.fromkeys(IDENTITY, 0),
             **self.identity,
             "BOOT_NONCE": self.nonce,
