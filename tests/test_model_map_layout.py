@@ -8,7 +8,7 @@ import pytest
 from map_kit import NETWORKS, ONE, THREE, TIGHT, TWO, Builder
 
 from dpnet.model.engine.maps.dispatch import IDLE, Dispatch, dispatches
-from dpnet.model.engine.maps.forms import Reader, Writer, find_form, twists
+from dpnet.model.engine.maps.layout.forms import Reader, Writer, find_form, twists
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, place
 from dpnet.model.engine.maps.plan import plan

@@ -14,7 +14,7 @@ from dpnet.gateware.maps.control.layouts import (
     stage_bits,
 )
 from dpnet.gateware.maps.control.row_offset import RowOffset
-from dpnet.model.engine.maps.parameters import SPREAD_BITS
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 
 
 class DrainPassLayout(data.StructLayout):

@@ -15,7 +15,7 @@ from dpnet.gateware.maps.control.layouts import (
     WriteItemLayout,
     steps_of,
 )
-from dpnet.model.engine.maps.parameters import SPREAD_BITS
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.parameters import ceil_log2
 
 AHEAD = 4

@@ -7,7 +7,8 @@ one.
 from amaranth.lib import data
 
 from dpnet.gateware.parts.records import record_layout
-from dpnet.model.engine.maps.parameters import LANES, REACH_BITS, SPREAD_BITS
+from dpnet.model.engine.maps.limits import REACH_BITS, SPREAD_BITS
+from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.maps.records import PASS
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
 

@@ -18,7 +18,8 @@ from dpnet.gateware.maps.control.places import bank_sum, rotated
 from dpnet.gateware.maps.control.writer import BankWriteLayout
 from dpnet.gateware.maps.delay import delayed
 from dpnet.gateware.parts.checked_ram import CheckedRam
-from dpnet.model.engine.maps.parameters import LANES, SPREAD_BITS
+from dpnet.model.engine.maps.limits import SPREAD_BITS
+from dpnet.model.engine.maps.parameters import LANES
 
 WORD_BYTES = 4
 

@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from dpnet.gateware.maps.control.layouts import address_bits, bank_bits
 from dpnet.gateware.maps.control.places import Place, choose, field_place, place_sum
-from dpnet.model.engine.maps.parameters import FAR, REACH_BITS
+from dpnet.model.engine.maps.limits import FAR, REACH_BITS
 
 COUNT_BITS = 17
 """Of rows and columns, with a sign."""

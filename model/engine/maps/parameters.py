@@ -28,19 +28,6 @@ WRITE_CYCLES = 26
 and what is behind it (5), column (6), serializer (1), accumulator and skip value (2), requantize
 (10), bank of the result (2)."""
 
-SPREAD_BITS = 6
-"""Bits of the number of words from a group's first place to any other of its positions."""
-
-REACH_BITS = 4
-"""Bits of how far a position is from the edge of its window: what is farther than `FAR` counts as
-that far."""
-
-FAR = (1 << REACH_BITS) - 2
-"""Positions by which a tap may reach beyond a map at most; one more means that it always does."""
-
-MOST_ADDS = 4096
-"""Additions of a tile at most."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MapEngineParameters:

@@ -12,7 +12,8 @@ from dpnet.model.engine.maps.allocate import map_bases, picture_bases, words_nee
 from dpnet.model.engine.maps.checks import check_layer, check_tensors
 from dpnet.model.engine.maps.dispatch import IDLE
 from dpnet.model.engine.maps.layout.steps import Key
-from dpnet.model.engine.maps.parameters import LANES, MOST_ADDS, MapEngineParameters
+from dpnet.model.engine.maps.limits import MOST_ADDS
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.plan import Plan, plan
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
 from dpnet.model.engine.maps.words import (

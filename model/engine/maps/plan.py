@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpnet.model.engine.maps.dispatch import Dispatch
-from dpnet.model.engine.maps.forms import Form
 from dpnet.model.engine.maps.layout.choice import Choice
+from dpnet.model.engine.maps.layout.forms import Form
 from dpnet.model.engine.maps.layout.steps import Key, Step
 from dpnet.model.engine.maps.parameters import START_CYCLES, MapEngineParameters
 from dpnet.model.engine.maps.passes import Pass, layer_passes

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from dpnet.model.engine.layout import record_words
 from dpnet.model.engine.maps.checks import folded_bias
-from dpnet.model.engine.maps.forms import Form
+from dpnet.model.engine.maps.layout.forms import Form
 from dpnet.model.engine.maps.layout.steps import Key
-from dpnet.model.engine.maps.parameters import FAR, LANES
+from dpnet.model.engine.maps.limits import FAR
+from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.maps.passes import Bytes, Integers, Pass
 from dpnet.model.engine.maps.plan import Plan, PlannedPass
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dpnet.model.engine.maps.dispatch import Dispatch
-from dpnet.model.engine.maps.forms import Form, find_form
+from dpnet.model.engine.maps.layout.forms import Form, find_form
 from dpnet.model.engine.maps.layout.search import best_ways
 from dpnet.model.engine.maps.layout.steps import Key, Step
 from dpnet.model.engine.maps.parameters import MapEngineParameters

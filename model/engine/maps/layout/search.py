@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.engine.maps.dispatch import Dispatch
-from dpnet.model.engine.maps.forms import Reader, Writer, twists
+from dpnet.model.engine.maps.layout.forms import Reader, Writer, twists
 from dpnet.model.engine.maps.layout.steps import Key, Step, Way
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import ceil_div

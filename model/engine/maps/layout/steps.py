@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from dpnet.model.engine.maps.dispatch import Dispatch, dispatches
-from dpnet.model.engine.maps.forms import Reader, Writer
+from dpnet.model.engine.maps.layout.forms import Reader, Writer
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.passes import Pass
 from dpnet.model.engine.maps.timing import Schedule

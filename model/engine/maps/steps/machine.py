@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.maps.parameters import (
     DESCRIPTOR_CYCLES,
     LANES,
     READ_CYCLES,
-    SPREAD_BITS,
     START_CYCLES,
     WRITE_CYCLES,
     MapEngineParameters,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.engine.maps.parameters import FAR, LANES, MapEngineParameters
+from dpnet.model.engine.maps.limits import FAR
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import PASS_PITCH, taps_at
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
 from dpnet.model.engine.maps.steps.dispatcher import Fields

@@ -23,7 +23,8 @@ from dpnet.gateware.maps.control.layouts import (
     address_bits,
     index_bits,
 )
-from dpnet.model.engine.maps.parameters import REACH_BITS, MapEngineParameters
+from dpnet.model.engine.maps.limits import REACH_BITS
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import (
     Fields,
     PassMaker,

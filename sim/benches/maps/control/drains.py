@@ -13,7 +13,8 @@ import cocotb
 from dpnet.gateware.maps.clusters import DrainLayout
 from dpnet.gateware.maps.control.drains import DrainPassLayout, SkipLayout
 from dpnet.gateware.maps.control.layouts import DrainItemLayout, PassLayout, address_bits
-from dpnet.model.engine.maps.parameters import LANES, SPREAD_BITS, MapEngineParameters
+from dpnet.model.engine.maps.limits import SPREAD_BITS
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.sim.benches.maps.control.items import RandomItem, random_items
 from dpnet.sim.benches.maps.control.passes import (
     Fields,

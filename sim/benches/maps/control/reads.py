@@ -21,7 +21,8 @@ from dpnet.gateware.maps.control.layouts import (
     address_bits,
 )
 from dpnet.gateware.maps.control.writer import BankWriteLayout
-from dpnet.model.engine.maps.parameters import FAR, LANES, SPREAD_BITS, MapEngineParameters
+from dpnet.model.engine.maps.limits import FAR, SPREAD_BITS
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import params_of, vector
 from dpnet.sim.benches.maps.control.timeline import Timeline
 from dpnet.sim.kit.bench import parameters

@@ -19,7 +19,8 @@ from dpnet.gateware.maps.control.layouts import (
     index_bits,
     steps_of,
 )
-from dpnet.model.engine.maps.parameters import FAR, SPREAD_BITS, MapEngineParameters
+from dpnet.model.engine.maps.limits import FAR, SPREAD_BITS
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.dispatcher import Item, Position, tiles
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.sim.benches.maps.control.passes import (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpnet.model.engine.maps.dispatch import IDLE, Dispatch
-from dpnet.model.engine.maps.parameters import SPREAD_BITS
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.parameters import ceil_div
 
 Integers = NDArray[np.int64]
