@@ -55,10 +55,10 @@ MAP_FAULTS = (
         "(mismatch | (folded != residue))", "mismatch", ("test_gateware_maps_parts",),
     ),
     Fault(
-        "maps-wrap", "a group goes on in the next row, whatever the pass says",
-        "gateware/maps/control/walker.py",
-        "(~crossed | fields.wraps)",
-        "1",
+        "maps-gap", "the gap behind a row has positions",
+        "gateware/maps/control/walk.py",
+        "~walk.columns[-1] & ~walk.rows[-1]",
+        "~walk.rows[-1]",
         ("test_gateware_maps_control",),
     ),
     Fault(
@@ -77,9 +77,9 @@ MAP_FAULTS = (
     ),
     Fault(
         "maps-phase", "places of maps in planes do not wrap",
-        "gateware/maps/control/walker.py",
-        'Mux(wraps["x"], 0, phases["x"] + 1)',
-        'phases["x"] + 1',
+        "gateware/maps/control/walk.py",
+        "Mux(wraps, 0, phase + 1)",
+        "phase + 1",
         ("test_gateware_maps_control",),
     ),
     Fault(
@@ -113,8 +113,8 @@ MAP_FAULTS = (
     Fault(
         "maps-permuted", "results go to the banks of the other clusters",
         "gateware/maps/control/writer.py",
-        "(bank == b)",
-        "(bank != b)",
+        "select(o, cluster)",
+        "o[b]",
         ("test_gateware_maps_control",),
     ),
     Fault(

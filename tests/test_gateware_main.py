@@ -58,9 +58,9 @@ def test_a_map_engine_stands_alone(tmp_path, capsys):
     assert main(["maps", *options, "--door", "axi", "--out", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: module dpnet, ")
     assert_accepted(path)
-    assert main(["maps", "--clusters", "17", "--out", str(path)]) == 2
+    assert main(["maps", "--clusters", "65", "--out", str(path)]) == 2
     assert capsys.readouterr().err == (
-        "gateware: clusters must be at most 16, a position a cycle, not 17\n"
+        "gateware: clusters must be an integer from 1 to 64, not 65\n"
     )
 
 

@@ -10,7 +10,6 @@ from dpnet.gateware.maps.control.reader import PassReader
 from dpnet.gateware.maps.control.reads import StageReads
 from dpnet.gateware.maps.control.walker import Walker
 from dpnet.gateware.maps.control.writer import Writer
-from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import SIZES, params_of
 from dpnet.sim.kit.bench import run_bench
 from dpnet.sim.kit.bundle import Bundle
@@ -54,9 +53,3 @@ def parts():
 def test_bench(parts, bench):
     values, count = BENCHES[bench]
     assert run_bench(parts, f"maps.control.{bench}", values={"sizes": SIZES, **values}) == count
-
-
-def test_more_clusters_than_a_walker_feeds():
-    message = "clusters must be at most 16, a position a cycle, not 17"
-    with pytest.raises(ValueError, match=message):
-        Walker(params=MapEngineParameters(clusters=17))

@@ -42,6 +42,8 @@ MORE = {
     "1 × 1": {"clusters": 1, "stages": 1, "streams": 1},
     "4 × 3": {"clusters": 4, "stages": 3},
     "16 × 1": {"clusters": 16, "stages": 1},
+    "18 × 1": {"clusters": 18, "stages": 1},
+    "2 × 3 of narrow buckets": {"clusters": 2, "stages": 3, "max_columns": 64},
     "2 × 8": {},
 }
 BENCH = {

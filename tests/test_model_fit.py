@@ -313,6 +313,21 @@ def test_the_seed_the_term_and_the_time_left_are_told(
         )
 
 
+def test_a_long_epoch_is_not_silent(few: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are told within an epoch where it is long, and the result is the same."""
+    settings = replace(ALL, epochs=2)
+    one, two, told = small(), small(), []
+    quiet = run(one, few, settings)
+    monkeypatch.setattr("dpnet.model.experiments.fit.QUIET_S", 0.0)
+    assert_same((one, quiet), (two, run(two, few, settings, on_progress=lambda *t: told.append(t))))
+    assert [done for done, total, text in told] == [0, 0, 0, 0, 1, 1, 1, 1, 2]
+    within = [text for done, total, text in told if " of it" in text]
+    assert [text.rpartition(",")[0] for text in within] == [
+        f"epoch {epoch}: {step} of 3 steps" for epoch in (1, 2) for step in (1, 2, 3)
+    ]
+    assert all(re.search(r"steps, 0:00:\d\d left of it$", text) for text in within)
+
+
 # Bad input
 
 

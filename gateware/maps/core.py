@@ -44,10 +44,10 @@ class MapCore(wiring.Component):
     `released` is not looked at and `stalled` is 0.  Errors: `range` too for an accumulator beyond
     its 40 bits, `sigma`, `parity`; never `nonfinite` or `overflow`.
 
-    After `abort` the tile in work ends as always (at most `max_columns` + 16 · stages + 60 cycles),
+    After `abort` the tile in work ends as always (at most 4,096 + 16 · stages + 60 cycles),
     and no other one begins.
 
-    Parameters: `params`, a `MapEngineParameters` of at most 16 clusters (`Walker`) and 256 passes.
+    Parameters: `params`, a `MapEngineParameters` of at most 256 passes.
 
     Members:
 
@@ -58,7 +58,6 @@ class MapCore(wiring.Component):
         if params.passes > MOST_PASSES:
             raise ValueError(f"passes must be at most {MOST_PASSES}, not {params.passes!r}")
         self.params = params
-        self._walker = Walker(params=params)
         super().__init__({"link": Out(CoreSignature().flip())})
 
     def elaborate(self, platform):
@@ -67,7 +66,7 @@ class MapCore(wiring.Component):
         bus = BusDecoder(m, self.link.bus)
         sequencer = place(m, Sequencer(params=params), "sequencer")
         reader = place(m, PassReader(params=params), "reader")
-        walker = place(m, self._walker, "walker")
+        walker = place(m, Walker(params=params), "walker")
         items = place(m, ItemStore(params=params), "items")
         commands = place(m, Commands(params=params), "commands")
         drains = place(m, Drains(params=params), "drains")
@@ -128,8 +127,9 @@ class MapCore(wiring.Component):
             items.clear.eq(sequencer.clear),
             *(
                 getattr(items, name).eq(getattr(walker, name))
-                for name in ("valid", "cluster", "position", "done", "item")
+                for name in ("valid", "cluster", "done", "item")
             ),
+            *(one.eq(new) for one, new in zip(items.position, walker.position, strict=True)),
         ]
 
     def _command(self, m, sequencer, walker, items, commands, drains, writer):

@@ -4,16 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dpnet.gateware.arithmetic.requantize import RequantizeUnit
 from dpnet.gateware.array.residue import digits, fold, fold_to
 from dpnet.gateware.maps.delay import delayed
+from dpnet.gateware.maps.rounding import ACC_BITS, Rounding
 from dpnet.gateware.maps.row_store import ROW
 from dpnet.model.engine.widths import accumulator_widths
-from dpnet.model.golden.requantize import Requantize
-
-REQUANTIZE = Requantize()
-CLAMP_BITS = 10
-"""Bits in which a value is saturated before it is clamped to limits of 9."""
 
 
 class Finish(wiring.Component):
@@ -41,7 +36,7 @@ class Finish(wiring.Component):
     * `sigma`, `Out(1)`: strobes for a `mismatch`, or a sum that is not what its residue says.
     """
 
-    latency = 2 + RequantizeUnit.latency
+    latency = 2 + Rounding.latency
 
     def __init__(self, *, params):
         self.params = params
@@ -67,22 +62,16 @@ class Finish(wiring.Component):
         valid = Signal()
         m.d.sync += valid.eq(self.valid)
         self._check(m, valid)
-        m.submodules.requantize = unit = RequantizeUnit(params=REQUANTIZE)
+        m.submodules.rounding = rounding = Rounding()
         accumulator = self._accumulator(m)
-        upper = accumulator[REQUANTIZE.acc_bits - 1 :]
+        upper = accumulator[ACC_BITS - 1 :]
         scale = delayed(m, Cat(self.row.multiplier, self.row.shift), 3, "scale_line")
         m.d.comb += [
-            unit.i.valid.eq(valid),
-            unit.i.p.acc.eq(accumulator),
-            unit.i.p.bias.eq(0),
-            unit.i.p.multiplier.eq(scale[: REQUANTIZE.multiplier_bits]),
-            unit.i.p.shift.eq(scale[REQUANTIZE.multiplier_bits :]),
-            unit.i.p.relu.eq(0),
-            unit.i.p.out_bits.eq(CLAMP_BITS),
-            unit.o.ready.eq(1),
+            rounding.acc.eq(accumulator),
+            Cat(rounding.multiplier, rounding.shift).eq(scale),
         ]
         m.d.sync += self.range.eq(valid & ~(upper.all() | ~upper.any()))
-        value = unit.o.p.value[:CLAMP_BITS].as_signed()
+        value = rounding.value
         limited = Mux(value < self.low, self.low, Mux(value > self.high, self.high, value))
         m.d.sync += self.o.eq(limited)
         return m

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dpnet.gateware.registers import Region
 from dpnet.host.maps.halves import picture_address, result_address
 from dpnet.host.maps.session import SLACK_S, MapSession
+from dpnet.model.engine.maps.layout.steps import Key
 from dpnet.model.engine.maps.parameters import START_CYCLES
-from dpnet.model.engine.maps.plan import Key
 from dpnet.model.image import ImageError
 
 __all__ = ["PassRun", "run_by_pass"]

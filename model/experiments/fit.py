@@ -29,6 +29,9 @@ from dpnet.model.training.run import DivergedError, Progress
 
 __all__ = ["Fitted", "TaskLoss", "fit", "print_progress"]
 
+QUIET_S = 20.0
+"""Seconds of training, at most about, without a word."""
+
 TaskLoss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """The loss without the term, of the net, prepared pictures and labels."""
 
@@ -67,7 +70,7 @@ def fit(
     was at first, goes on from there and ends bit for bit as if never interrupted (on a CPU, with
     the same number of threads); Ctrl-C at any moment loses the epoch under way, no more.  A
     finished run returns at once.  `on_progress(epochs done, epochs in all, text)` is told the seed
-    first, then every epoch with the time left.
+    first, then every epoch with the time left, and of a long one every `QUIET_S` seconds.
 
     Raises ValueError where the term is unstable at the schedule's peak (before any training),
     `CheckpointError`, `DivergedError`, `QuantizeError`.
@@ -170,12 +173,16 @@ class _Run:
         order = torch.randperm(len(self.x), generator=generator, device=self.device)
         total = torch.zeros((), device=self.device)
         self.net.train()
+        began = told = time.perf_counter()
         for number, batch in enumerate(torch.split(order, s.batch)):
             lr = s.schedule.rate(self.done * self.steps + number, s.epochs * self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             x = prepare(s.augmentation.place(self.x[batch], generator), self.preparation)
             total += len(batch) * self._step(s.augmentation.hide(x, generator), self.y[batch], lr)
+            if time.perf_counter() - told > QUIET_S:
+                told = time.perf_counter()
+                self._tell(self._within(number + 1, told - began))
         return float(total) / len(order)
 
     def _step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
@@ -248,6 +255,10 @@ class _Run:
     def _tell(self, text: str) -> None:
         if self.on_progress is not None:
             self.on_progress(self.done, self.settings.epochs, text)
+
+    def _within(self, steps: int, seconds: float) -> str:
+        left = seconds / steps * (self.steps - steps)
+        return f"epoch {self.done + 1}: {steps} of {self.steps} steps, {_clock(left)} left of it"
 
     def _text(self) -> str:
         last = self.history[-1]

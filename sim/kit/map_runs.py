@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.maps.layout.steps import Key
 from dpnet.model.engine.maps.parameters import START_CYCLES
 from dpnet.model.engine.maps.placement import Placement
-from dpnet.model.engine.maps.plan import Key
 from dpnet.model.engine.regions import Region
 from dpnet.sim.board.bare_core import BareCore, Run
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.maps.clusters import CommandLayout
 from dpnet.gateware.maps.control.layouts import (
+    SIDES,
     PassLayout,
     ReadLayout,
     StartLayout,
@@ -142,7 +143,7 @@ class Commands(wiring.Component):
             m.d.sync += [
                 read.word.eq(tap.offset_word),
                 read.bank.eq(tap.offset_bank[: bank_bits(self.params)]),
-                *(read[name].eq(tap[name]) for name in ("top", "bottom", "left", "right")),
+                *(read[name].eq(tap[name]) for name in SIDES),
             ]
         with m.Else():
             m.d.sync += read.word.eq(read.word + work.channel_words)

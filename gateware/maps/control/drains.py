@@ -14,6 +14,7 @@ from dpnet.gateware.maps.control.layouts import (
     stage_bits,
 )
 from dpnet.gateware.maps.control.row_offset import RowOffset
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 
 
 class DrainPassLayout(data.StructLayout):
@@ -76,7 +77,8 @@ class SkipLayout(data.StructLayout):
 
     * `valid`, `1`: a stage drains.
     * `stage`, `stage_bits(params)`: that stage.
-    * `word`, `data.ArrayLayout(address_bits(params), clusters)`: each cluster's address.
+    * `word`, `address_bits(params)`: cluster 0's address.
+    * `spread`, `data.ArrayLayout(SPREAD_BITS, clusters)`: words from there to each cluster's.
     * `there`, `clusters`: the clusters that read.
     * `bank`, `bank_bits(params)`: what cluster 0 reads from; the others have the banks behind it.
     * `picture`, `1`: of pictures, not of maps.
@@ -88,7 +90,8 @@ class SkipLayout(data.StructLayout):
             {
                 "valid": 1,
                 "stage": stage_bits(params),
-                "word": data.ArrayLayout(address_bits(params), params.clusters),
+                "word": address_bits(params),
+                "spread": data.ArrayLayout(SPREAD_BITS, params.clusters),
                 "there": params.clusters,
                 "bank": bank_bits(params),
                 "picture": 1,
@@ -112,7 +115,7 @@ class Drains(wiring.Component):
     * `flush`, `In(1)`: drains every stage, without an item; not while anything drains.
     * `take`, `Out(1)`: an item's drain begins in the next cycle.
     * `item`, `In(DrainItemLayout(params))`: that item.
-    * `skips`, `In(address_bits(params)).array(clusters)`: words of its skip values.
+    * `skips`, `In(SPREAD_BITS).array(clusters)`: words from cluster 0's skip value to each one's.
     * `work`, `Out(DrainPassLayout(params))`: the pass that drains and writes.
     * `drain`, `Out(Strobe(DrainLayout(params, 1)))`: the bucket that drains.
     * `skip`, `Out(SkipLayout(params))`: what is read for it, a cycle later.
@@ -131,7 +134,7 @@ class Drains(wiring.Component):
                 "flush": In(1),
                 "take": Out(1),
                 "item": In(DrainItemLayout(params)),
-                "skips": In(address_bits(params)).array(params.clusters),
+                "skips": In(SPREAD_BITS).array(params.clusters),
                 "work": Out(DrainPassLayout(params)),
                 "drain": Out(Strobe(DrainLayout(params, 1))),
                 "skip": Out(SkipLayout(params)),
@@ -143,7 +146,7 @@ class Drains(wiring.Component):
         m = Module()
         params, work = self.params, self.work
         item, flushing = Signal(DrainItemLayout(params)), Signal()
-        words = [Signal.like(word, name=f"words_{n}") for n, word in enumerate(self.skips)]
+        spreads = [Signal.like(one, name=f"spread_{n}") for n, one in enumerate(self.skips)]
         drain, busy = self.drain.payload, self.busy
         ends, last_row = Signal(), Signal()
         final_stage = Signal()
@@ -169,9 +172,9 @@ class Drains(wiring.Component):
             m.d.sync += [busy.eq(~final_stage), drain.stage.eq(drain.stage + 1)]
         with m.If(self.take):
             m.d.sync += item.eq(self.item)
-            m.d.sync += [word.eq(new) for word, new in zip(words, self.skips, strict=True)]
+            m.d.sync += [one.eq(new) for one, new in zip(spreads, self.skips, strict=True)]
         coming = self._pass(m)
-        self._skips(m, coming, item, words, last_row)
+        self._skips(m, coming, item, spreads, last_row)
         return m
 
     def _pass(self, m):
@@ -193,7 +196,7 @@ class Drains(wiring.Component):
             m.d.sync += self.work.eq(coming)
         return coming
 
-    def _skips(self, m, coming, item, words, last_row):
+    def _skips(self, m, coming, item, spreads, last_row):
         """Rows before the first channel stay at its word."""
         work, skip = self.work, self.skip
         m.submodules.skip_row = row = RowOffset(bits=17)
@@ -220,5 +223,6 @@ class Drains(wiring.Component):
             skip.there.eq(Mux(there & drains & self.drain.payload.row, item.used, 0)),
             skip.picture.eq(work.skip_picture),
             skip.unsigned.eq(work.skip_unsigned & work.skips),
-            *(skip.word[n].eq(one + word.o) for n, one in enumerate(words)),
+            skip.word.eq(item.word + word.o),
+            *(skip.spread[n].eq(one) for n, one in enumerate(spreads)),
         ]

@@ -1,10 +1,11 @@
 """Items between the walker and what they are for: a stage's start, its drain, its rows."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dpnet.gateware.maps.control.layouts import (
+    SIDES,
     DrainItemLayout,
     ItemLayout,
     PositionLayout,
@@ -12,8 +13,9 @@ from dpnet.gateware.maps.control.layouts import (
     StartLayout,
     TargetLayout,
     WriteItemLayout,
-    address_bits,
+    steps_of,
 )
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.parameters import ceil_log2
 
 AHEAD = 4
@@ -35,20 +37,21 @@ class ItemStore(wiring.Component):
 
     * `clear`, `In(1)`: forgets all.
     * `room`, `Out(1)`: another item may begin.
-    * `valid`, `In(1)`: there is a position of the item that is being made.
-    * `cluster`, `In(range(max(2, clusters)))`: its cluster.
-    * `position`, `In(PositionLayout(params))`: it.
-    * `done`, `In(1)`: it is the item's last one.
+    * `valid`, `In(1)`: there are positions of the item that is being made.
+    * `cluster`, `In(range(max(2, clusters)))`: the first one's cluster, a multiple of their number.
+    * `position`, `In(PositionLayout(params)).array(steps_of(params))`: they.
+    * `done`, `In(1)`: they are the item's last ones.
     * `item`, `In(ItemLayout(params))`: that item, with `done`.
     * `start_valid`, `Out(1)`: an item is there that has not started.
     * `start`, `Out(StartLayout(params))`: the first of these.
     * `spots`, `Out(SpotLayout(params)).array(clusters)`: its positions.
     * `start_take`, `In(1)`: it starts.
     * `drain`, `Out(DrainItemLayout(params))`: the first one that has not drained.
-    * `skips`, `Out(address_bits(params)).array(clusters)`: words of its skip values.
+    * `skips`, `Out(SPREAD_BITS).array(clusters)`: words from cluster 0's skip value to each one's.
     * `drain_take`, `In(1)`: it drains.
     * `write`, `Out(WriteItemLayout(params))`: the first one that has not been written.
-    * `targets`, `Out(TargetLayout(params)).array(clusters)`: its places.
+    * `targets`, `Out(TargetLayout(params)).array(clusters)`: what each bank is given, where it is
+      one of the item's `banks`.
     * `write_take`, `In(1)`: it is written.
     """
 
@@ -62,15 +65,15 @@ class ItemStore(wiring.Component):
                 "room": Out(1),
                 "valid": In(1),
                 "cluster": In(range(max(2, clusters))),
-                "position": In(PositionLayout(params)),
+                "position": In(PositionLayout(params)).array(steps_of(params)),
                 "done": In(1),
                 "item": In(ItemLayout(params)),
                 "start_valid": Out(1),
                 "start": Out(StartLayout(params)),
-                "spots": Out(SpotLayout(params)).array(clusters),
+                "spots": Out(SpotLayout()).array(clusters),
                 "start_take": In(1),
                 "drain": Out(DrainItemLayout(params)),
-                "skips": Out(address_bits(params)).array(clusters),
+                "skips": Out(SPREAD_BITS).array(clusters),
                 "drain_take": In(1),
                 "write": Out(WriteItemLayout(params)),
                 "targets": Out(TargetLayout(params)).array(clusters),
@@ -95,23 +98,36 @@ class ItemStore(wiring.Component):
         for name, end in ends.items():
             shown = getattr(self, name)
             self._store(m, f"{name}_item", self.item[name], self.done, made, shown, end)
-        position = self.position
+        steps = len(self.position)
         for n in range(self.params.clusters):
-            here = Signal(name=f"here_{n}")
-            m.d.comb += here.eq(self.valid & (self.cluster == n))
-            spot = self._view(
-                m, SpotLayout, f"spot_{n}", position.y, position.x, position.read_word
-            )
-            target = self._view(
-                m, TargetLayout, f"target_{n}", position.write_word, position.write_bank
-            )
-            for name, value, shown, end in (
-                ("spots", spot, self.spots[n], ends["start"]),
-                ("skips", position.skip_word, self.skips[n], ends["drain"]),
-                ("targets", target, self.targets[n], ends["write"]),
+            position, here = self.position[n % steps], Signal(name=f"here_{n}")
+            m.d.comb += here.eq(self.valid & (self.cluster == n - n % steps))
+            spot = Signal(SpotLayout(), name=f"spot_{n}")
+            m.d.comb += [spot[side].eq(position[side]) for side in SIDES]
+            m.d.comb += spot.spread.eq(position.read)
+            written, target = self._target(m, n)
+            for name, value, enable, shown, end in (
+                ("spots", spot, here, self.spots[n], ends["start"]),
+                ("skips", position.skip, here, self.skips[n], ends["drain"]),
+                ("targets", target, written, self.targets[n], ends["write"]),
             ):
-                self._store(m, f"{name}_{n}", value, here, made, shown, end)
+                self._store(m, f"{name}_{n}", value, enable, made, shown, end)
         return m
+
+    def _target(self, m, bank):
+        """(whether a position is written to the bank, what the bank is to be given)"""
+        target = Signal(TargetLayout(self.params), name=f"target_{bank}")
+        mine = []
+        for n, position in enumerate(self.position):
+            mine.append(Signal(name=f"mine_{bank}_{n}"))
+            m.d.comb += mine[n].eq(self.valid & position.used & (position.write_bank == bank))
+        for n, position in enumerate(self.position):
+            with m.If(mine[n]):
+                m.d.comb += [
+                    target.word.eq(position.write_word),
+                    target.cluster.eq(self.cluster + n),
+                ]
+        return Cat(mine).any(), target
 
     def _pointer(self, m, step, name):
         pointer = Signal(range(self._depth), name=f"{name}_pointer")
@@ -119,12 +135,6 @@ class ItemStore(wiring.Component):
         with m.If(self.clear):
             m.d.sync += pointer.eq(0)
         return pointer
-
-    def _view(self, m, layout, name, *values):
-        view = Signal(layout(self.params), name=name)
-        for field, value in zip(layout(self.params).members, values, strict=True):
-            m.d.comb += view[field].eq(value)
-        return view
 
     def _store(self, m, name, value, enable, at, shown, end):
         shape = shown.shape()

@@ -7,11 +7,13 @@ one.
 from amaranth.lib import data
 
 from dpnet.gateware.parts.records import record_layout
+from dpnet.model.engine.maps.limits import REACH_BITS, SPREAD_BITS
+from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.maps.records import PASS
-from dpnet.model.engine.parameters import ceil_log2
+from dpnet.model.engine.parameters import ceil_div, ceil_log2
 
-BOUND_BITS = 10
-"""Of a tap's `top`, `bottom`, `left`, `right`."""
+SIDES = ("above", "below", "left", "right")
+"""Edges of a window that a position may be far from."""
 
 ADDS_BITS = 13
 """Additions of a tile, up to 4,096."""
@@ -25,6 +27,11 @@ def address_bits(params):
 def bank_bits(params):
     """Bits that name a bank or a cluster, at least 1."""
     return params.cluster_bits or 1
+
+
+def steps_of(params):
+    """Positions that the walker gives in a cycle, so that an item takes no longer than `LANES`."""
+    return ceil_div(params.clusters, LANES)
 
 
 def index_bits(params):
@@ -71,29 +78,25 @@ class PositionLayout(data.StructLayout):
     Fields:
 
     * `used`, `1`: there is one.
-    * `y`, `BOUND_BITS + 1`: its row, 1,024 for all from there on.
-    * `x`, `BOUND_BITS + 1`: its column, likewise.
-    * `read_word`, `address_bits(params)`: word of the place that taps count from.
-    * `read_bank`, `bank_bits(params)`: its bank.
+    * `above`, `REACH_BITS`: rows of the window above it, `FAR` for all from there on.
+    * `below`, `REACH_BITS`: rows below it, likewise.
+    * `left`, `REACH_BITS`: columns to its left, likewise.
+    * `right`, `REACH_BITS`: columns to its right, likewise.
+    * `read`, `SPREAD_BITS`: words to the place that taps count from, from cluster 0's.
+    * `skip`, `SPREAD_BITS`: words to the skip value of the first channel, from cluster 0's.
     * `write_word`, `address_bits(params)`: word of the place of row 0.
     * `write_bank`, `bank_bits(params)`: its bank.
-    * `skip_word`, `address_bits(params)`: word of the place of the skip value's first channel.
-    * `skip_bank`, `bank_bits(params)`: its bank.
     """
 
     def __init__(self, params):
-        address, bank = address_bits(params), bank_bits(params)
         super().__init__(
             {
                 "used": 1,
-                "y": BOUND_BITS + 1,
-                "x": BOUND_BITS + 1,
-                "read_word": address,
-                "read_bank": bank,
-                "write_word": address,
-                "write_bank": bank,
-                "skip_word": address,
-                "skip_bank": bank,
+                **dict.fromkeys(SIDES, REACH_BITS),
+                "read": SPREAD_BITS,
+                "skip": SPREAD_BITS,
+                "write_word": address_bits(params),
+                "write_bank": bank_bits(params),
             }
         )
 
@@ -103,13 +106,15 @@ class SpotLayout(data.StructLayout):
 
     Fields:
 
-    * `y`, `BOUND_BITS + 1`: its row.
-    * `x`, `BOUND_BITS + 1`: its column.
-    * `word`, `address_bits(params)`: word of the place that taps count from.
+    * `above`, `REACH_BITS`: as in `PositionLayout`.
+    * `below`, `REACH_BITS`: as in `PositionLayout`.
+    * `left`, `REACH_BITS`: as in `PositionLayout`.
+    * `right`, `REACH_BITS`: as in `PositionLayout`.
+    * `spread`, `SPREAD_BITS`: words from cluster 0's place to its own.
     """
 
-    def __init__(self, params):
-        super().__init__({"y": BOUND_BITS + 1, "x": BOUND_BITS + 1, "word": address_bits(params)})
+    def __init__(self):
+        super().__init__({**dict.fromkeys(SIDES, REACH_BITS), "spread": SPREAD_BITS})
 
 
 class StartLayout(data.StructLayout):
@@ -121,7 +126,8 @@ class StartLayout(data.StructLayout):
     * `last`, `1`: it is its tile's last one.
     * `final`, `1`: it is its pass's last one.
     * `used`, `clusters`: the clusters that have a position.
-    * `bank`, `bank_bits(params)`: the bank of cluster 0's place; the others have those behind it.
+    * `word`, `address_bits(params)`: word of cluster 0's place, from which taps count.
+    * `bank`, `bank_bits(params)`: its bank; the other clusters have those behind it.
     * `picture`, `1`: as in the descriptor.
     * `unsigned`, `1`: as in the descriptor.
     * `maximum`, `1`: as in the descriptor.
@@ -138,6 +144,7 @@ class StartLayout(data.StructLayout):
                 "last": 1,
                 "final": 1,
                 "used": params.clusters,
+                "word": address_bits(params),
                 "bank": bank_bits(params),
                 "picture": 1,
                 "unsigned": 1,
@@ -157,7 +164,8 @@ class DrainItemLayout(data.StructLayout):
     * `first`, `1`: it is its pass's first one.
     * `last`, `1`: it is its tile's last one.
     * `used`, `clusters`: the clusters that have a position.
-    * `bank`, `bank_bits(params)`: the bank of cluster 0's skip value; the others have those behind.
+    * `word`, `address_bits(params)`: word of cluster 0's skip value, of its first channel.
+    * `bank`, `bank_bits(params)`: its bank; the other clusters have those behind it.
     * `slot`, `slot_bits(params)`: codebook and row parameters.
     * `short`, `1`: it is of the last row group, which may have fewer rows.
     * `ends`, `1`: it is its row group's last one.
@@ -169,6 +177,7 @@ class DrainItemLayout(data.StructLayout):
                 "first": 1,
                 "last": 1,
                 "used": params.clusters,
+                "word": address_bits(params),
                 "bank": bank_bits(params),
                 "slot": slot_bits(params),
                 "short": 1,
@@ -186,6 +195,7 @@ class WriteItemLayout(data.StructLayout):
     * `last`, `1`: it is its tile's last one.
     * `final`, `1`: it is its pass's last one.
     * `used`, `clusters`: the clusters that have a position.
+    * `banks`, `clusters`: the banks that these are written to.
     * `short`, `1`: it is of the last row group, which may have fewer rows.
     * `ends`, `1`: it is its row group's last one.
     """
@@ -197,6 +207,7 @@ class WriteItemLayout(data.StructLayout):
                 "last": 1,
                 "final": 1,
                 "used": params.clusters,
+                "banks": params.clusters,
                 "short": 1,
                 "ends": 1,
             }
@@ -224,16 +235,16 @@ class ItemLayout(data.StructLayout):
 
 
 class TargetLayout(data.StructLayout):
-    """Where a cluster's rows of an item begin.
+    """What a bank is given of an item's rows.
 
     Fields:
 
-    * `word`, `address_bits(params)`: the word of row 0 of the pass.
-    * `bank`, `bank_bits(params)`: the bank of all rows.
+    * `word`, `address_bits(params)`: where row 0 of the pass would be.
+    * `cluster`, `bank_bits(params)`: the cluster whose rows these are.
     """
 
     def __init__(self, params):
-        super().__init__({"word": address_bits(params), "bank": bank_bits(params)})
+        super().__init__({"word": address_bits(params), "cluster": bank_bits(params)})
 
 
 class ReadLayout(data.StructLayout):
@@ -244,10 +255,10 @@ class ReadLayout(data.StructLayout):
     * `add`, `1`: it adds.
     * `word`, `address_bits(params)`: words from the place of a position to what it reads.
     * `bank`, `bank_bits(params)`: banks likewise.
-    * `top`, `BOUND_BITS`: the first row of positions for which that is inside of the map.
-    * `bottom`, `BOUND_BITS`: the last one.
-    * `left`, `BOUND_BITS`: the first column.
-    * `right`, `BOUND_BITS`: the last one.
+    * `above`, `REACH_BITS`: rows above a position for which that is inside of the map, at least.
+    * `below`, `REACH_BITS`: rows below it.
+    * `left`, `REACH_BITS`: columns to its left.
+    * `right`, `REACH_BITS`: columns to its right.
     """
 
     def __init__(self, params):
@@ -256,9 +267,6 @@ class ReadLayout(data.StructLayout):
                 "add": 1,
                 "word": address_bits(params),
                 "bank": bank_bits(params),
-                "top": BOUND_BITS,
-                "bottom": BOUND_BITS,
-                "left": BOUND_BITS,
-                "right": BOUND_BITS,
+                **dict.fromkeys(SIDES, REACH_BITS),
             }
         )

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dpnet.gateware.emit import place
 from dpnet.gateware.maps.control.drains import SkipLayout
 from dpnet.gateware.maps.control.layouts import (
+    SIDES,
     ReadLayout,
     SpotLayout,
     StartLayout,
@@ -17,6 +18,7 @@ from dpnet.gateware.maps.control.places import bank_sum, rotated
 from dpnet.gateware.maps.control.writer import BankWriteLayout
 from dpnet.gateware.maps.delay import delayed
 from dpnet.gateware.parts.checked_ram import CheckedRam
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.maps.parameters import LANES
 
 WORD_BYTES = 4
@@ -27,9 +29,11 @@ class AccessLayout(data.StructLayout):
 
     Fields:
 
-    * `word`, `data.ArrayLayout(address_bits(params), clusters)`: each cluster's address.
+    * `word`, `address_bits(params)`: the address that all others are counted from.
+    * `spread`, `data.ArrayLayout(SPREAD_BITS, clusters)`: words from there to each cluster's.
     * `there`, `clusters`: the clusters that read.
     * `amount`, `bank_bits(params)`: the bank of cluster 0; the others have those behind it.
+    * `wrapped`, `bank_bits(params)`: banks below this one are read a word further.
     * `picture`, `1`: of pictures, not of maps.
     * `inside`, `1`: the top bit of what is read is inverted.
     * `outside`, `1`: the top bit of the 0 of a cluster that does not read is inverted.
@@ -38,9 +42,11 @@ class AccessLayout(data.StructLayout):
     def __init__(self, params):
         super().__init__(
             {
-                "word": data.ArrayLayout(address_bits(params), params.clusters),
+                "word": address_bits(params),
+                "spread": data.ArrayLayout(SPREAD_BITS, params.clusters),
                 "there": params.clusters,
                 "amount": bank_bits(params),
+                "wrapped": bank_bits(params),
                 "picture": 1,
                 "inside": 1,
                 "outside": 1,
@@ -61,7 +67,7 @@ class StageReads(wiring.Component):
       stage's item is its tile's last one.
     * `take`, `In(1)`: the stage's next item, between its last addition and the item's first one.
     * `item`, `In(StartLayout(params))`: that item.
-    * `spots`, `In(SpotLayout(params)).array(clusters)`: its positions.
+    * `spots`, `In(SpotLayout()).array(clusters)`: its positions.
     * `skips`, `In(1)`: this stage drains; a cycle after the command, as all of `skip`.
     * `skip`, `In(SkipLayout(params))`: what is read then.
     * `x`, `Out(signed(8)).array(clusters)`: what each cluster reads, 128 less where it is
@@ -87,7 +93,7 @@ class StageReads(wiring.Component):
                 "next_read": Out(ReadLayout(params)),
                 "take": In(1),
                 "item": In(StartLayout(params)),
-                "spots": In(SpotLayout(params)).array(clusters),
+                "spots": In(SpotLayout()).array(clusters),
                 "skips": In(1),
                 "skip": In(SkipLayout(params)),
                 "x": Out(signed(8)).array(clusters),
@@ -115,8 +121,8 @@ class StageReads(wiring.Component):
             self.next_read.as_value()[1:].eq(delayed(m, self.read.as_value()[1:], LANES, "line")),
             self.next_read.add.eq(delayed(m, passed, LANES, "adds", reset_less=False)),
         ]
-        own = self._own(m, item)
-        access = self._with_skips(m, own)
+        own, spreads = self._own(m, item)
+        access = self._with_skips(m, own, spreads)
         # The way back: a cycle at the banks, one for their answer.
         late = Cat(access.amount, access.picture, access.inside, access.outside)
         kept = delayed(m, Cat(late, access.there), 2, "kept", reset_less=False)
@@ -132,8 +138,8 @@ class StageReads(wiring.Component):
         return m
 
     def _own(self, m, item):
-        """What the additions read, a cycle after the command."""
-        params, read, bits = self.params, self.read, bank_bits(self.params)
+        """(what the additions read, a cycle after the command, all but the spreads; these)"""
+        params, read = self.params, self.read
         own = Signal(AccessLayout(params), name="own")
         amount, _ = bank_sum(m, item.bank, read.bank, params.clusters, "amount")
         m.d.sync += [
@@ -141,38 +147,40 @@ class StageReads(wiring.Component):
             own.picture.eq(item.picture),
             own.inside.eq(read.add & item.unsigned),
             own.outside.eq(read.add & (item.unsigned | item.maximum)),
+            own.word.eq(item.word + read.word),
+            own.wrapped.eq(read.bank),
         ]
+        spreads = []
         for c, given in enumerate(self.spots):
-            spot = Signal(SpotLayout(params), name=f"spot_{c}")
-            bank, mine = Signal.like(item.bank, name=f"own_bank_{c}"), Signal(name=f"inside_{c}")
+            spot, mine = Signal(SpotLayout(), name=f"spot_{c}"), Signal(name=f"inside_{c}")
             with m.If(self.take):
-                first, _ = bank_sum(m, self.item.bank, Const(c, bits), params.clusters, f"at_{c}")
-                m.d.sync += [spot.eq(given), bank.eq(first)]
-            _, carry = bank_sum(m, bank, read.bank, params.clusters, f"sum_{c}")
-            m.d.comb += mine.eq(
-                (read.top <= spot.y)
-                & (spot.y <= read.bottom)
-                & (read.left <= spot.x)
-                & (spot.x <= read.right)
-            )
-            m.d.sync += [
-                own.word[c].eq(spot.word + read.word + carry),
-                own.there[c].eq(read.add & item.used[c] & mine),
-            ]
-        return own
+                m.d.sync += spot.eq(given)
+            m.d.comb += mine.eq(Cat(_reaches(spot[side], read[side]) for side in SIDES).all())
+            m.d.sync += own.there[c].eq(read.add & item.used[c] & mine)
+            spreads.append(spot.spread)
+        return own, spreads
 
-    def _with_skips(self, m, own):
+    def _with_skips(self, m, own, spreads):
         """What is read in the end: additions, or skip values."""
         skip, access = self.skip, Signal(AccessLayout(self.params), name="access")
         chosen = (
             (access.there, skip.there, own.there),
             (access.amount, skip.bank, own.amount),
+            (access.wrapped, 0, own.wrapped),
             (access.picture, skip.picture, own.picture),
             (access.inside, skip.unsigned, own.inside),
             (access.outside, skip.unsigned, own.outside),
-            *((access.word[c], skip.word[c], own.word[c]) for c in range(self.params.clusters)),
+            *((access.spread[c], skip.spread[c], spread) for c, spread in enumerate(spreads)),
         )
         m.d.comb += [one.eq(Mux(self.skips, *values)) for one, *values in chosen]
+        # The link reads all banks at its address.
+        m.d.comb += access.word.eq(
+            Mux(
+                self.link_read,
+                self.link_address << 2,
+                Mux(self.skips, skip.word, own.word),
+            )
+        )
         return access
 
     def _banks(self, m, access, picture):
@@ -180,26 +188,37 @@ class StageReads(wiring.Component):
         params, clusters = self.params, self.params.clusters
         asked = []
         for c in range(clusters):
-            asked.append(Signal(address_bits(params) + 1, name=f"asked_{c}"))
-            m.d.comb += asked[c].eq(Cat(access.word[c], access.there[c]))
+            asked.append(Signal(SPREAD_BITS + 1, name=f"asked_{c}"))
+            m.d.comb += asked[c].eq(Cat(access.there[c], access.spread[c]))
         turned = rotated(m, asked, access.amount, "turned")
-        pictured = Signal()
-        m.d.sync += pictured.eq(access.picture)
+        pictured, linked = Signal(), Signal()
+        of_maps, of_pictures = Signal(clusters), Signal(clusters)
+        m.d.sync += [
+            pictured.eq(access.picture),
+            linked.eq(self.link_read),
+            of_maps.eq(self.link_map),
+            of_pictures.eq(self.link_picture),
+        ]
         found, corrupt, word = [], 0, 0
         for b in range(clusters):
-            at = Signal.like(asked[0], name=f"at_bank_{b}")
-            low = Signal(2, name=f"low_{b}")
-            m.d.sync += [at.eq(turned[b]), low.eq(at[:2])]
+            there, low = Signal(name=f"there_{b}"), Signal(2, name=f"low_{b}")
+            at = Signal(address_bits(params), name=f"at_bank_{b}")
+            spread, carry = turned[b][1:], access.wrapped > b
+            m.d.sync += [
+                there.eq(turned[b][0]),
+                at.eq(access.word + Mux(self.link_read, 0, spread) + (carry & ~self.link_read)),
+                low.eq(at[:2]),
+            ]
             maps, pictures = self._map_bank(m, b), self._picture_bank(m, b)
             for bank, mine, link in (
-                (maps, ~pictured, self.link_map[b]),
-                (pictures, pictured, self.link_picture[b]),
+                (maps, ~pictured, of_maps[b]),
+                (pictures, pictured, of_pictures[b]),
             ):
                 hidden = ~link if bank is pictures else (~link).replicate(WORD_BYTES)
                 m.d.comb += [
-                    bank.r_address.eq(Mux(self.link_read, self.link_address, at[2:-1])),
-                    bank.r_use.eq(Mux(self.link_read, link, at[-1] & mine)),
-                    bank.r_hide.eq(Mux(self.link_read, hidden, 0)),
+                    bank.r_address.eq(at[2:]),
+                    bank.r_use.eq(Mux(linked, link, there & mine)),
+                    bank.r_hide.eq(Mux(linked, hidden, 0)),
                 ]
                 corrupt |= bank.corrupt
                 word |= bank.late
@@ -207,7 +226,7 @@ class StageReads(wiring.Component):
             m.d.comb += byte.eq(Mux(picture, pictures.r_data, maps.r_data).word_select(low, 8))
             found.append(byte)
         # The lanes' words show here too, but nobody looks while they work.
-        m.d.sync += self.link_word.eq(word)
+        m.d.comb += self.link_word.eq(word)
         return found, corrupt
 
     def _map_bank(self, m, b):
@@ -234,3 +253,11 @@ class StageReads(wiring.Component):
             bank.w_enable.eq(self.picture_write[b]),
         ]
         return bank
+
+
+def _reaches(far, least):
+    """`far` ≥ `least`, bit by bit: a carry chain would take twice as many LUTs."""
+    found = Const(1, 1)
+    for one, other in zip(far, least, strict=True):
+        found = Mux(one ^ other, one, found)
+    return found

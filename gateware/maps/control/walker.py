@@ -11,21 +11,28 @@ from dpnet.gateware.maps.control.layouts import (
     address_bits,
     index_bits,
     stage_bits,
+    steps_of,
     stream_bits,
 )
-from dpnet.gateware.maps.control.places import Place, choose, field_place, place_sum
-from dpnet.model.engine.maps.parameters import LANES
+from dpnet.gateware.maps.control.walk import (
+    WalkLayout,
+    begun,
+    following,
+    inside,
+    near,
+    place_of,
+)
 
 
 class Walker(wiring.Component):
-    """Gives each item of a pass its positions, a position a cycle, and says which items make up a
-    tile: `dpnet.model.engine.maps.steps.dispatcher`, in hardware.
+    """Gives each item of a pass its positions, `steps_of(params)` of them a cycle, and says which
+    items make up a tile: `dpnet.model.engine.maps.steps.dispatcher`, in hardware.
 
-    The first position shows in the cycle after `begin`; an item's positions follow each other, and
-    so do items while there is `room`.  An item takes as many cycles as the pass's groups are wide,
-    at most `LANES`, the cycles from one stage's start to the next one's.
+    The first positions show in the cycle after `begin`; an item's positions follow each other, and
+    so do items while there is `room`.  An item takes at most `LANES` cycles, those from one stage's
+    start to the next one's.
 
-    Parameters: `params`, a `MapEngineParameters` of at most `LANES` clusters.
+    Parameters: `params`, a `MapEngineParameters`.
 
     Members:
 
@@ -36,19 +43,15 @@ class Walker(wiring.Component):
     * `pass_`, `Out(PassLayout(params))`: the pass that was begun last.
     * `busy`, `Out(1)`: items are still to come.
     * `room`, `In(1)`: another item may begin.
-    * `valid`, `Out(1)`: there is a position.
-    * `cluster`, `Out(range(max(2, clusters)))`: its cluster.
-    * `position`, `Out(PositionLayout(params))`: the position; not `used` where the group ends
-      before it.
-    * `done`, `Out(1)`: the item's last one.
+    * `valid`, `Out(1)`: there are positions.
+    * `cluster`, `Out(range(max(2, clusters)))`: the first one's cluster; the others follow.
+    * `position`, `Out(PositionLayout(params)).array(steps_of(params))`: they; not `used` where the
+      group has none.
+    * `done`, `Out(1)`: the item's last ones.
     * `item`, `Out(ItemLayout(params))`: with `done`.
     """
 
     def __init__(self, *, params):
-        if params.clusters > LANES:
-            raise ValueError(
-                f"clusters must be at most {LANES}, a position a cycle, not {params.clusters!r}"
-            )
         self.params = params
         super().__init__(
             {
@@ -61,7 +64,7 @@ class Walker(wiring.Component):
                 "room": In(1),
                 "valid": Out(1),
                 "cluster": Out(range(max(2, params.clusters))),
-                "position": Out(PositionLayout(params)),
+                "position": Out(PositionLayout(params)).array(steps_of(params)),
                 "done": Out(1),
                 "item": Out(ItemLayout(params)),
             }
@@ -74,10 +77,10 @@ class Walker(wiring.Component):
         # group.
         left, groups, row_groups = Signal(7), Signal(20), Signal(12)
         last_group, last_row_group = Signal(), Signal()
-        again = Signal()
+        again, steps = Signal(), steps_of(self.params)
         m.d.comb += [
             self.valid.eq(self.busy & (self.room | (self.cluster != 0))),
-            self.done.eq(self.valid & (left == 0)),
+            self.done.eq(self.valid & (left < steps)),
             last_group.eq(groups == 0),
             last_row_group.eq(row_groups == 0),
             again.eq(self.done & last_group),
@@ -92,7 +95,7 @@ class Walker(wiring.Component):
                 row_groups.eq(coming.row_groups - 1),
             ]
         with m.Elif(self.valid):
-            m.d.sync += [self.cluster.eq(self.cluster + 1), left.eq(left - 1)]
+            m.d.sync += [self.cluster.eq(self.cluster + steps), left.eq(left - steps)]
             with m.If(self.done):
                 m.d.sync += [
                     self.cluster.eq(0),
@@ -103,147 +106,72 @@ class Walker(wiring.Component):
                 ]
         with m.If(self.clear):
             m.d.sync += self.busy.eq(0)
-        self._walk(m, again)
+        self._walk(m, again, left)
         self._items(m, again, row_groups)
         return m
 
-    def _walk(self, m, again):
-        """The position, and the next one."""
-        bits = address_bits(self.params)
-        step, fresh, restart = Signal(), Signal(), Signal()
-        begin = self.begin
-        fields = self.pass_.fields
-        first, coming = self._first_read(m)
-        # `over`: the window has no more rows; `crossed`: the group's first row has ended.
-        over, crossed, row_ends = Signal(), Signal(), Signal()
-        columns, rows = Signal(16), Signal(16)
-        position = self.position
-        m.d.comb += [
-            restart.eq(begin | again),
-            fresh.eq(begin),
-            position.used.eq(~over & (~crossed | fields.wraps)),
-            step.eq(self.valid & position.used & ~again),
-            row_ends.eq(columns == 0),
-        ]
-        size = self.coming.fields, fields
-        width, height = (Mux(fresh, *(one[name] for one in size)) for name in ("width", "height"))
-        with m.If(restart):
-            m.d.sync += [
-                columns.eq(width - 1),
-                rows.eq(height - 1),
-                over.eq(0),
-                position.x.eq(0),
-                position.y.eq(0),
+    def _walk(self, m, again, left):
+        """The positions, and the next ones."""
+        params, fields = self.params, self.pass_.fields
+        first, coming = self._first_words(m, again)
+        walks = [Signal(WalkLayout(params), name="walk")]
+        for n, position in enumerate(self.position):
+            here = walks[-1]
+            m.d.comb += [
+                position.used.eq(inside(here) & (left >= n)),
+                position.above.eq(here.above),
+                position.below.eq(near(here.rows)),
+                position.left.eq(here.left),
+                position.right.eq(near(here.columns)),
+                position.write_word.eq(here.write_word),
+                position.write_bank.eq(here.write_bank),
             ]
-        with m.Elif(step):
-            m.d.sync += [
-                columns.eq(Mux(row_ends, fields.width, columns) - 1),
-                position.x.eq(Mux(row_ends, 0, position.x + ~position.x[-1])),
-            ]
-            with m.If(row_ends):
-                m.d.sync += [
-                    rows.eq(rows - 1),
-                    over.eq(rows == 0),
-                    position.y.eq(position.y + ~position.y[-1]),
-                ]
-        with m.If(restart | self.done):
-            m.d.sync += crossed.eq(0)
-        with m.Elif(step & row_ends):
-            m.d.sync += crossed.eq(1)
-        self._read_places(m, restart, step, row_ends, first, coming, bits)
-        self._write_place(m, restart, step, row_ends, bits)
+            after = following(m, params, fields, here, f"after_{n}")
+            walks.append(Signal(WalkLayout(params), name=f"walk_{n}"))
+            m.d.comb += walks[-1].eq(Mux(left >= n, after, here))
+        begin = begun(m, params, self.coming.fields, coming, "begins")
+        again_at = begun(m, params, fields, first, "begins_again")
+        with m.If(self.begin):
+            m.d.sync += walks[0].eq(begin)
+        with m.Elif(again):
+            m.d.sync += walks[0].eq(again_at)
+        with m.Elif(self.valid):
+            m.d.sync += walks[0].eq(walks[-1])
+        self._places(m, walks)
 
-    def _first_read(self, m):
-        """Words of the first position's places: those of the row group in work, and (read, skip)
-        of the pass that begins."""
+    def _first_words(self, m, again):
+        """Words of the first position's places, read and skip: those of the next row group, and
+        those of the pass that begins."""
         params, bits = self.params, address_bits(self.params)
-        first = Signal(bits, name="first_read")
         coming = []
         for name, kind in (("read", "picture"), ("skip", "skip_picture")):
             half = Mux(self.coming.fields[kind] & self.half, params.picture_depth // 2, 0)
             coming.append(Signal(bits, name=f"coming_{name}"))
             m.d.comb += coming[-1].eq(self.coming.fields[f"{name}_word"] + half)
-        following = Signal(bits, name="next_read")
-        m.d.comb += following.eq(first + self.pass_.fields.block_words)
-        return (first, following), coming
-
-    def _read_places(self, m, restart, step, row_ends, first, coming, bits):
-        clusters, fields, position = self.params.clusters, self.pass_.fields, self.position
-        first, following = first
-        skip = Signal(bits, name="first_skip")
+        read, skip, next_read = (
+            Signal(bits, name=name) for name in ("first_read", "first_skip", "next_read")
+        )
+        m.d.comb += next_read.eq(read + self.pass_.fields.block_words)
         with m.If(self.begin):
-            m.d.sync += [first.eq(coming[0]), skip.eq(coming[1])]
-        with m.Elif(restart):
-            m.d.sync += first.eq(following)
-        for name, again in (("read", following), ("skip", skip)):
-            word, bank = position[f"{name}_word"], position[f"{name}_bank"]
-            # A step by one place is one by a bank.
-            by = choose(row_ends, field_place(fields, f"{name}_row"), Place(0, 1))
-            moved = place_sum(m, Place(word, bank), by, clusters, bits, name)
-            with m.If(restart):
-                begun = coming[name == "skip"]
-                m.d.sync += [
-                    word.eq(Mux(self.begin, begun, again)),
-                    bank.eq(
-                        Mux(
-                            self.begin,
-                            self.coming.fields[f"{name}_bank"],
-                            fields[f"{name}_bank"],
-                        )
-                    ),
-                ]
-            with m.Elif(step):
-                m.d.sync += [word.eq(moved.word), bank.eq(moved.bank)]
+            m.d.sync += [read.eq(coming[0]), skip.eq(coming[1])]
+        with m.Elif(again):
+            m.d.sync += read.eq(next_read)
+        return (next_read, skip), coming
 
-    def _write_place(self, m, restart, step, row_ends, bits):
-        """In x a step from position to position, in y one from row to row; after a map's planes
-        their wrap."""
-        clusters, fields, position = self.params.clusters, self.pass_.fields, self.position
-        row = Place(
-            Signal(bits, name="row_word"), Signal.like(position.write_bank, name="row_bank")
-        )
-        phases, wraps = {}, {}
-        source = {
-            name: Mux(self.begin, self.coming.fields[name], fields[name])
-            for name in ("first_x_phase", "first_y_phase", "write_word", "write_bank")
-        }
-        for axis in ("x", "y"):
-            phases[axis] = Signal(8, name=f"{axis}_phase")
-            wraps[axis] = Signal(name=f"{axis}_wraps")
-            m.d.comb += wraps[axis].eq(phases[axis] + 1 == fields[f"{axis}_phases"])
-        x, y = (
-            choose(
-                wraps[axis],
-                field_place(fields, f"write_{axis}_wrap"),
-                field_place(fields, f"write_{axis}"),
-            )
-            for axis in ("x", "y")
-        )
-        here = Place(position.write_word, position.write_bank)
-        moved = place_sum(
-            m, choose(row_ends, row, here), choose(row_ends, y, x), clusters, bits, "write"
-        )
-        with m.If(restart):
-            m.d.sync += [
-                phases["x"].eq(source["first_x_phase"]),
-                phases["y"].eq(source["first_y_phase"]),
-            ]
-            for place in (here, row):
-                m.d.sync += [
-                    place.word.eq(source["write_word"]),
-                    place.bank.eq(source["write_bank"]),
-                ]
-        with m.Elif(step):
-            m.d.sync += [here.word.eq(moved.word), here.bank.eq(moved.bank)]
-            with m.If(row_ends):
-                m.d.sync += [
-                    row.word.eq(moved.word),
-                    row.bank.eq(moved.bank),
-                    phases["x"].eq(fields.first_x_phase),
-                    phases["y"].eq(Mux(wraps["y"], 0, phases["y"] + 1)),
-                ]
-            with m.Else():
-                m.d.sync += phases["x"].eq(Mux(wraps["x"], 0, phases["x"] + 1))
+    def _places(self, m, walks):
+        """Where cluster 0 reads, and how far the others are from there."""
+        begins = Signal()
+        m.d.comb += begins.eq(self.cluster == 0)
+        for name, part in (("read", self.item.start), ("skip", self.item.drain)):
+            here, held = place_of(walks[0], name), {}
+            for kind in ("word", "bank"):
+                value = getattr(here, kind)
+                held[kind] = Signal.like(value, name=f"{name}_{kind}_held")
+                m.d.comb += part[kind].eq(Mux(begins, value, held[kind]))
+                with m.If(self.valid & begins):
+                    m.d.sync += held[kind].eq(value)
+            for position, walk in zip(self.position, walks[:-1], strict=True):
+                m.d.comb += position[name].eq(walk[f"{name}_word"] - part.word)
 
     def _items(self, m, again, row_groups):
         """Where a tile ends, and what else is known of an item."""
@@ -276,40 +204,34 @@ class Walker(wiring.Component):
         start, drain, write = self.item.start, self.item.drain, self.item.write
         m.d.comb += [
             start.final.eq(final),
-            start.bank.eq(banks["read"]),
             start.picture.eq(fields.picture),
             start.unsigned.eq(fields.unsigned),
             start.maximum.eq(fields.maximum),
             start.stream.eq(stream),
             start.needed.eq(self._needed(stream, row_groups)),
-            drain.bank.eq(banks["skip"]),
             drain.slot.eq(slot),
             write.final.eq(final),
+            write.banks.eq(banks),
         ]
         m.d.comb += [start.base[n].eq(word) for n, word in enumerate(base)]
         for part in (drain, write):
             m.d.comb += [part.short.eq(last_row_group), part.ends.eq(again)]
 
     def _group(self, m):
-        """The clusters that have a position, and the banks of the first one."""
-        used, kept = Signal(self.params.clusters), Signal(self.params.clusters)
-        here = Signal(self.params.clusters)
-        begins = Signal()
-        m.d.comb += [
-            begins.eq(self.cluster == 0),
-            here.eq(self.position.used << self.cluster),
-            used.eq(here | Mux(begins, 0, kept)),
-        ]
-        with m.If(self.valid):
-            m.d.sync += kept.eq(used)
-        banks = {}
-        for name in ("read", "skip"):
-            bank = self.position[f"{name}_bank"]
-            held, banks[name] = Signal.like(bank, name=f"{name}_held"), Signal.like(bank)
-            m.d.comb += banks[name].eq(Mux(begins, bank, held))
-            with m.If(self.valid & begins):
-                m.d.sync += held.eq(bank)
-        return used, banks
+        """The clusters that have a position, and the banks that these are written to."""
+        clusters, begins = self.params.clusters, self.cluster == 0
+        many = Cat(position.used for position in self.position)
+        banks = 0
+        for position in self.position:
+            banks |= Mux(position.used, 1 << position.write_bank, 0)
+        found = []
+        for name, here in (("used", many << self.cluster), ("banks", banks)):
+            taken, kept = Signal(clusters, name=name), Signal(clusters, name=f"{name}_kept")
+            m.d.comb += taken.eq(here | Mux(begins, 0, kept))
+            with m.If(self.valid):
+                m.d.sync += kept.eq(taken)
+            found.append(taken)
+        return found
 
     def _indices(self, m, again):
         """The stream of the row group in work, and the word at which the row group that is the next

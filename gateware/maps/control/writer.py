@@ -1,6 +1,6 @@
 """Where results go: rows of an item to the banks of maps and of results."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,10 +9,11 @@ from dpnet.gateware.maps.control.drains import DrainPassLayout
 from dpnet.gateware.maps.control.layouts import TargetLayout, WriteItemLayout, address_bits
 from dpnet.gateware.maps.control.row_offset import RowOffset
 from dpnet.gateware.maps.delay import delayed
+from dpnet.gateware.parts.select import select
 from dpnet.model.engine.parameters import ceil_log2
 
 BEHIND = 2
-"""Cycles from a result to the banks' write ports: the permutation, and the way to all stages."""
+"""Cycles from a result to the banks' write ports: its bank's choice, and the way to all stages."""
 
 
 class BankWriteLayout(data.StructLayout):
@@ -41,7 +42,8 @@ class Writer(wiring.Component):
     * `work`, `In(DrainPassLayout(params))`: its pass, from then on until its last row is written.
     * `take`, `Out(1)`: the item's rows come from the second cycle after this one on.
     * `item`, `In(WriteItemLayout(params))`: that item.
-    * `targets`, `In(TargetLayout(params)).array(clusters)`: where its first rows go.
+    * `targets`, `In(TargetLayout(params)).array(clusters)`: what each bank is given, where it is
+      one of the item's `banks`.
     * `valid`, `In(1)`: there is a row.
     * `o`, `In(8).array(clusters)`: it.
     * `maps`, `Out(BankWriteLayout(address_bits(params))).array(clusters)`: for each bank of maps.
@@ -96,7 +98,7 @@ class Writer(wiring.Component):
         result = self._offset(
             m, "result_row", result_bits, work.result + half, work.result_words, last_row
         )
-        self._maps(m, item, targets, offset)
+        self._maps(m, item.banks, targets, offset)
         self._results(m, item, result)
         ends = open_ & row.all() & item.last
         done = Cat(ends, ends & item.final, ends & item.final & work.final)
@@ -116,25 +118,21 @@ class Writer(wiring.Component):
         ]
         return offset.o
 
-    def _maps(self, m, item, targets, offset):
-        """A permutation: positions of different planes lie in any order."""
-        params, sources = self.params, []
-        for c, target in enumerate(targets):
-            source = Signal(BankWriteLayout(address_bits(params)), name=f"source_{c}")
-            bank, used = Signal.like(target.bank, name=f"bank_{c}"), Signal(name=f"used_{c}")
+    def _maps(self, m, banks, targets, offset):
+        """Each bank takes its cluster's byte: positions of different planes lie in any order."""
+        o = [Value.cast(byte) for byte in self.o]
+        for b, (target, port) in enumerate(zip(targets, self.maps, strict=True)):
+            cluster, used = Signal.like(target.cluster, name=f"from_{b}"), Signal(name=f"used_{b}")
+            address, first = Signal.like(target.word, name=f"at_{b}"), Signal(port.shape())
             m.d.sync += [
-                used.eq(item.used[c] & self.work.to_map),
-                bank.eq(target.bank),
-                source.address.eq(target.word + offset),
+                used.eq(banks[b] & self.work.to_map),
+                cluster.eq(target.cluster),
+                address.eq(target.word + offset),
+                first.enable.eq(used & self.valid),
+                first.address.eq(address),
+                first.byte.eq(select(o, cluster)),
+                port.eq(first),
             ]
-            m.d.comb += [source.enable.eq(used & self.valid), source.byte.eq(self.o[c])]
-            sources.append((source, bank))
-        for b, port in enumerate(self.maps):
-            found = 0
-            for source, bank in sources:
-                found |= Mux(source.enable & (bank == b), source.as_value(), 0)
-            permuted = Signal(BankWriteLayout(address_bits(params)), name=f"permuted_{b}")
-            m.d.sync += [permuted.eq(found), port.eq(permuted)]
 
     def _results(self, m, item, offset):
         """A cluster has its own bank; a row's groups lie one behind the other."""

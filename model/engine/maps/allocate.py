@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dpnet.model.engine.maps.plan import Key, Plan
+from dpnet.model.engine.maps.layout.steps import Key
+from dpnet.model.engine.maps.plan import Plan
 
 
 def lifetimes(plan: Plan) -> dict[Key, tuple[int, int]]:

@@ -18,37 +18,42 @@ IDLE = -1
 
 @dataclass(frozen=True)
 class Dispatch:
-    """The positions of a `width` × `height` window row by row, `group_width` to a group.  A group
-    goes on in the next row if it `wraps`; else it ends with its row."""
+    """The positions of a `width` × `height` window row by row, `group_width` to a group; behind
+    each row come `gap` idle ones, fewer than a group has."""
 
     width: int
     height: int
     group_width: int
-    wraps: bool
+    gap: int
+
+    @property
+    def row(self) -> int:
+        """Positions of a row, the idle ones among them."""
+        return self.width + self.gap
 
     @property
     def groups(self) -> int:
-        if self.wraps:
-            return ceil_div(self.width * self.height, self.group_width)
-        return self.height * ceil_div(self.width, self.group_width)
+        return ceil_div(self.row * self.height - self.gap, self.group_width)
 
     @property
     def crosses(self) -> bool:
-        """Whether a group has positions of two rows."""
-        return self.wraps and self.height > 1 and self.width % self.group_width > 0
+        """Whether a group goes on in another row."""
+        return self.crossings > 0
+
+    @cached_property
+    def crossings(self) -> int:
+        """Rows at most from the one in which a group begins to that of its last position."""
+        y, _ = self.positions
+        begins = np.arange(self.groups) * self.group_width // self.row
+        return int((y.max(1) - begins).max())
 
     @cached_property
     def positions(self) -> tuple[Integers, Integers]:
         """y and x of each group's positions (groups, group_width); `IDLE` where it has none."""
         count = self.groups
         n = np.arange(count * self.group_width).reshape(count, -1)
-        if self.wraps:
-            y, x = np.divmod(n, self.width)
-            used = y < self.height
-        else:
-            across = ceil_div(self.width, self.group_width) * self.group_width
-            y, x = np.divmod(n, across)
-            used = x < self.width
+        y, x = np.divmod(n, self.row)
+        used = (x < self.width) & (y < self.height)
         return np.where(used, y, IDLE), np.where(used, x, IDLE)
 
     @cached_property
@@ -62,13 +67,12 @@ class Dispatch:
 
 
 def dispatches(width: int, height: int, clusters: int) -> Iterator[Dispatch]:
-    """All ways for a window, those of fewest groups first, of equal ones those that ask least of
-    how maps are stored.  The last one, a position at a time, asks nothing."""
-    widths, ways = range(1, clusters + 1), (False, True)
-    found = [Dispatch(width, height, group, wraps) for wraps in ways for group in widths]
-    found.sort(key=lambda one: one.groups)
-    asked: set[tuple[int, bool]] = set()
-    for one in found:
-        if not any(width <= one.group_width and wraps <= one.wraps for width, wraps in asked):
-            asked.add((one.group_width, one.wraps))
-            yield one
+    """All ways for a window that are worth a thought: for each gap the narrowest groups of every
+    number of them, those of fewest groups first, of equal ones those that ask least of how maps
+    are stored.  The last one, a position at a time, asks nothing."""
+    found: dict[tuple[int, int, bool], Dispatch] = {}
+    for group in range(1, clusters + 1):
+        for gap in range(group if height > 1 else 1):
+            one = Dispatch(width, height, group, gap)
+            found.setdefault((gap, one.groups, one.row % group == 0), one)
+    yield from sorted(found.values(), key=lambda one: (one.groups, one.group_width, one.gap))

@@ -41,7 +41,8 @@ class MapEngineParameters:
     codebooks and parameters of `LANES` rows, `taps` entries of the tap table, `passes` descriptors.
     Bytes of each cluster's bank: `map_depth` for maps, `picture_depth` for the picture (half of it
     while the other half is written), `result_depth` for results (half of it likewise).
-    `max_columns` is the largest number of additions in a tile: with it no bucket overflows.
+    `max_columns` is the largest number of additions to a bucket in a tile, so that none that counts
+    overflows; buckets whose entry is 0 may.
     `entry_bits` are those of a codebook's integers, and `multiplier` is the size of the chip's
     multipliers.
     Raises `ValueError` for sizes that cannot be built.

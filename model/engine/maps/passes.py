@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dpnet.model.engine.maps.parameters import LANES
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.taps import Geometry, geometry, skip_geometry
 from dpnet.model.engine.parameters import ceil_div
 from dpnet.model.indices import packed_bits
@@ -56,6 +56,19 @@ class Pass:
         return len(self.window.taps) * self.channels
 
     @property
+    def bucket_adds(self) -> int:
+        """The most additions to a bucket whose entry is not 0."""
+        if self.indices is None or self.entries is None:
+            return 1
+        taken = [np.where(entry, (self.indices == k).sum(1), 0) for k, entry in self._by_index()]
+        return max(1, int(np.max(taken)))
+
+    def _by_index(self) -> Iterator[tuple[int, Integers]]:
+        """Each index with its entries (row groups, lanes)."""
+        assert self.entries is not None
+        yield from enumerate(np.moveaxis(self.entries, 2, 0))
+
+    @property
     def index_bits(self) -> int:
         """Bits of an index in the store: 1, 2 or 4."""
         bits = 1 if self.indices is None else packed_bits(int(self.indices.max()) + 1)
@@ -74,7 +87,9 @@ class Pass:
         return first, first + self.channels
 
 
-def layer_passes(layer: MapLayer, network: MapNetwork) -> Iterator[Pass]:
+def layer_passes(
+    params: MapEngineParameters, layer: MapLayer, network: MapNetwork
+) -> Iterator[Pass]:
     """The passes of a layer, one after the other.  Raises `ValueError` naming the layer."""
     input, output = network.tensor(layer.input), network.tensor(layer.output)
     try:
@@ -86,31 +101,54 @@ def layer_passes(layer: MapLayer, network: MapNetwork) -> Iterator[Pass]:
             skip_window = skip_geometry(layer.skip, network.tensor(layer.skip.tensor), window)
     except ValueError as error:
         raise ValueError(f"layer {layer.name}: {error}") from None
-    for one in _split(layer, input.shape[0], window):
+    for one in _split(params, layer, input.shape[0], window):
         yield replace(one, skip_window=skip_window)
 
 
-def _split(layer: MapLayer, channels: int, window: Geometry) -> Iterator[Pass]:
+def _split(
+    params: MapEngineParameters, layer: MapLayer, channels: int, window: Geometry
+) -> Iterator[Pass]:
     """Rows that read the same channels, or blocks of channels."""
     groups = channels if layer.indices is None else layer.groups
     rows, wide = layer.rows // groups, channels // groups
     if layer.indices is None:
-        yield from _blocks(layer, window, groups, 1, 1, LANES)
+        yield from _blocks(layer, window, groups, 1, 1, _fewest(params, window, groups, 1, LANES))
     elif groups == 1 or rows > LANES:
         for group in range(groups):
             yield _dense(layer, window, group * rows, rows, group * wide, wide)
     else:
-        together = _together(layer, window, groups, rows)
+        most = _together(layer, window, groups, rows)
+        together = _evenly(groups, most)
+        if layer.entries is not None and layer.entries.shape[1] == 1:
+            together = _fewest(params, window, groups, wide, most)
         yield from _blocks(layer, window, groups, rows, wide, together)
 
 
-def _blocks(
-    layer: MapLayer, window: Geometry, groups: int, rows: int, wide: int, most: int
-) -> Iterator[Pass]:
-    """Up to `most` groups to a row group, all row groups alike; then those that are left."""
+def _fewest(
+    params: MapEngineParameters, window: Geometry, groups: int, wide: int, most: int
+) -> int:
+    """How many groups, up to `most`, make a row group of the fastest pass where all row groups have
+    the same indices: a tile of fewer channels is shorter, and its stages work on more of them."""
+
+    def cycles(together: int) -> int:
+        items = ceil_div(groups, together) * ceil_div(window.height * window.width, params.clusters)
+        adds = len(window.taps) * wide * together
+        return ceil_div(items, params.stages) * params.tile_cycles(adds, params.stages)
+
+    even = [together for together in range(most - 1, 0, -1) if groups % together == 0]
+    return min([_evenly(groups, most), *even], key=cycles)
+
+
+def _evenly(groups: int, most: int) -> int:
+    """Up to `most` groups to a row group, all row groups alike if that is possible."""
     together = ceil_div(groups, ceil_div(groups, most))
-    if groups % together:
-        together = min(most, groups)
+    return min(most, groups) if groups % together else together
+
+
+def _blocks(
+    layer: MapLayer, window: Geometry, groups: int, rows: int, wide: int, together: int
+) -> Iterator[Pass]:
+    """`together` groups to a row group; then those that are left."""
     whole = groups // together * together
     for first, count in ((0, whole), (whole, groups - whole)):
         if count:

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from dpnet.model.engine.maps.allocate import map_bases, picture_bases, words_needed
 from dpnet.model.engine.maps.checks import check_layer, check_tensors
 from dpnet.model.engine.maps.dispatch import IDLE
+from dpnet.model.engine.maps.layout.steps import Key
+from dpnet.model.engine.maps.limits import MOST_ADDS
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
-from dpnet.model.engine.maps.plan import Key, Plan, plan
+from dpnet.model.engine.maps.plan import Plan, plan
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
 from dpnet.model.engine.maps.words import (
     Places,
@@ -285,8 +287,15 @@ def _check_sizes(
         "map_depth": words_needed(made, maps),
         "picture_depth": 2 * words_needed(made, pictures),
         "result_depth": 2 * _results(made),
-        "max_columns": max(one.work.adds for one in made.passes),
+        "max_columns": max(one.work.bucket_adds for one in made.passes),
     }
+    for one in made.passes:
+        if one.work.adds > MOST_ADDS:
+            raise NetworkTooLarge(
+                f"layer {one.work.layer.name} is larger than any engine: it needs {one.work.adds} "
+                f"additions in a tile, which are at most {MOST_ADDS}",
+                None,
+            )
     larger = {name: size for name, size in needed.items() if size > getattr(params, name)}
     if not larger:
         return

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from dpnet.model.engine.maps.dispatch import Dispatch, dispatches
-from dpnet.model.engine.maps.forms import Form, Reader, Writer, find_form
+from dpnet.model.engine.maps.dispatch import Dispatch
+from dpnet.model.engine.maps.layout.choice import Choice
+from dpnet.model.engine.maps.layout.forms import Form
+from dpnet.model.engine.maps.layout.steps import Key, Step
 from dpnet.model.engine.maps.parameters import START_CYCLES, MapEngineParameters
 from dpnet.model.engine.maps.passes import Pass, layer_passes
 from dpnet.model.engine.maps.timing import Schedule, Timed, wait_cycles
 from dpnet.model.maps.layers import MapLayer, MapNetwork
-
-Key: TypeAlias = tuple[str, tuple[int, int]]
-"""A tensor, and the stride of the consumers that a form of it is for."""
 
 PLAIN = (1, 1)
 
@@ -96,11 +94,11 @@ def cycles(params: MapEngineParameters, network: MapNetwork) -> int:
 def plan(params: MapEngineParameters, network: MapNetwork) -> Plan:
     """Passes, forms and times of a network.  Raises `ValueError` for a network without layers, and
     for what contradicts itself, naming the layer."""
-    works = [list(layer_passes(layer, network)) for layer in network.layers]
-    steps = list(_steps(network, works))
+    works = [list(layer_passes(params, layer, network)) for layer in network.layers]
+    steps = list(_steps(params, network, works))
     if not steps:
         raise ValueError("the network has no layers")
-    chosen, forms = _Choice(params, network, steps).made()
+    chosen, forms = Choice(params, network, steps).made()
     passes: list[PlannedPass] = []
     for step, dispatch in zip(steps, chosen, strict=True):
         schedule = Schedule.of(params, step.work, dispatch)
@@ -116,14 +114,6 @@ def plan(params: MapEngineParameters, network: MapNetwork) -> Plan:
             )
         )
     return Plan(params, network, tuple(passes), forms)
-
-
-@dataclass(frozen=True)
-class _Step:
-    work: Pass
-    read: Key
-    skip: Key | None
-    write: Key
 
 
 def _strides(
@@ -142,7 +132,9 @@ def _strides(
     return found
 
 
-def _steps(network: MapNetwork, works: Sequence[Sequence[Pass]]) -> Iterator[_Step]:
+def _steps(
+    params: MapEngineParameters, network: MapNetwork, works: Sequence[Sequence[Pass]]
+) -> Iterator[Step]:
     """The passes of all layers, and copies behind the last layer that writes what is copied."""
     strides = _strides(network, works)
     last = {layer.output: n for n, layer in enumerate(network.layers)}
@@ -152,10 +144,10 @@ def _steps(network: MapNetwork, works: Sequence[Sequence[Pass]]) -> Iterator[_St
             if layer.skip is not None and one.skip_window is not None:
                 skip = layer.skip.tensor, one.skip_window.stride
             read, write = one.window.stride, strides[layer.output][0]
-            yield _Step(one, (layer.input, read), skip, (layer.output, write))
+            yield Step(one, (layer.input, read), skip, (layer.output, write))
         for stride in strides[layer.output][1:] if last[layer.output] == n else ():
-            for one in layer_passes(copy_layer(network, layer.output), network):
-                yield _Step(one, (layer.output, PLAIN), None, (layer.output, stride))
+            for one in layer_passes(params, copy_layer(network, layer.output), network):
+                yield Step(one, (layer.output, PLAIN), None, (layer.output, stride))
 
 
 def copy_layer(network: MapNetwork, name: str) -> MapLayer:
@@ -172,61 +164,3 @@ def copy_layer(network: MapNetwork, name: str) -> MapLayer:
         low=tensor.low,
         high=tensor.high,
     )
-
-
-class _Choice:
-    """A dispatch for each pass and a form for each tensor that fit each other: the fastest dispatch
-    at first; where a tensor then has no form, the one that costs least to give up is given up."""
-
-    def __init__(
-        self, params: MapEngineParameters, network: MapNetwork, steps: Sequence[_Step]
-    ) -> None:
-        self.params, self.network, self.steps = params, network, steps
-        self.left = [self._ways(step.work) for step in steps]
-        self.users: dict[Key, list[int]] = {}
-        for n, step in enumerate(steps):
-            for key in {step.read, step.write, *([step.skip] if step.skip else [])}:
-                self.users.setdefault(key, []).append(n)
-
-    def made(self) -> tuple[list[Dispatch], dict[Key, Form]]:
-        forms: dict[Key, Form] = {}
-        open_keys = list(self.users)
-        while open_keys:
-            key = open_keys[0]
-            form = self._form(key)
-            if form is not None:
-                forms[key] = form
-                open_keys.pop(0)
-                continue
-            n = min((n for n in self.users[key] if len(self.left[n]) > 1), key=self._loss)
-            self.left[n].pop(0)
-            step = self.steps[n]
-            # Their forms were found for the dispatch that was given up.
-            again = {step.read, step.write, step.skip} & forms.keys()
-            open_keys += [other for other in forms if other in again]
-            forms = {other: form for other, form in forms.items() if other not in again}
-        return [ways[0] for ways in self.left], forms
-
-    def _ways(self, work: Pass) -> list[Dispatch]:
-        """Dispatches in the order of their cycles."""
-        window = work.window
-        ways = dispatches(window.width, window.height, self.params.clusters)
-        return sorted(ways, key=lambda way: Schedule.of(self.params, work, way).cycles)
-
-    def _loss(self, n: int) -> int:
-        """Cycles that the pass loses with its next dispatch."""
-        first, second = (
-            Schedule.of(self.params, self.steps[n].work, way).cycles for way in self.left[n][:2]
-        )
-        return second - first
-
-    def _form(self, key: Key) -> Form | None:
-        tensor = self.network.tensor(key[0])
-        users: list[Reader | Writer] = []
-        for n in self.users[key]:
-            step, way = self.steps[n], self.left[n][0]
-            if key in (step.read, step.skip):
-                users.append(Reader(way))
-            if key == step.write:
-                users.append(Writer(way, step.work.window.top, step.work.window.left))
-        return find_form(key[0], tensor.shape, key[1], self.params.clusters, users)

@@ -27,7 +27,7 @@ PASS = Record(
         ("channel_words", 16),
         ("block_words", 18),
         ("group_width", 7),
-        ("wraps", 1),
+        ("unused_3", 1),
         ("shared", 1),
         ("maximum", 1),
         ("index_mode", 2),
@@ -49,7 +49,10 @@ PASS = Record(
         ("skip_picture", 1),
         ("skip_unsigned", 1),
         ("unused_8", 1),
-        *_place("read", "9"),
+        ("read_word", 18),
+        ("read_bank", 6),
+        ("gap", 6),
+        ("unused_9", 2),
         *_place("read_row", "10"),
         ("rows", 6),
         ("last_rows", 6),
@@ -83,10 +86,10 @@ What is read: `taps` entries of the tap table from `first_tap` on, each for `cha
 `channel_words` apart; `block_words` from one row group's first channel to the next one's.
 `picture`: these are words of the half of the picture that the run is about; `unsigned`: so are the
 bytes.  `read` is the place of position (0, 0) of the pass's `width` × `height`, `read_row` the step
-from a row's last position to the next row's first.
+from the last place of a row and its gap to the next row's first.
 
-What is computed when: `groups` of `group_width` positions, which go on in the next row if it
-`wraps`; `row_groups` times, each from `slot` on with its codebook and parameters.  `shared`: all
+What is computed when: `groups` of `group_width` positions, with a `gap` of idle ones between rows;
+`row_groups` times, each from `slot` on with its codebook and parameters.  `shared`: all
 row groups take the same indices, so a tile may hold groups of several.  `maximum`: no sums and no
 indices.  `index_mode` is 0, 1 or 3 for 1, 2 or 4 bits.  Row group r has them in stream (n mod
 streams), n = `first_stream` + r, from the word `first_index` + (n div streams) · words of a row
@@ -106,14 +109,16 @@ TAP = Record(
     (
         ("offset_word", 18),
         ("offset_bank", 6),
-        ("top", 10),
-        ("bottom", 10),
-        ("left", 10),
-        ("right", 10),
+        ("above", 4),
+        ("below", 4),
+        ("left", 4),
+        ("right", 4),
+        ("unused", 24),
     )
 )
-"""A tap's place less the position's, and the positions for which it is inside of the map: `top` ≤ y
-≤ `bottom`, `left` ≤ x ≤ `right`."""
+"""A tap's place less the position's, and the positions for which it is inside of the map: those
+with at least `above` rows of the pass's window above them, `below` rows below them, `left` columns
+to their left and `right` to their right; of 15 there never are as many."""
 
 MAP_ROW = Record(
     (

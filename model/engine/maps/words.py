@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from dpnet.model.engine.layout import record_words
 from dpnet.model.engine.maps.checks import folded_bias
-from dpnet.model.engine.maps.forms import Form
+from dpnet.model.engine.maps.layout.forms import Form
+from dpnet.model.engine.maps.layout.steps import Key
+from dpnet.model.engine.maps.limits import FAR
 from dpnet.model.engine.maps.parameters import LANES
 from dpnet.model.engine.maps.passes import Bytes, Integers, Pass
-from dpnet.model.engine.maps.plan import Key, Plan, PlannedPass
+from dpnet.model.engine.maps.plan import Plan, PlannedPass
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
+from dpnet.model.engine.maps.taps import Tap
 from dpnet.model.engine.parameters import ceil_div
 
 Words = NDArray[np.uint32]
@@ -47,7 +50,7 @@ def pass_words(plan: Plan, one: PlannedPass, bases: dict[Key, int], at: Places) 
         "channel_words": read.words,
         "block_words": work.block * read.words,
         "group_width": dispatch.group_width,
-        "wraps": dispatch.wraps,
+        "gap": dispatch.gap,
         "shared": work.shared,
         "maximum": work.indices is None,
         "index_mode": work.index_bits - 1,
@@ -72,7 +75,7 @@ def pass_words(plan: Plan, one: PlannedPass, bases: dict[Key, int], at: Places) 
         "result": at.result,
         "result_words": dispatch.groups,
         **_pair("read", read, bases[one.read] * read.clusters, work.first_channel),
-        **_pair("read_row", read, read.step(window.width)),
+        **_pair("read_row", read, read.step(dispatch)),
         **_written(written, bases.get(one.write, 0), work),
         **_skipped(plan, one, bases),
     }
@@ -116,7 +119,7 @@ def _skipped(plan: Plan, one: PlannedPass, bases: dict[Key, int]) -> dict[str, i
         "skip_first": skip.channel - one.work.first_row,
         "skip_channels": tensor.shape[0],
         **_pair("skip", form, bases[one.skip] * form.clusters + int(form.place(tap.y, tap.x))),
-        **_pair("skip_row", form, form.step(window.width)),
+        **_pair("skip_row", form, form.step(one.dispatch)),
     }
 
 
@@ -124,13 +127,33 @@ def tap_words(form: Form, work: Pass) -> Words:
     """The pass's entries of the tap table (taps, `TAP.words`)."""
     taps = work.window.taps
     word, bank = np.divmod([int(form.place(tap.y, tap.x)) for tap in taps], form.clusters)
-    names = ("top", "bottom", "left", "right")
+    reaches = [_reach(tap, work) for tap in taps]
     return record_words(
         TAP,
         offset_word=word,
         offset_bank=bank,
-        **{name: [getattr(tap, name) for tap in taps] for name in names},
+        **{name: [one[name] for one in reaches] for name in reaches[0]},
     )
+
+
+def _reach(tap: Tap, work: Pass) -> dict[str, int]:
+    """How far from the edges of its window a position must be for the tap to be inside of the map.
+    Raises `ValueError` where that is too far to be said."""
+    window = work.window
+    if tap.top > tap.bottom or tap.left > tap.right:
+        return dict.fromkeys(("above", "below", "left", "right"), FAR + 1)
+    found = {
+        "above": tap.top,
+        "below": window.height - 1 - tap.bottom,
+        "left": tap.left,
+        "right": window.width - 1 - tap.right,
+    }
+    if max(found.values()) > FAR:
+        raise ValueError(
+            f"layer {work.layer.name}: taps must be within {FAR} positions of the map, not "
+            f"{max(found.values())} beyond it"
+        )
+    return found
 
 
 def index_words(work: Pass) -> Words:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.maps.layout.steps import Key
 from dpnet.model.engine.maps.placement import Placement
-from dpnet.model.engine.maps.plan import Key
 from dpnet.model.maps.golden import compute
 from dpnet.sim.board.bare_core import BareCore, Run
 from dpnet.sim.kit.map_runs import MapRuns

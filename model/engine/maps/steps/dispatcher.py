@@ -33,12 +33,26 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Positions beside each other, None for idle clusters, and where the first cluster reads and
+    takes skip values, whether it is idle or not."""
+
+    positions: tuple[Position | None, ...]
+    read: Place
+    skip: Place
+
+
+@dataclass(frozen=True)
 class Item:
-    """What a stage does in a tile: a group of positions (None for idle clusters) of a row group."""
+    """What a stage does in a tile: a group, `number` in its window, of a row group."""
 
     row_group: int
-    group: int
-    positions: tuple[Position | None, ...]
+    number: int
+    group: Group
+
+    @property
+    def positions(self) -> tuple[Position | None, ...]:
+        return self.group.positions
 
     def column(self, name: str, part: int) -> Integers:
         """Words or banks of a kind of place, 0 for idle clusters (clusters,)."""
@@ -56,29 +70,30 @@ class Walker:
         self._y_phase, self._x_phase = fields["first_y_phase"], fields["first_x_phase"]
         self._y = self._x = 0
 
-    def groups(self) -> Iterator[tuple[Position | None, ...]]:
+    def groups(self) -> Iterator[Group]:
         """All groups of the window."""
         fields = self._fields
         for _ in range(fields["groups"]):
-            group: list[Position | None] = []
-            row = self._y
-            for _ in range(fields["group_width"]):
-                ended = self._y >= fields["height"] or (self._y > row and not fields["wraps"])
-                group.append(None if ended else self._take())
-            yield (*group, *[None] * (self._clusters - len(group)))
+            read, skip = self._read, self._skip
+            taken = [self._take() for _ in range(fields["group_width"])]
+            yield Group((*taken, *[None] * (self._clusters - len(taken))), read, skip)
 
-    def _take(self) -> Position:
-        position = Position(self._y, self._x, self._read, self._write, self._skip)
+    def _take(self) -> Position | None:
+        """The next position, None in the gap behind a row or behind the last one."""
+        fields, position = self._fields, None
+        if self._x < fields["width"] and self._y < fields["height"]:
+            position = Position(self._y, self._x, self._read, self._write, self._skip)
         self._x += 1
-        if self._x < self._fields["width"]:
-            self._read, self._skip = self._add(self._read, (0, 1)), self._add(self._skip, (0, 1))
+        if self._x < fields["width"]:
             self._x_phase, self._write = self._phase("x", self._x_phase, self._write)
+        if self._x < fields["width"] + fields["gap"]:
+            self._read, self._skip = self._add(self._read, (0, 1)), self._add(self._skip, (0, 1))
         else:
             self._x, self._y = 0, self._y + 1
             self._read = self._step(self._read, "read_row")
             self._skip = self._step(self._skip, "skip_row")
             self._y_phase, self._row = self._phase("y", self._y_phase, self._row)
-            self._x_phase, self._write = self._fields["first_x_phase"], self._row
+            self._x_phase, self._write = fields["first_x_phase"], self._row
         return position
 
     def _phase(self, axis: str, phase: int, place: Place) -> tuple[int, Place]:
@@ -103,10 +118,10 @@ def tiles(fields: Fields, clusters: int, stages: int, streams: int) -> Iterator[
     tile: list[Item] = []
     groups = list(Walker(fields, clusters).groups())
     for row_group in range(fields["row_groups"]):
-        for number, positions in enumerate(groups):
+        for number, group in enumerate(groups):
             spread = row_group - tile[0].row_group if tile else 0
             if len(tile) == stages or (spread >= streams and not fields["shared"]):
                 yield tile
                 tile = []
-            tile.append(Item(row_group, number, positions))
+            tile.append(Item(row_group, number, group))
     yield tile

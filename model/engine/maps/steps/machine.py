@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.maps.parameters import (
     DESCRIPTOR_CYCLES,
     LANES,
@@ -114,6 +115,8 @@ class Machine:
         """One stage, one tile: additions, drain, results."""
         adds = fields["taps"] * fields["channels"]
         drain = start + adds
+        for kind in ("read", "skip") if fields["skips"] else ("read",):
+            self._beside(number, item, kind)
         if start < self._stage_free[stage] or drain < self._drained:
             raise ScheduleError(f"pass {number}: stage {stage} is not free in cycle {start}")
         self._stage_free[stage] = self._drained = drain + LANES
@@ -123,6 +126,16 @@ class Machine:
         else:
             sums = self._sums(fields, item, stage, x)
         self._results(number, fields, half, item, drain, sums)
+
+    def _beside(self, number: int, item: Item, kind: str) -> None:
+        """Refuses a group whose positions do not lie beside each other, a word or few apart."""
+        word, bank = getattr(item.group, kind)
+        used = np.array([one is not None for one in item.positions])
+        banks = (bank + np.arange(len(used))) % self.params.clusters
+        spread = item.column(kind, 0) - word
+        far = (spread < 0) | (spread >= 1 << SPREAD_BITS)
+        if (used & (far | (item.column(kind, 1) != banks))).any():
+            raise ScheduleError(f"pass {number}: group {item.number} does not lie in one row")
 
     def _activations(
         self, fields: Fields, taps: list[Tap], half: int, item: Item, start: int
@@ -139,7 +152,7 @@ class Machine:
         bank = banks + np.array([tap.bank for tap in taps])[:, None]
         word = words + np.array([tap.word for tap in taps])[:, None] + (bank >= clusters)
         bank %= clusters
-        inside = used & np.array([tap.inside(y, x) for tap in taps])
+        inside = used & np.array([tap.inside(y, x, fields) for tap in taps])
         step = np.arange(channels)[None, :, None] * fields["channel_words"]
         shape = len(taps), channels, clusters
         inside = np.broadcast_to(inside[:, None], shape).reshape(-1, clusters)
@@ -175,7 +188,7 @@ class Machine:
         self.buckets[stage] &= (1 << bits) - 1
         gain = self.buckets[stage] - before & (1 << bits) - 1
         gain = np.where(gain >> bits - 1, gain - (1 << bits), gain)
-        if (gain.sum(2) != x.sum(0)[:, None]).any():
+        if (gain.sum(2) - x.sum(0)[:, None] & (1 << bits) - 1).any():
             raise ScheduleError("what the buckets gained is not what was read")
         sums: Integers = (gain * entries).sum(2)
         return sums
@@ -201,7 +214,7 @@ class Machine:
             self.maps.write(first, item.column("write", 1), word, used, byte, number)
             times.bytes_written += count * int(used.sum())
         if fields["to_result"]:
-            word = np.broadcast_to(row * fields["result_words"] + item.group, byte.shape)
+            word = np.broadcast_to(row * fields["result_words"] + item.number, byte.shape)
             word = word + fields["result"] + half * self.params.result_depth // 2
             self.results.write(first, np.arange(len(used)), word, used, byte, number)
         times.written = first + LANES

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dpnet.model.engine.maps.limits import FAR
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import PASS_PITCH, taps_at
 from dpnet.model.engine.maps.records import MAP_ROW, PASS, TAP
@@ -24,17 +25,25 @@ SIGNED = {"low", "high", "skip_first", "bias", "factor"}
 
 @dataclass(frozen=True)
 class Tap:
-    """A tap's place less the position's, and where it is inside of the map."""
+    """A tap's place less the position's, and how far from its window's edges it is inside of the
+    map."""
 
     word: int
     bank: int
-    top: int
-    bottom: int
+    above: int
+    below: int
     left: int
     right: int
 
-    def inside(self, y: Integers, x: Integers) -> NDArray[np.bool_]:
-        return (self.top <= y) & (y <= self.bottom) & (self.left <= x) & (x <= self.right)
+    def inside(self, y: Integers, x: Integers, fields: Fields) -> NDArray[np.bool_]:
+        """For positions (y, x) of the window of `fields`."""
+        far = [np.minimum(at, FAR) for at in (y, fields["height"] - 1 - y)]
+        far += [np.minimum(at, FAR) for at in (x, fields["width"] - 1 - x)]
+        needed = self.above, self.below, self.left, self.right
+        inside: NDArray[np.bool_] = np.all(
+            [at >= least for at, least in zip(far, needed, strict=True)], axis=0
+        )
+        return inside
 
 
 def unpacked(record: Record, words: Words) -> dict[str, int]:
@@ -67,7 +76,8 @@ class Stores:
         found = []
         for n in range(fields["first_tap"], fields["first_tap"] + fields["taps"]):
             at = unpacked(TAP, self._layers[taps_at(self._params) + n * TAP.words :])
-            found.append(Tap(at["offset_word"], at["offset_bank"], *list(at.values())[2:]))
+            reach = [at[name] for name in ("above", "below", "left", "right")]
+            found.append(Tap(at["offset_word"], at["offset_bank"], *reach))
         return found
 
     def indices(self, fields: Fields, row_group: int, adds: int) -> Integers:

@@ -16,12 +16,14 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from dpnet.gateware.maps.clusters import CommandLayout
 from dpnet.gateware.maps.control.commands import Commands
 from dpnet.gateware.maps.control.layouts import (
+    SIDES,
     PassLayout,
     ReadLayout,
     StartLayout,
     address_bits,
     index_bits,
 )
+from dpnet.model.engine.maps.limits import REACH_BITS
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import (
     Fields,
@@ -47,12 +49,11 @@ class TapTable:
 
     def __init__(self, dut: Part, params: MapEngineParameters, source: random.Random) -> None:
         self.dut = dut
-        names = ("top", "bottom", "left", "right")
         self.entries: list[Tap] = [
             {
                 "offset_word": source.getrandbits(18),
                 "offset_bank": source.randrange(params.clusters),
-                **{name: source.getrandbits(10) for name in names},
+                **{name: source.getrandbits(REACH_BITS) for name in SIDES},
             }
             for _ in range(params.taps)
         ]
@@ -60,8 +61,8 @@ class TapTable:
     def word(self, address: int) -> int:
         entry = self.entries[address]
         found = entry["offset_word"] | entry["offset_bank"] << 18
-        for n, name in enumerate(("top", "bottom", "left", "right")):
-            found |= entry[name] << 24 + 10 * n
+        for n, name in enumerate(SIDES):
+            found |= entry[name] << 24 + REACH_BITS * n
         return found
 
     async def run(self) -> None:
@@ -84,7 +85,7 @@ def wanted(
         for channel in range(fields["channels"]):
             word = tap["offset_word"] + channel * fields["channel_words"]
             read = {"add": 1, "word": word % limit, "bank": tap["offset_bank"]}
-            read |= {name: tap[name] for name in ("top", "bottom", "left", "right")}
+            read |= {name: tap[name] for name in SIDES}
             used = 0 if fields["maximum"] else item["needed"]
             address = {
                 s: (base + number * bits // 4) % (1 << index_bits(params))

@@ -13,6 +13,7 @@ import cocotb
 from dpnet.gateware.maps.clusters import DrainLayout
 from dpnet.gateware.maps.control.drains import DrainPassLayout, SkipLayout
 from dpnet.gateware.maps.control.layouts import DrainItemLayout, PassLayout, address_bits
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.sim.benches.maps.control.items import RandomItem, random_items
 from dpnet.sim.benches.maps.control.passes import (
@@ -30,6 +31,10 @@ from dpnet.sim.kit.bundle import Part
 from dpnet.sim.kit.streams import start
 
 KINDS = ("none", "idle")
+
+
+def spread_of(word: int) -> int:
+    return word % (1 << SPREAD_BITS)
 
 
 class DrainBench:
@@ -62,7 +67,12 @@ class DrainBench:
 
     def skip_shown(self, skip: dict[str, Any]) -> tuple[Any, ...]:
         """Without the addresses of what is not read."""
-        words = {n: word for n, word in skip["word"].items() if skip["there"] >> n & 1}
+        limit = 1 << address_bits(self.params)
+        words = {
+            n: (skip["word"] + spread) % limit
+            for n, spread in skip["spread"].items()
+            if skip["there"] >> n & 1
+        }
         common = skip["bank"], skip["picture"], skip["unsigned"]
         return skip["stage"], words, *(common if words else (None, None, skip["unsigned"]))
 
@@ -71,7 +81,8 @@ class DrainBench:
         there = fields["skips"] and not fields["maximum"] and number < item.rows(fields)
         there = there and 0 <= channel < fields["skip_channels"]
         words = {
-            n: (word + channel * fields["skip_words"]) % (1 << address_bits(self.params))
+            n: (item.words[0] + spread_of(word) + channel * fields["skip_words"])
+            % (1 << address_bits(self.params))
             for n, word in enumerate(item.words)
             if there and item.used >> n & 1
         }
@@ -100,10 +111,9 @@ class DrainBench:
         slot = self.source.randrange(params.row_groups)
         flags = {name: item.flags[name] for name in ("first", "last", "short", "ends")}
         shown = flags | {"used": item.used, "bank": item.banks[0], "slot": slot}
-        words = {
-            f"skips__{n}": word % (1 << address_bits(params)) for n, word in enumerate(item.words)
-        }
-        line.give(taken, item=vector(DrainItemLayout(params), shown), **words)
+        shown["word"] = item.words[0]
+        spreads = {f"skips__{n}": spread_of(word) for n, word in enumerate(item.words)}
+        line.give(taken, item=vector(DrainItemLayout(params), shown), **spreads)
         line.expect(taken, take=1)
         for number in range(LANES):
             row = int(number < item.rows(fields))

@@ -14,10 +14,12 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from dpnet.gateware.maps.control.item_store import AHEAD, BEHIND
 from dpnet.gateware.maps.control.layouts import (
+    SIDES,
     ItemLayout,
     PositionLayout,
     SpotLayout,
     TargetLayout,
+    steps_of,
 )
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import fields_of, params_of, vector
@@ -54,9 +56,14 @@ class Queue:
         if (not self.made and not int(dut.room.value)) or source.random() > self.share:
             return
         layout = PositionLayout(params)
-        bits = source.getrandbits(layout.size)
-        dut.valid.value, dut.position.value, dut.cluster.value = 1, bits, len(self.made)
-        self.made.append(fields_of(layout, bits))
+        dut.valid.value, dut.cluster.value = 1, len(self.made)
+        for n in range(steps_of(params)):
+            position = fields_of(layout, source.getrandbits(layout.size))
+            if len(self.made) < params.clusters:
+                self.made.append(position)
+            else:
+                position["used"] = 0
+            getattr(dut, f"position__{n}").value = vector(layout, position)
         if len(self.made) == params.clusters:
             item = source.getrandbits(ItemLayout(params).size)
             dut.done.value, dut.item.value = 1, item
@@ -87,20 +94,28 @@ class Queue:
         item = getattr(dut, end)
         layout = ItemLayout(params)[end].shape
         assert fields_of(layout, int(item.value)) == wanted["item"], f"{self.name}: {end}"
-        for n, one in enumerate(wanted["positions"]):
-            port, names, shape = {
-                "start": ("spots", ("y", "x", "read_word"), SpotLayout(params)),
-                "drain": ("skips", ("skip_word",), None),
-                "write": ("targets", ("write_word", "write_bank"), TargetLayout(params)),
-            }[end]
-            found = int(getattr(dut, f"{port}__{n}").value)
-            values = [one[name] for name in names]
-            if shape is None:
-                assert [found] == values, f"{self.name}: {port} {n}"
-            else:
-                named = dict(zip([name for name, _ in shape], values, strict=True))
-                assert found == vector(shape, named), f"{self.name}: {port} {n}"
+        for (port, n), value in self.shown(end, wanted["positions"]).items():
+            assert int(getattr(dut, f"{port}__{n}").value) == value, f"{self.name}: {port} {n}"
         self.taken += 1
+
+    def shown(self, end: str, positions: list[dict[str, Any]]) -> dict[tuple[str, int], int]:
+        """What an end must show of an item's positions; of a bank that several name the last."""
+        if end == "start":
+            names = [*SIDES, "read"]
+            fields = [name for name, _ in SpotLayout()]
+            spots = [
+                {field: one[name] for field, name in zip(fields, names, strict=True)}
+                for one in positions
+            ]
+            return {("spots", n): vector(SpotLayout(), one) for n, one in enumerate(spots)}
+        if end == "drain":
+            return {("skips", n): one["skip"] for n, one in enumerate(positions)}
+        layout, found = TargetLayout(self.params), {}
+        for n, one in enumerate(positions):
+            if one["used"] and one["write_bank"] < self.params.clusters:
+                target = vector(layout, {"word": one["write_word"], "cluster": n})
+                found["targets", one["write_bank"]] = target
+        return found
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

@@ -20,6 +20,7 @@ SIZES: dict[str, dict[str, int]] = {
     "narrow": {"clusters": 2, "stages": 3, "streams": 1},
     "least": {"clusters": 1, "stages": 1, "streams": 1},
     "wide": {"clusters": 5, "stages": 4, "streams": 3},
+    "broad": {"clusters": 17, "stages": 1, "streams": 1},
 }
 STORES: dict[str, Any] = {
     "index_depth": 96,
@@ -94,15 +95,14 @@ class PassMaker:
         source, params = self.source, self.params
         width, height = source.randint(1, 7), source.randint(1, 5)
         if source.random() < 0.05:
-            width, height = source.choice([(1100, 1), (1, 1100)])
-        dispatch = Dispatch(
-            width, height, source.randint(1, params.clusters), source.random() < 0.5
-        )
+            width, height = source.choice([(300, 1), (1, 300)])
+        group = source.randint(1, params.clusters)
+        dispatch = Dispatch(width, height, group, source.choice([0, source.randrange(group)]))
         fields |= {
             "width": width,
             "height": height,
             "group_width": dispatch.group_width,
-            "wraps": int(dispatch.wraps),
+            "gap": dispatch.gap,
             "groups": dispatch.groups,
             "row_groups": source.randint(1, 5) if width * height < 100 else 1,
         }

@@ -14,13 +14,14 @@ from cocotb.triggers import RisingEdge
 
 from dpnet.gateware.maps.control.drains import SkipLayout
 from dpnet.gateware.maps.control.layouts import (
-    BOUND_BITS,
+    SIDES,
     ReadLayout,
     SpotLayout,
     StartLayout,
     address_bits,
 )
 from dpnet.gateware.maps.control.writer import BankWriteLayout
+from dpnet.model.engine.maps.limits import FAR, SPREAD_BITS
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.sim.benches.maps.control.passes import params_of, vector
 from dpnet.sim.benches.maps.control.timeline import Timeline
@@ -82,38 +83,42 @@ class ReadBench:
         flags = {name: source.randrange(2) for name in ("last", "picture", "unsigned", "maximum")}
         bank, used = source.randrange(params.clusters), source.getrandbits(params.clusters)
         spots = [
-            {"y": source.choice([source.randrange(6), 1024]), "x": source.randrange(6), "word": 0}
+            {
+                **{side: source.choice([source.randrange(6), FAR]) for side in SIDES},
+                "spread": source.choice([source.randrange(4), source.getrandbits(SPREAD_BITS)]),
+            }
             for _ in range(params.clusters)
         ]
-        for spot in spots:
-            spot["word"] = source.getrandbits(address_bits(params))
-        item = vector(StartLayout(params), {**flags, "bank": bank, "used": used})
-        given = {f"spots__{n}": vector(SpotLayout(params), spot) for n, spot in enumerate(spots)}
+        word = source.getrandbits(address_bits(params))
+        item = vector(StartLayout(params), {**flags, "word": word, "bank": bank, "used": used})
+        given = {f"spots__{n}": vector(SpotLayout(), spot) for n, spot in enumerate(spots)}
         line.give(self.cycle, take=1, item=item, **given)
         self.cycle += 1
         for _ in range(source.randint(1, 30)):
             self.cycle += source.randint(0, 3) if self.kind == "idle" else 0
-            self.add_read(flags, bank, used, spots)
+            self.add_read(flags, (word, bank), used, spots)
         for _ in range(LANES):
             self.add_skip()
 
     def add_read(
-        self, flags: dict[str, int], bank: int, used: int, spots: list[dict[str, int]]
+        self,
+        flags: dict[str, int],
+        place: tuple[int, int],
+        used: int,
+        spots: list[dict[str, int]],
     ) -> None:
         line, params, source = self.line, self.params, self.source
         depth = len(self.banks["pictures" if flags["picture"] else "maps"][0])
-        bounds = {name: source.randrange(4) for name in ("top", "left")}
-        bounds |= {name: source.randrange(2, 1 << BOUND_BITS) for name in ("bottom", "right")}
-        read = {"add": 1, "word": source.getrandbits(address_bits(params)), **bounds}
+        reach = {side: source.choice([0, 0, source.randrange(FAR + 2)]) for side in SIDES}
+        read = {"add": 1, "word": source.getrandbits(address_bits(params)), **reach}
         read["bank"] = source.randrange(params.clusters)
         found = []
         for n, spot in enumerate(spots):
-            own = (bank + n) % params.clusters
+            own = (place[1] + n) % params.clusters
             carry = own + read["bank"] >= params.clusters
-            word = (spot["word"] + read["word"] + carry) % (1 << address_bits(params))
-            inside = bounds["top"] <= spot["y"] <= bounds["bottom"]
-            inside &= bounds["left"] <= spot["x"] <= bounds["right"]
-            inside &= bool(used >> n & 1)
+            word = place[0] + spot["spread"] + read["word"] + carry
+            word %= 1 << address_bits(params)
+            inside = all(spot[side] >= reach[side] for side in SIDES) and bool(used >> n & 1)
             if inside and word >= depth:
                 return  # such an address is never asked for
             at = (own + read["bank"]) % params.clusters, word
@@ -134,9 +139,12 @@ class ReadBench:
             return
         picture, unsigned = source.randrange(2), source.randrange(2)
         depth = len(self.banks["pictures" if picture else "maps"][0])
-        words = [source.randrange(depth) for _ in range(params.clusters)]
+        spreads = [source.getrandbits(SPREAD_BITS) for _ in range(params.clusters)]
+        first = source.randrange(depth - (1 << SPREAD_BITS))
+        words = [first + spread for spread in spreads]
         bank, there = source.randrange(params.clusters), source.getrandbits(params.clusters)
-        skip = {"valid": 1, "word": dict(enumerate(words)), "there": there, "bank": bank}
+        skip = {"valid": 1, "word": first, "spread": dict(enumerate(spreads))}
+        skip |= {"there": there, "bank": bank}
         skip |= {"picture": picture, "unsigned": unsigned}
         line.give(self.cycle + 1, skips=1, skip=vector(SkipLayout(params), skip))
         found = [

@@ -17,9 +17,12 @@ from dpnet.gateware.maps.control.layouts import (
     PositionLayout,
     address_bits,
     index_bits,
+    steps_of,
 )
+from dpnet.model.engine.maps.limits import FAR, SPREAD_BITS
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.dispatcher import Item, Position, tiles
+from dpnet.model.engine.parameters import ceil_div
 from dpnet.sim.benches.maps.control.passes import (
     Fields,
     PassMaker,
@@ -34,8 +37,6 @@ from dpnet.sim.kit.scoreboard import Scoreboard
 from dpnet.sim.kit.streams import never, sometimes, start
 
 KINDS = ("none", "idle")
-FAR = 1024
-"""y and x from there on are all the same."""
 
 
 class WalkerBench:
@@ -47,44 +48,54 @@ class WalkerBench:
         self.source = random.Random(f"{cocotb.RANDOM_SEED} {name} {kind}")
         self.full = never if kind == "none" else sometimes(self.source, 0.6)
         self.board = Scoreboard(name, show=str)
+        self.steps = steps_of(self.params)
         self.positions, self.items = PositionLayout(self.params), ItemLayout(self.params)
 
-    def position(self, one: Position | None, item: Item, fields: Fields, half: int) -> Any:
+    def position(self, one: Position | None, item: Item, fields: Fields) -> Any:
         """What must show of a position; of none, that it is none."""
         if one is None:
             return None
         limit = 1 << address_bits(self.params)
-        half_words = half * self.params.picture_depth // 2
-        read = one.read[0] + item.row_group * fields["block_words"]
-        read += half_words if fields["picture"] else 0
-        skip = one.skip[0] + (half_words if fields["skip_picture"] else 0)
         return {
             "used": 1,
-            "y": min(one.y, FAR),
-            "x": min(one.x, FAR),
-            "read_word": read % limit,
-            "read_bank": one.read[1],
+            "above": min(one.y, FAR),
+            "below": min(fields["height"] - 1 - one.y, FAR),
+            "left": min(one.x, FAR),
+            "right": min(fields["width"] - 1 - one.x, FAR),
+            "read": (one.read[0] - item.group.read[0]) % (1 << SPREAD_BITS),
+            "skip": (one.skip[0] - item.group.skip[0]) % (1 << SPREAD_BITS),
             "write_word": one.write[0] % limit,
             "write_bank": one.write[1],
-            "skip_word": skip % limit,
-            "skip_bank": one.skip[1],
         }
 
-    def item(self, item: Item, fields: Fields, place: tuple[bool, bool, bool]) -> dict[str, Any]:
+    def words(self, item: Item, fields: Fields, half: int) -> dict[str, int]:
+        """Of what cluster 0 reads, and of its skip value."""
+        half_words = half * self.params.picture_depth // 2
+        read = item.group.read[0] + item.row_group * fields["block_words"]
+        read += half_words if fields["picture"] else 0
+        skip = item.group.skip[0] + (half_words if fields["skip_picture"] else 0)
+        limit = 1 << address_bits(self.params)
+        return {"read": read % limit, "skip": skip % limit}
+
+    def item(
+        self, item: Item, fields: Fields, half: int, place: tuple[bool, bool, bool]
+    ) -> dict[str, Any]:
         """What must show of an item; `place`: its pass's first one, its tile's and pass's last."""
         first, last, final = (int(flag) for flag in place)
-        group = item.row_group
-        number = fields["first_stream"] + (0 if fields["shared"] else group)
-        left = 0 if fields["shared"] else fields["row_groups"] - 1 - group
+        row_group = item.row_group
+        number = fields["first_stream"] + (0 if fields["shared"] else row_group)
+        left = 0 if fields["shared"] else fields["row_groups"] - 1 - row_group
         needed = [number + n for n in range(min(left, self.params.streams - 1) + 1)]
         common = {
             "first": first,
             "last": last,
             "used": sum(1 << n for n, one in enumerate(item.positions) if one),
         }
+        written = {one.write[1] for one in item.positions if one}
+        shown, group = self.words(item, fields, half), item.group
         ends = {
-            "short": int(group == fields["row_groups"] - 1),
-            "ends": int(item.group == fields["groups"] - 1),
+            "short": int(row_group == fields["row_groups"] - 1),
+            "ends": int(item.number == fields["groups"] - 1),
         }
         streams = self.params.streams
         words, limit = index_words(fields), 1 << index_bits(self.params)
@@ -92,7 +103,8 @@ class WalkerBench:
             "start": common
             | {
                 "final": final,
-                "bank": item.positions[0].read[1] if item.positions[0] else 0,
+                "word": shown["read"],
+                "bank": group.read[1],
                 "picture": fields["picture"],
                 "unsigned": fields["unsigned"],
                 "maximum": fields["maximum"],
@@ -106,14 +118,15 @@ class WalkerBench:
             "drain": common
             | ends
             | {
-                "bank": item.positions[0].skip[1] if item.positions[0] else 0,
-                "slot": fields["slot"] + group,
+                "word": shown["skip"],
+                "bank": group.skip[1],
+                "slot": fields["slot"] + row_group,
             },
-            "write": common | ends | {"final": final},
+            "write": common | ends | {"final": final, "banks": sum(1 << bank for bank in written)},
         }
 
     def expect(self, fields: Fields, half: int) -> int:
-        """All of a pass; how many positions it has."""
+        """All of a pass; how many cycles it takes without a pause."""
         params = self.params
         count = 0
         work = list(tiles(fields, params.clusters, params.stages, params.streams))
@@ -121,11 +134,11 @@ class WalkerBench:
             for n, item in enumerate(tile):
                 for cluster in range(fields["group_width"]):
                     one = item.positions[cluster]
-                    self.board.expect((cluster, self.position(one, item, fields, half)))
-                    count += 1
+                    self.board.expect((cluster, self.position(one, item, fields)))
+                count += ceil_div(fields["group_width"], self.steps)
                 last = n == len(tile) - 1
                 place = (t == n == 0, last, last and t == len(work) - 1)
-                self.board.expect(self.item(item, fields, place))
+                self.board.expect(self.item(item, fields, half, place))
         return count
 
     async def walk(self, fields: Fields, half: int) -> int:
@@ -141,18 +154,24 @@ class WalkerBench:
             dut.room.value = int(not self.full())
             await FallingEdge(dut.clk)
             busy = bool(int(dut.busy.value))
-            self._watch()
+            self._watch(fields["group_width"])
             await RisingEdge(dut.clk)
             cycles += busy
             assert cycles < 100_000, f"{self.name}: a pass does not end"
         return cycles
 
-    def _watch(self) -> None:
+    def _watch(self, width: int) -> None:
         dut = self.dut
         if int(dut.valid.value):
-            found = fields_of(self.positions, int(dut.position.value))
-            used = found if found["used"] else None
-            self.board.receive((int(dut.cluster.value), used))
+            first = int(dut.cluster.value)
+            for n in range(self.steps):
+                value = int(getattr(dut, f"position__{n}").value)
+                found = fields_of(self.positions, value)
+                used = found if found["used"] else None
+                if first + n < width:
+                    self.board.receive((first + n, used))
+                else:
+                    assert used is None, f"{self.name}: a position behind its group"
         if int(dut.done.value):
             item = fields_of(self.items, int(dut.item.value))
             begun = item["start"]
@@ -164,7 +183,7 @@ class WalkerBench:
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(kind=KINDS)
 async def walks_as_the_model(dut: Any, kind: str) -> None:
-    """Passes of every kind, one after the other; without a pause a position shows every cycle."""
+    """Passes of every kind, one after the other; without a pause positions show every cycle."""
     names = parameters()["sizes"]
     benches = [WalkerBench(dut, name, kind) for name in names]
     for bench in benches:
@@ -174,9 +193,9 @@ async def walks_as_the_model(dut: Any, kind: str) -> None:
         maker = PassMaker(bench.params, bench.source)
         for _ in range(parameters()["passes"]):
             fields, half = maker.made(), bench.source.randrange(2)
-            positions = bench.expect(fields, half)
+            least = bench.expect(fields, half)
             cycles = await bench.walk(fields, half)
-            assert kind != "none" or cycles == positions, f"{bench.name}: {cycles} cycles"
+            assert kind != "none" or cycles == least, f"{bench.name}: {cycles} cycles"
         bench.board.finish()
 
 

@@ -79,10 +79,12 @@ class WriterBench:
         line, params = self.line, self.params
         bits, drained = address_bits(params), self.cycle + 1
         line.give(self.cycle, drains=1)
-        given = vector(WriteItemLayout(params), {**item.flags, "used": item.used})
+        banks = sum(1 << bank for n, bank in enumerate(item.banks) if item.used >> n & 1)
+        shown = {**item.flags, "used": item.used, "banks": banks}
+        given = vector(WriteItemLayout(params), shown)
         targets = {
-            f"targets__{n}": vector(
-                TargetLayout(params), {"word": word % (1 << bits), "bank": bank}
+            f"targets__{bank}": vector(
+                TargetLayout(params), {"word": word % (1 << bits), "cluster": n}
             )
             for n, (word, bank) in enumerate(zip(item.words, item.banks, strict=True))
         }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpnet.model.engine.maps.dispatch import IDLE, Dispatch
+from dpnet.model.engine.maps.limits import SPREAD_BITS
 from dpnet.model.engine.parameters import ceil_div
 
 Integers = NDArray[np.int64]
@@ -57,10 +57,9 @@ class Form:
         ).astype(np.int64)
         return places
 
-    def step(self, width: int) -> int:
-        """From the last position of a row to the next one's first, for a consumer whose output has
-        rows of `width` positions."""
-        return self.pitch - width + 1
+    def step(self, dispatch: Dispatch) -> int:
+        """From the last place of a row, the gap behind it included, to the next one's first."""
+        return self.pitch - dispatch.row + 1
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,16 @@ class Reader:
 
     def residue(self, clusters: int) -> int | None:
         """What the form's pitch must be modulo `clusters`, so that the positions of a group always
-        lie in different banks; None if that does not matter."""
-        return self.dispatch.width % clusters if self.dispatch.crosses else None
+        lie in banks beside each other; None if that does not matter."""
+        return self.dispatch.row % clusters if self.dispatch.crosses else None
+
+    def spans(self, pitch: int, clusters: int) -> bool:
+        """Whether a group's words are near each other: none before the first one's, and none so far
+        behind it that `SPREAD_BITS` do not say how far."""
+        more, least = divmod(pitch - self.dispatch.row, clusters)
+        if not self.dispatch.crosses:
+            return True
+        return least == 0 <= more and self.dispatch.crossings * more + 1 < 1 << SPREAD_BITS
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,38 @@ class Writer:
     top: int
     left: int
 
-    def patterns(self, stride: Pair) -> Integers:
-        """How the positions of a group lie to each other (patterns, positions, 4): planes, and rows
-        and columns in them."""
+    def differences(self, stride: Pair) -> Integers:
+        """How far two positions of a group are from each other (n, 4), each distance once: planes
+        down and across, rows and columns in them."""
         y, x = self.dispatch.positions
         row, py = np.divmod(y + self.top, stride[0])
         column, px = np.divmod(x + self.left, stride[1])
-        group = np.stack([py, px, row - row[:, :1], column - column[:, :1]], axis=2)
-        group[y == IDLE] = IDLE - 1
-        return np.unique(group.reshape(len(group), -1), axis=0).reshape(-1, *group.shape[1:])
+        one, other = np.triu_indices(y.shape[1], 1)
+        both = (y[:, one] != IDLE) & (y[:, other] != IDLE)
+        apart = [(at[:, one] - at[:, other])[both] for at in (py, px, row, column)]
+        least = [int(part.min(initial=0)) for part in apart]
+        sizes = [int(part.max(initial=0)) - low + 1 for part, low in zip(apart, least, strict=True)]
+        found = np.zeros(sizes, bool)
+        found[tuple(part - low for part, low in zip(apart, least, strict=True))] = True
+        differences: Integers = np.argwhere(found) + np.array(least)
+        return differences
+
+
+def twists(
+    differences: Integers, stride: Pair, clusters: int, residues: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Which forms have no two positions that differ so in one bank (residues, planes down, planes
+    across): by pitch and by what their planes are displaced, modulo `clusters`."""
+    down, across = (np.arange(clusters if step > 1 else 1) for step in stride)
+    pitch = np.array(residues)[:, None, None]
+    found = np.ones((len(pitch), len(down), len(across)), bool)
+    new = np.any(np.diff(differences[:, :3], axis=0, prepend=IDLE * clusters), axis=1)
+    for same in np.split(differences, np.nonzero(new)[0][1:]) if len(differences) else ():
+        py, px, row, _ = same[0]
+        met = np.zeros(clusters, bool)
+        met[-same[:, 3] % clusters] = True
+        found &= ~met[(py * down[:, None] + px * across + row * pitch) % clusters]
+    return found
 
 
 def find_form(
@@ -105,17 +135,19 @@ def find_form(
     rows as short as can be; None if there is none."""
     (_, height, width), (sy, sx) = shape, stride
     rows, columns = ceil_div(height, sy), ceil_div(width, sx)
-    residues = {user.residue(clusters) for user in users if isinstance(user, Reader)} - {None}
-    if len(residues) > 1:
-        return None
-    patterns = [user.patterns(stride) for user in users if isinstance(user, Writer)]
-    twists = range(clusters if sy > 1 else 1), range(clusters if sx > 1 else 1)
-    for pitch, ty, tx in product(range(columns, columns + clusters), *twists):
-        if residues <= {pitch % clusters} and not any(
-            _collide(one, (ty, tx, pitch, 1), clusters) for one in patterns
-        ):
-            across = _congruent(rows * pitch, tx, clusters)
-            down = _congruent(min(width, sx) * across, ty, clusters)
+    readers = [user for user in users if isinstance(user, Reader)]
+    written = [user.differences(stride) for user in users if isinstance(user, Writer)]
+    least = max([columns, *(user.dispatch.row for user in readers if user.dispatch.crosses)])
+    for pitch in range(least, least + clusters):
+        if not all(user.spans(pitch, clusters) for user in readers):
+            continue
+        fit = np.ones((clusters if sy > 1 else 1, clusters if sx > 1 else 1), bool)
+        for one in written:
+            fit &= twists(one, stride, clusters, [pitch % clusters])[0]
+        if fit.any():
+            down, across = (int(n) for n in np.argwhere(fit)[0])
+            across = _congruent(rows * pitch, across, clusters)
+            down = _congruent(min(width, sx) * across, down, clusters)
             return Form(
                 tensor=tensor,
                 shape=shape,
@@ -125,14 +157,6 @@ def find_form(
                 clusters=clusters,
             )
     return None
-
-
-def _collide(patterns: Integers, steps: tuple[int, int, int, int], clusters: int) -> bool:
-    """Whether two positions of a group lie in one bank."""
-    banks = (patterns @ np.array(steps)) % clusters
-    idle = -1 - np.arange(banks.shape[1])
-    ordered = np.sort(np.where(patterns[..., 0] < 0, idle, banks), axis=1)
-    return bool((ordered[:, 1:] == ordered[:, :-1]).any())
 
 
 def _congruent(least: int, residue: int, modulus: int) -> int:
