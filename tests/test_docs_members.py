@@ -28,7 +28,16 @@ from dpnet.gateware.core.post import Post
 from dpnet.gateware.core.scan_rows import ScanRows
 from dpnet.gateware.core.tile_counters import OpenTiles, Pace, Releases
 from dpnet.gateware.doors import axi, axi3, uart
-from dpnet.gateware.maps import cluster, clusters, finish, index_stores, row_store, stage_path, unit
+from dpnet.gateware.maps import (
+    cluster,
+    clusters,
+    finish,
+    index_stores,
+    rounding,
+    row_store,
+    stage_path,
+    unit,
+)
 from dpnet.gateware.maps.control import (
     commands,
     drains,
@@ -38,6 +47,7 @@ from dpnet.gateware.maps.control import (
     reads,
     results,
     row_offset,
+    walk,
     walker,
     writer,
 )
@@ -117,8 +127,11 @@ CASES = [
     *((kind, (MAPS,), {}) for kind in (drains.DrainPassLayout, drains.SkipLayout)),
     *(
         (getattr(layouts, f"{name}Layout"), (MAPS,), {})
-        for name in ("DrainItem", "Item", "Pass", "Position", "Read", "Spot", "Target", "WriteItem")
+        for name in ("DrainItem", "Item", "Pass", "Position", "Read", "Target", "WriteItem")
     ),
+    (layouts.SpotLayout, (), {}),
+    (walk.WalkLayout, (MAPS,), {}),
+    (rounding.Rounding, (), {}),
     (layouts.StartLayout, (MAPS,), {}),
     (item_store.ItemStore, (), {"params": MAPS}),
     (reader.PassReader, (), {"params": MAPS}),

@@ -44,7 +44,7 @@ class ItemStore(wiring.Component):
     * `item`, `In(ItemLayout(params))`: that item, with `done`.
     * `start_valid`, `Out(1)`: an item is there that has not started.
     * `start`, `Out(StartLayout(params))`: the first of these.
-    * `spots`, `Out(SpotLayout(params)).array(clusters)`: its positions.
+    * `spots`, `Out(SpotLayout()).array(clusters)`: its positions.
     * `start_take`, `In(1)`: it starts.
     * `drain`, `Out(DrainItemLayout(params))`: the first one that has not drained.
     * `skips`, `Out(SPREAD_BITS).array(clusters)`: words from cluster 0's skip value to each one's.

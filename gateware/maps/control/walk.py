@@ -24,8 +24,14 @@ class WalkLayout(data.StructLayout):
     * `above`, `REACH_BITS`: rows above it, likewise.
     * `x_phase`, `8`: which of its map's planes it is written to, across.
     * `y_phase`, `8`: likewise, down.
-    * `…_word`, `address_bits(params)`, and `…_bank`, `bank_bits(params)`: places, `read`, `skip`
-      and `write`; `row`, where its row was begun to be written.
+    * `read_word`, `address_bits(params)`: word of the place that taps count from.
+    * `read_bank`, `bank_bits(params)`: its bank.
+    * `skip_word`, `address_bits(params)`: word of the place of the skip value.
+    * `skip_bank`, `bank_bits(params)`: its bank.
+    * `write_word`, `address_bits(params)`: word of the place that it is written to.
+    * `write_bank`, `bank_bits(params)`: its bank.
+    * `row_word`, `address_bits(params)`: word of the place where its row was begun to be written.
+    * `row_bank`, `bank_bits(params)`: its bank.
     """
 
     def __init__(self, params):
