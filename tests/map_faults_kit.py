@@ -51,6 +51,16 @@ MAP_FAULTS = (
         ("test_gateware_maps_parts",),
     ),
     Fault(
+        "maps-tie", "what was shifted out by 16 is forgotten", "gateware/maps/rounding.py",
+        "sticky_right(product, shift[4:], unit=COARSE)",
+        "(product >> (shift[4:] << 4)).as_signed()", ("test_gateware_maps_parts",),
+    ),
+    Fault(
+        "maps-narrow", "what is far beyond the limits comes back as a small number",
+        "gateware/maps/rounding.py", "Mux(fits, product[: bits + 2], extreme)",
+        "product[: bits + 2]", ("test_gateware_maps_parts",),
+    ),
+    Fault(
         "maps-residue", "a sum is not compared with its residue", "gateware/maps/finish.py",
         "(mismatch | (folded != residue))", "mismatch", ("test_gateware_maps_parts",),
     ),

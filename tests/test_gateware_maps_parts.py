@@ -5,13 +5,14 @@ import pytest
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.finish import Finish
 from dpnet.gateware.maps.index_stores import IndexStores
+from dpnet.gateware.maps.rounding import Rounding
 from dpnet.gateware.maps.row_store import RowStore, stored_bits
 from dpnet.gateware.maps.stage_path import StagePath
 from dpnet.gateware.maps.unit import Unit
 from dpnet.model.engine.widths import accumulator_widths
 from dpnet.sim.benches.maps import finish, stage_path, stores, unit
 from dpnet.sim.benches.maps.work import parameters_of
-from dpnet.sim.kit.bench import run_bench
+from dpnet.sim.kit.bench import rounds, run_bench
 from dpnet.sim.kit.bundle import Bundle
 from dpnet.sim.kit.upsets import open_memories
 
@@ -82,3 +83,8 @@ def test_parts(bench):
 def test_what_of_a_row_is_stored():
     assert tuple(stored_bits()) == stores.ROW_BITS
     assert Finish.latency == finish.LATENCY
+
+
+def test_rounding():
+    text = emit(Rounding())
+    assert run_bench(text, "maps.rounding", values={"count": rounds(8000)}) == 3
