@@ -1,5 +1,5 @@
 # make sim      the whole chain: train, compress, compile, load, run on the simulated engine, Table VI
-# make test     everything that proves the parts
+# make test     everything that proves the parts; make test-whole, what proves the whole
 # make help     the other targets
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
@@ -27,13 +27,14 @@ RUN := $(call quoted,$(VENV)/bin/python)
 # Threads that wait must not spin: simulators are built beside the training.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-synthesis sim networks arrays baselines faults test test-long resources fmax lint types check test-the-tests clean \
+.PHONY: help setup setup-synthesis sim networks arrays baselines faults test test-whole test-long resources fmax lint types check test-the-tests clean \
 	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence results
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
-	@echo "make test      unit tests, cocotb benches, system test"
+	@echo "make test      unit tests and cocotb benches"
+	@echo "make test-whole   whole programs: installations, trainings, simulated boards, builds, the pages' commands"
 	@echo "make test-long   its long ones: benches at full length, whole netlists beside the RTL, the pages' commands, synthesis"
 	@echo "make networks [NAMES=…] [PICTURES=N] [BITS=4] [SEED=0] [MAPS='maps?clusters=4']"
 	@echo "               networks of MLPerf Tiny and of the paper on the map engine, every value of every layer;"
@@ -93,6 +94,9 @@ sim: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest -n 2 --dist worksteal
+
+test-whole: $(READY)
+	@$(RUN) -m pytest -n 2 --dist worksteal -m 'whole and not long'
 
 test-long: $(READY)
 	@DPNET_THOROUGH=1 $(RUN) -m pytest -n 2 --dist worksteal -m 'long or bench'

@@ -143,6 +143,7 @@ endmodule
 """
 
 
+@pytest.mark.whole
 def test_yosys_makes_of_known_verilog_what_the_chip_has_for_it():
     used = synthesize(KNOWN, "known")
     # 35 bits at 8 a RAM32M: 5 of 4 LUTs; a delay of 16: one shift register; registers of the

@@ -47,6 +47,7 @@ def fake(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.whole
 def test_every_flip_flop_of_component_and_shim_is_placed(netlist):
     shim = PinShim(component=AdderTree(**TREE))
     timing = place_and_route(netlist, seed=3, target=50)

@@ -98,6 +98,7 @@ def test_the_netlist_does_what_the_rtl_does():
     assert run_bench(design, "parts.netlist", values=values) == 1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("bits, lutram", [(34, 18), pytest.param(19, 11, marks=pytest.mark.long)])
 def test_a_lane_takes_no_more_than_its_adder_and_its_bits_of_memory(bits, lutram):
     lane = synthesize(emit(Lane(buckets=16, activation_bits=8, bits=bits), "lane"), "lane")

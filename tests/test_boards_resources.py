@@ -52,6 +52,7 @@ def first(tmp_path_factory):
     return folder, out.getvalue(), err.getvalue()
 
 
+@pytest.mark.whole
 def test_the_file_has_what_was_counted_and_how(first, command, capsys):
     folder, out, err = first
     document = json.loads((folder / "resources.json").read_text())
@@ -155,6 +156,7 @@ sys.exit(resources.main([]))
 """
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
     fake, hang = tmp_path / "yosys", tmp_path / "hang"

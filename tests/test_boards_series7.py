@@ -95,6 +95,7 @@ def test_pins_are_the_boards(name):
     assert (design.part, design.family) == PARTS[name][:2]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", SITES)
 def test_without_a_tool_it_writes_everything_for_both_and_fails(build, capsys, name):
     assert bitstream.main([name, *SIZES, *UART]) == 3
@@ -180,6 +181,7 @@ def install_vivado(tmp_path, monkeypatch, part):
     monkeypatch.setenv("VIVADO", str(path))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", SITES)
 def test_with_vivado_there_is_a_bitstream(build, tmp_path, monkeypatch, capsys, name):
     part = PARTS[name][0].removeprefix("xc").partition("-")[0]

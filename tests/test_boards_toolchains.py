@@ -221,6 +221,7 @@ def test_vivado_without_result(machine, project, changes):
     )
 
 
+@pytest.mark.whole
 def test_openxc7_runs(machine, project):
     """Yosys is the real one; the others in order, with the files of the ones before."""
     database, chipdb = machine.install_openxc7()
@@ -335,6 +336,7 @@ def names(made, folder):
     return {str(path.relative_to(folder)) for path in made.files}
 
 
+@pytest.mark.whole
 def test_board_with_vivado(machine, project):
     """Vivado comes first; what it wrote is checked, turned into a .bin, and reported."""
     machine.install_vivado()

@@ -164,6 +164,7 @@ class Blink(wiring.Component):
 PINS = flow.lpf(ulx3s.pads("v3.0"), "clk25", 25)
 
 
+@pytest.mark.whole
 def test_a_design_becomes_a_real_bitstream_with_its_clock_derived_from_the_boards(
     tmp_path, monkeypatch, capsys
 ):
@@ -185,6 +186,7 @@ def test_a_design_becomes_a_real_bitstream_with_its_clock_derived_from_the_board
     assert "MHz, kept from an earlier run" in capsys.readouterr().err
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "mhz", [50, *(pytest.param(mhz, marks=pytest.mark.long) for mhz in (40, 70))]
 )
@@ -329,6 +331,7 @@ sys.exit(bitstream.main(["ulx3s", *sys.argv[2:]]))
 """
 
 
+@pytest.mark.whole
 def test_an_interrupted_build_ends_its_tool_and_goes_on_where_it_was(pretended, capsys):
     tools = pretended.parent.parent
     assert bitstream.main(["ulx3s", *TINY]) == 0

@@ -371,6 +371,7 @@ def _module(name, ports, body=""):
     return f"module {name}({declared});\n{body}endmodule\n"
 
 
+@pytest.mark.whole
 def test_axi_chip(made, ps7_ports):
     """The whole chip with a stand-in for PS7 whose AXI port is the bench's: every wire of it."""
     members = axi3_members()
@@ -398,6 +399,7 @@ def test_axi_chip(made, ps7_ports):
     assert run_bench(text, "doors.top_axi3", top="testbench", values={"engine": SMALL}) == 2
 
 
+@pytest.mark.whole
 @pytest.mark.long
 def test_uart_chip(made, ps7_ports):
     """The whole chip at half of the speed that it is made for, because the bench's clock is."""

@@ -104,6 +104,7 @@ def run(command, folder):
     )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "page",
     [

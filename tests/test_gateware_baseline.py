@@ -11,6 +11,7 @@ from dpnet.sim.kit.bench import rounds, run_bench
 SIZES = {"weights": 700, "columns": 40, "rows": 12, "layers": 5}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "kind", [BaselineParameters, pytest.param(InterleavedParameters, marks=pytest.mark.long)]
 )

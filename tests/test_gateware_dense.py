@@ -24,6 +24,7 @@ def test_mac_is_exact():
     assert run_bench(emit(DenseMac()), "baselines.dense_mac", values={"count": rounds(20_000)}) == 1
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "name", ["slow", *(pytest.param(n, marks=pytest.mark.long) for n in ("even", "odd", "one"))]
 )
@@ -66,6 +67,7 @@ def test_run_refuses():
         run_dense(21, 65, params, 2, seed=1)
 
 
+@pytest.mark.whole
 def test_command(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--tile-rows", "3"])

@@ -106,6 +106,7 @@ def test_a_parameter_without_a_value_of_its_own_is_refused(value):
         component_key(component)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("lockstep", [False, True])
 def test_no_component_of_an_engine_has_text_that_its_key_does_not_show(monkeypatch, lockstep):
     """Every component converted as often as it is placed: one text for each name.  Without Yosys,

@@ -11,6 +11,7 @@ from dpnet.sim.simulator import build_environment, find_simulator
 SMALL = ["--stages", "2", "--columns", "3", "--segments", "1", "--index-depth", "64"]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "door, options, ports",
     [
@@ -48,6 +49,7 @@ def test_the_file_stands_alone(tmp_path, capsys, door, options, ports):
     assert_accepted(path)
 
 
+@pytest.mark.whole
 def test_a_map_engine_stands_alone(tmp_path, capsys):
     path = tmp_path / "engine.sv"
     sizes = {

@@ -21,12 +21,14 @@ ENGINE = {
 CLOCK_HZ, BAUD = 100_000_000, 12_500_000
 
 
+@pytest.mark.whole
 def test_uart_top():
     top = Top(params=EngineParameters(**ENGINE), door="uart", clock_hz=CLOCK_HZ, baud=BAUD)
     values = {"engine": ENGINE, "baud": BAUD}
     assert run_bench(emit(top), "doors.top_uart", values=values) == len(ERRORS)
 
 
+@pytest.mark.whole
 def test_axi_top():
     top = Top(params=EngineParameters(**ENGINE), door="axi")
     assert run_bench(emit(top), "doors.top_axi", values={"engine": ENGINE}) == 3

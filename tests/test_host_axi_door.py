@@ -22,6 +22,8 @@ from dpnet.sim.board.axi_board import BusError, SimulatedWords, build_axi_board,
 from dpnet.sim.board.bytes_board import parse_url
 from dpnet.sim.simulator import SimulatorError
 
+pytestmark = pytest.mark.whole
+
 TINY = "sim-axi://array?stages=2&columns=4&segments=2&index_depth=512"
 
 

@@ -168,6 +168,7 @@ def test_a_bench_row_has_the_interval(driver: Driver) -> None:
     assert (row.interval_cycles, row.predicted_interval, row.compared) == (None, None, 160)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("edges", ["fp32", "integer"])
 def test_an_engine_of_one_kind_of_numbers(edges: str) -> None:
     images = {"fp32": matrices((11, 20)), "integer": network()}

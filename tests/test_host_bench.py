@@ -112,6 +112,7 @@ def check_sizes(row: dict[str, Any]) -> None:
         assert 0 < row[phase] < 60
 
 
+@pytest.mark.whole
 def test_the_simulated_board_beside_the_baseline(bench: Call) -> None:
     found = bench(f"sim://{SIZES}", "--json", baseline=BASELINE)
     assert found["ports"] == [BASELINE, f"sim://{SIZES}"]
@@ -154,6 +155,7 @@ def test_the_text(bench: Call) -> None:
     assert note.startswith("chip ms: the engine's own count, at its own clock.")
 
 
+@pytest.mark.whole
 def test_every_port_gives_the_same_count(bench: Call, socket_url: str, terminal: str) -> None:
     ports = [f"sim://{SIZES}", socket_url, terminal, f"sim-axi://{SIZES}"]
     rows = {port: bench(port, "--json")["results"][0] for port in ports}
@@ -209,6 +211,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.whole
 def test_a_host_without_the_large_packages(tmp_path: Path, socket_url: str) -> None:
     """As the Linux of a Zynq is: NumPy, pyserial and safetensors only."""
     write_image(image(), tmp_path / "m.dpnet")

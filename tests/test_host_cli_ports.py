@@ -98,6 +98,7 @@ def test_an_engine_that_computes_something_else(dpnet: Call, boards: Callable[..
 # Ctrl-C, and output that nobody takes
 
 
+@pytest.mark.whole
 def test_ctrl_c_in_training_and_the_same_result_later(dpnet: Call, folder: Path) -> None:
     whole = dpnet(*TRAIN, "--out", "whole.dpnet", "--json").json
     assert (whole["bits"], whole["seed"], whole["ratio_eq1"]) == (2, 3, pytest.approx(32 / 3))

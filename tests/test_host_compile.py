@@ -64,6 +64,7 @@ def project(folder: Path) -> None:
     np.save("x.npy", X)
 
 
+@pytest.mark.whole
 def test_from_a_file_to_the_engines_outputs(dpnet: Call) -> None:
     result = dpnet(
         "compile", "model.py:build", "--calibration", "x.npy", "--bits", 3, "--bits-of", "fc2=2",

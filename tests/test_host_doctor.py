@@ -257,6 +257,7 @@ def surroundings() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
+@pytest.mark.whole
 def test_programs_that_hang(machine: Machine) -> None:
     for name in ("verilator", "g++", "make", "vivado"):
         machine.program(name, HANG)
@@ -366,6 +367,7 @@ def test_synthesis_tools_that_are_there(machine: Machine) -> None:
 # The command
 
 
+@pytest.mark.whole
 def test_the_command_here(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     out = capfd.readouterr().out
@@ -397,6 +399,7 @@ def test_python_without_any_package(machine: Machine) -> None:
     assert found["Python"]["status"] == "ok"
 
 
+@pytest.mark.whole
 def test_the_command_where_a_package_is_broken(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('libopenblas.so: cannot open it')")
     machine.environment()
@@ -429,6 +432,7 @@ def test_the_command_is_installed() -> None:
     assert entry.value == "dpnet.host.start:main"
 
 
+@pytest.mark.whole
 def test_one_thing_missing_makes_the_exit_code(machine: Machine) -> None:
     machine.program("make", "exit 1")
     machine.environment()

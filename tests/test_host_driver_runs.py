@@ -259,6 +259,7 @@ def test_a_run_that_does_not_end():
     assert driver.run(0, 3).cycles == 4321 and not line.engine.aborted
 
 
+@pytest.mark.whole
 def test_a_run_is_given_the_time_that_its_clock_has():
     """What counts goes on for as long as its own clock says, however slow that is to us."""
 

@@ -129,6 +129,7 @@ def test_the_engine_is_asked_for_every_net_on_centroids(
     assert all(abs(row["accuracy_engine"] - row["accuracy"]) <= 5 for row in found.values())
 
 
+@pytest.mark.whole
 def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_the_whole_one(
     assert looks.count("control") == looks.count("ptq") == 1
 
 
+@pytest.mark.whole
 def test_a_third_call_computes_nothing(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +180,7 @@ raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]
 """
 
 
+@pytest.mark.whole
 def test_what_a_machine_without_our_packages_trained_is_judged_elsewhere(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

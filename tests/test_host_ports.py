@@ -168,6 +168,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "name, kind", [*((name, FarEnd) for name in OPERATIONS), ("load", TcpFarEnd)]
 )
@@ -183,6 +184,7 @@ def test_a_bad_port_from_the_start(name, mode, kind):
         far.end()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("mode", ERRORS)
 @pytest.mark.parametrize("name, after", [("load", 3000), ("run", 0), ("run", 20), ("read", 60)])
 def test_a_port_that_turns_bad(name, after, mode):

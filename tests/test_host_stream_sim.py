@@ -81,6 +81,7 @@ def check(session: Session, number: int, x: np.ndarray) -> None:
     assert (report.stalled > 0) == (report.sent_bytes > 0) == session.placements[number].streamed
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "k, columns, ring",
     # 48 index rows: a tile takes a row a column at K = 16, half of it at K = 4.

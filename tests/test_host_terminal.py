@@ -163,6 +163,7 @@ def test_a_table_that_no_terminal_shows_is_as_wide_as_it_is() -> None:
 # Encodings
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "variables",
     [
@@ -266,6 +267,7 @@ def test_while_packages_are_imported(tmp_path: Path, module: str, command: str, 
     assert interrupt(process, tmp_path / "begun") == [line]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "command, line",
     [

@@ -64,6 +64,7 @@ class FirstFeature(OptimalKMeans1D):
         return super()._feature(X[:, :1])
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "estimator", [FirstFeature(), FirstFeature(3, norm=1), FirstFeature(4, zero=True)]
 )

@@ -62,6 +62,7 @@ def test_no_engine_that_fits_is_faster(repeated):
             assert fastest <= (next_one if repeated else one), (stages, columns, segments)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("activation, repeated", [("fp32", False), ("int8", True)])
 def test_cycles_are_those_that_the_gateware_takes(activation, repeated):
     rng = np.random.default_rng(5)

@@ -74,6 +74,7 @@ def refusals(rank: int) -> list[str]:
     return said
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo meets in a file, which Windows locks")
 def test_two_processes_are_one(tmp_path: Path) -> None:
     multiprocessing.spawn(process, (str(tmp_path),), PROCESSES)

@@ -62,6 +62,7 @@ def folders(base: Path) -> set[str]:
     return {path.name for path in base.iterdir()}
 
 
+@pytest.mark.whole
 def test_an_edit_of_any_source_is_seen_and_so_is_its_undoing(copy: Path) -> None:
     base = copy / "build" / "numba"
     build = {"DPNET_BUILD": str(copy / "build")}
@@ -77,6 +78,7 @@ def test_an_edit_of_any_source_is_seen_and_so_is_its_undoing(copy: Path) -> None
     assert run(copy, **build) == [str(mean), "1"]
 
 
+@pytest.mark.whole
 def test_a_folder_of_the_user_is_taken(copy: Path) -> None:
     given = copy / "my numba"
     run(copy, NUMBA_CACHE_DIR=str(given))
@@ -87,6 +89,7 @@ def test_a_folder_of_the_user_is_taken(copy: Path) -> None:
     assert len(folders(copy / "home" / ".cache" / "dpnet" / "numba")) == 1
 
 
+@pytest.mark.whole
 def test_without_any_folder_each_process_compiles(copy: Path) -> None:
     (copy / "home").touch()  # no folder can be made in a file, whoever runs this
     nowhere = {"DPNET_BUILD": str(copy / "home" / "build")}

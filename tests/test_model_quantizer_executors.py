@@ -122,6 +122,7 @@ def two_workers() -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("error")
 def test_a_dask_cluster(alone: dict[str, Quantized]) -> None:
     with two_workers() as client:

@@ -156,6 +156,7 @@ def test_commands_without_torch(
     ]
 
 
+@pytest.mark.whole
 def test_commands_without_simulators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boards: Callable[..., Board]
 ) -> None:

@@ -51,6 +51,7 @@ def test_names_are_listed_and_others_are_none() -> None:
     assert dpnet.__version__ == version("dpnet")
 
 
+@pytest.mark.whole
 def test_type_checkers_see_the_same_places() -> None:
     tree = ast.parse((ROOT / "dpnet" / "__init__.py").read_text())
     (checked,) = [node for node in tree.body if isinstance(node, ast.If)]

@@ -91,6 +91,7 @@ def test_the_doctor_names_the_folder(places: Path) -> None:
     assert finding.found == f"simulators are built in {tool_root()}: make takes no spaces in a path"
 
 
+@pytest.mark.whole
 def test_simulators_are_built_where_nothing_is_plain(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_simulators_are_built_where_nothing_is_plain(
     assert not places.exists()
 
 
+@pytest.mark.whole
 @pytest.mark.long
 def test_a_bench_finds_its_libraries(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = places.parent / "lib raries"

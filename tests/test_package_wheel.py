@@ -19,6 +19,8 @@ import pytest
 
 from dpnet.model.build_root import build_root
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("boards", "gateware", "host", "model", "sim")
 BUILD = (

@@ -139,6 +139,7 @@ def test_the_driver_works_over_the_socket_and_the_image_stays(port):
         driver.link.transport.close()
 
 
+@pytest.mark.whole
 def test_a_taken_port_is_one_line_and_exit_code_3():
     taken = listen(0)
     number = str(taken.getsockname()[1])

@@ -57,6 +57,7 @@ def counting(properties, only=None):
     return h
 
 
+@pytest.mark.whole
 def test_a_proof_its_covers_and_its_bug_are_reported(capsys, build_folder):
     before = (ROOT / "gateware/link/cobs.py").read_text()
     assert formal.main(["cobs-resync", "--json"]) == 0
@@ -76,6 +77,7 @@ def test_a_proof_its_covers_and_its_bug_are_reported(capsys, build_folder):
     assert (ROOT / "gateware/link/cobs.py").read_text() == before
 
 
+@pytest.mark.whole
 def test_what_is_false_unreachable_or_not_inductive_does_not_pass():
     sby = Sby()
 
@@ -92,6 +94,7 @@ def test_what_is_false_unreachable_or_not_inductive_does_not_pass():
     assert sby.cover(covers, 12, SOLVING_S).steps == {"not_seven": 7}
 
 
+@pytest.mark.whole
 def test_results_are_kept_by_content():
     text = counting(lambda value: {"small": value < 10}).rtlil()
     first, second = Sby().prove(text, 1, SOLVING_S), Sby().prove(text, 1, SOLVING_S)
@@ -99,6 +102,7 @@ def test_results_are_kept_by_content():
     assert not Sby().prove(text, 2, SOLVING_S).kept
 
 
+@pytest.mark.whole
 def test_what_is_broken_before_the_first_cycle_is_not_looked_for():
     text = counting(lambda value: {"not_seven": value != 7}).rtlil()
     assert Sby().search(text, 12, SOLVING_S).status == "fail"
@@ -147,6 +151,7 @@ def test_an_interruption_leaves_results_and_no_solver(number, build_folder, caps
         assert again[kind] == [entry | {"kept": True} for entry in found[kind]]
 
 
+@pytest.mark.whole
 def test_a_bug_without_effect_survives(monkeypatch, capsys):
     harmless = Bug(
         "harmless",

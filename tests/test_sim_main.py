@@ -57,6 +57,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, op
     assert_one_line(capsys.readouterr().err, message, tmp_path)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -96,6 +97,7 @@ def interrupted(tmp_path_factory):
     return build, options, errors
 
 
+@pytest.mark.whole
 def test_an_interrupted_run_says_so_keeps_its_checkpoint_and_writes_no_report(interrupted):
     build, _, errors = interrupted
     assert errors.splitlines()[-1] == "sim: interrupted; the same command goes on where it was"
@@ -135,6 +137,7 @@ def test_a_file_without_usable_matrices_is_refused(tmp_path, value, message):
         file_cases(tmp_path / "net.safetensors", 0)
 
 
+@pytest.mark.whole
 def test_a_report_is_what_the_readme_says(interrupted):
     """The whole command at a small size of the array, again: every figure is there and nothing
     differs."""

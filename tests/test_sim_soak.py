@@ -22,6 +22,8 @@ from dpnet.sim.soak.board import ENGINE, FragileLine, PowerBoard
 from dpnet.sim.soak.build import build_program
 from dpnet.sim.soak.line import SlowLine
 
+pytestmark = pytest.mark.whole
+
 SEED = 7
 
 

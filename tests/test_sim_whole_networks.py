@@ -41,7 +41,7 @@ FIELDS = [
 ]
 SAMPLES = 30
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.whole]
 
 
 def pictures(*shape: int) -> np.ndarray:

@@ -18,6 +18,8 @@ from dpnet.model.quantizer.exact import quantize
 from dpnet.sim.kit.bench import seed
 from dpnet.sim.peers.faulty import FaultyTransport
 
+pytestmark = pytest.mark.whole
+
 SMALL = "sim://array?stages=2&columns=4&segments=2&index_depth=512"
 BASELINE = "sim://baseline?weights=4096&columns=128&rows=64"
 INTERLEAVED = "sim://interleaved?weights=4096&columns=128&rows=64"
