@@ -25,7 +25,7 @@ from dpnet.sim.kit.map_networks import small_network
 from dpnet.sim.kit.map_runs import MapRuns
 from dpnet.sim.kit.upsets import open_memories
 
-COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS") or rounds(12, 4))
+COUNT = int(os.environ.get("DPNET_MAP_CORE_NETWORKS") or rounds(12, 6))
 STORES = {
     "index_depth": 24 << 10,
     "row_groups": 64,
@@ -155,7 +155,7 @@ def test_engines_of_other_sizes(cores, size):
 
 def test_core_bench():
     text = open_memories(emit(MapCore(params=MapEngineParameters(**BENCH))))
-    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": rounds(12, 4)}) == 5
+    assert run_bench(text, "maps.core", values={"sizes": BENCH, "rounds": rounds(12, 6)}) == 5
 
 
 def test_the_benchs_network_fits():

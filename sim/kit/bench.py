@@ -53,7 +53,7 @@ def thorough() -> bool:
     return bool(os.environ.get("DPNET_THOROUGH"))
 
 
-def rounds(number: int, share: int = 4) -> int:
+def rounds(number: int, share: int = 8) -> int:
     """How often a bench repeats something random: `number` times if it is to be `thorough`,
     otherwise the `share`-th part of that."""
     return number if thorough() else -(-number // share)

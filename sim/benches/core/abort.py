@@ -69,7 +69,7 @@ async def a_run_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "abort")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS, 8)):
+    for _ in range(rounds(ROUNDS, 12)):
         first, last = core.source.choice(network.chains)
         layers = network.layers[first : last + 1]
         await core.give(network, layers[0], network.vector(layers[0]))
@@ -90,7 +90,7 @@ async def a_run_that_means_nothing_is_ended(dut: Any, name: str) -> None:
     core = await begin(dut, name, "garbage")
     network = Network(core.engine, core.rng)
     await core.load(network)
-    for _ in range(rounds(ROUNDS, 8)):
+    for _ in range(rounds(ROUNDS, 12)):
         number = core.source.randrange(core.engine.layers)
         await core.driver.write(Region.LAYERS.base + 4 * LAYER_WORDS * number, garbage(core))
         await core.driver.start(number, number, core.source.choice([1, 1, 256]))

@@ -17,7 +17,7 @@ from dpnet.sim.kit.streams import PAUSES, exchange, start
 from dpnet.sim.peers.engine_model import BAD_VALUE, OK, EngineModel, unstuff
 from dpnet.sim.peers.requests import REGION_WORDS, Requests
 
-GROUPS = rounds(40, 3)
+GROUPS = rounds(40, 6)
 PARITY = 1 << 4
 NONCE, CHECKS = BY_NAME["BOOT_NONCE"].offset // 4, BY_NAME["CHECKS"].offset // 4
 
