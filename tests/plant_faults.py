@@ -5,7 +5,8 @@
 
 Everything happens in a copy of the tree in a temporary folder.  First the tests concerned must pass
 there as they are; then each fault is planted alone.  A run that ends with exit code 1 (tests
-failed) has caught it; a fault that survives, or a run that breaks in another way, is a failure.
+failed) has caught it.  What survives is planted again for the tests at their full length, with the
+long ones.  A fault that survives these too, or a run that breaks in another way, is a failure.
 """
 
 import os
@@ -22,6 +23,8 @@ from faults_kit import Fault
 from map_faults_kit import MAP_FAULTS
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_TESTS = 5
+"""Pytest's exit code: all are long, and are run later."""
 FOLDERS = ("boards", "gateware", "host", "model", "sim", "tests")
 
 
@@ -39,22 +42,32 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="dpnet-faults-") as folder:
         tree = Path(folder) / "tree"
         _copy(tree)
-        tests = sorted({test for fault in chosen for test in fault.tests})
-        started = time.monotonic()
-        print(f"{len(tests)} test files as they are: ", end="", flush=True)
-        done = _pytest(tree, tests, "-n", "2")
-        if done.returncode:
-            print(f"NOT GREEN, nothing can be shown\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
-            return 1
-        print(f"green ({_summary(done.stdout)}, {time.monotonic() - started:.0f} s)")
-        survivors = [fault.name for fault in chosen if not _caught(tree, fault)]
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} planted faults caught")
-    if survivors:
-        print(f"survived: {', '.join(survivors)}", file=sys.stderr)
-    return 1 if survivors else 0
+        left = chosen
+        for thorough in (False, True):
+            if left and not _green(tree, left, thorough):
+                return 1
+            left = [fault for fault in left if not _caught(tree, fault, thorough)]
+    print(f"{len(chosen) - len(left)} of {len(chosen)} planted faults caught")
+    if left:
+        print(f"survived: {', '.join(fault.name for fault in left)}", file=sys.stderr)
+    return 1 if left else 0
 
 
-def _caught(tree: Path, fault: Fault) -> bool:
+def _green(tree: Path, faults: list[Fault], thorough: bool) -> bool:
+    """Whether the tests of these faults pass as they are."""
+    tests = sorted({test for fault in faults for test in fault.tests})
+    started = time.monotonic()
+    length = " at full length" if thorough else ""
+    print(f"{len(tests)} test files as they are{length}: ", end="", flush=True)
+    done = _pytest(tree, tests, thorough, "-n", "2")
+    if done.returncode not in (0, NO_TESTS):
+        print(f"NOT GREEN, nothing can be shown\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+        return False
+    print(f"green ({_summary(done.stdout)}, {time.monotonic() - started:.0f} s)", flush=True)
+    return True
+
+
+def _caught(tree: Path, fault: Fault, thorough: bool) -> bool:
     path = tree / fault.file
     text = path.read_text()
     if text.count(fault.old) != 1:
@@ -63,7 +76,7 @@ def _caught(tree: Path, fault: Fault) -> bool:
     started = time.monotonic()
     path.write_text(text.replace(fault.old, fault.new))
     try:
-        done = _pytest(tree, list(fault.tests), "-x")
+        done = _pytest(tree, list(fault.tests), thorough, "-x")
     finally:
         path.write_text(text)
     red = done.returncode == 1
@@ -87,14 +100,18 @@ def _copy(tree: Path) -> None:
         shutil.copytree(ROOT / "docs", tree / "docs")
 
 
-def _pytest(tree: Path, tests: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+def _pytest(
+    tree: Path, tests: list[str], thorough: bool, *options: str
+) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ) | {
-        "DPNET_THOROUGH": "1", "DPNET_BUILD": str(tree / "build"), "PYTHONDONTWRITEBYTECODE": "1",
+        "DPNET_THOROUGH": "1" if thorough else "", "DPNET_BUILD": str(tree / "build"),
         "NUMBA_CACHE_DIR": str(tree / "numba"), "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     files = [f"tests/{test}.py" for test in tests]
+    chosen = "" if thorough else "not long"
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "", "-p", "no:cacheprovider", *options, *files],
+        [sys.executable, "-m", "pytest", "-m", chosen, "-p", "no:cacheprovider", *options, *files],
         cwd=tree, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
