@@ -35,7 +35,7 @@ from dpnet.gateware.maps.core import MapCore
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.configurations import ARRAYS, DENSE, LEAN, PLANNED, SMALL
 from dpnet.model.engine.devices import LIMITS, XC7Z045
-from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.sizing.configurations import MAP_ENGINES
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
@@ -47,13 +47,13 @@ ENGINES: dict[str, tuple[int, Callable[[], Component]]] = {
         for name, made in (ARRAYS | LEAN | SMALL).items()
     },
     **{name: (engine.lanes, partial(ArrayCore, engine=engine)) for name, engine in PLANNED.items()},
-    "maps": (MapEngineParameters().lanes, partial(MapCore, params=MapEngineParameters())),
+    **{name: (made.lanes, partial(MapCore, params=made)) for name, made in MAP_ENGINES.items()},
     "dense-int8": (DENSE.tile_rows * DENSE.segments, lambda: DenseCore(params=DENSE)),
     "paper-baseline": (1, MultiplyAdd),
     "interleaved-baseline": (1, InterleavedMultiplyAdd),
 }
 """What NAME may be: (multiply-adds or lanes, engine).  The default array, those that fill the chip,
-smaller ones that the estimate of `dpnet plan` is compared with, the usual map engine, the dense
+smaller ones that the estimate of `dpnet plan` is compared with, map engines, the dense
 engine that fills the chip, and the units of the fp32 baselines without stores (their weights would
 not fit the chip)."""
 

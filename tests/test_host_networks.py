@@ -371,8 +371,6 @@ def test_wrong_ways_to_run(dpnet: Call, image: MapImage, boards: Callable[..., B
     fails(dpnet, message, "run", "net.dpnet", "--golden", "--input", "x.npy", "--layer", "fc")
     message = "the engine at the port is no map engine, and runs no whole networks; .*"
     fails(dpnet, message, "run", "net.dpnet", "--port", boards().url, "--input", "x.npy")
-    message = "net.dpnet is an image of a map engine; dpnet plan takes images of the array"
-    fails(dpnet, message, "plan", "net.dpnet")
 
 
 def test_the_golden_model_of_the_array(dpnet: Call) -> None:

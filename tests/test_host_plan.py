@@ -6,15 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from map_image_kit import image_of, small_network
 
 from dpnet.host.cli import main
 from dpnet.host.session import place_layers
 from dpnet.model.compile import DenseLayer, compile_fp32, compile_integer
 from dpnet.model.engine.devices import BOARDS
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.placement import place
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.image import write_image
+from dpnet.model.image.maps.writing import write_network
 from dpnet.model.quantizer.exact import quantize
 from dpnet.sim.board.bytes_board import parse_url
+
+CHIP = {"lut": 10_000, "lutram": 3_000, "ff": 20_000, "dsp": 50, "bram36": 3}
 
 
 @pytest.fixture
@@ -192,3 +198,61 @@ def test_the_most_negative_entry_needs_no_bit_more(dpnet):
 )
 def test_errors_are_one_line(dpnet, arguments, message):
     assert dpnet(*arguments) == (2, "", f"dpnet: {message}\n")
+
+
+def map_image():
+    made = image_of(small_network())
+    write_network(made, Path("net.dpnet"))
+    return made.network
+
+
+def test_map_engines_for_a_whole_network(dpnet):
+    network = map_image()
+    code, out, err = dpnet("net.dpnet", "--board", "arty-a7-35t", "--json", "--count", 3)
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["device"] == {"name": "XC7A35T", **BOARDS["arty-a7-35t"].sizes}
+    cycles = [one["cycles"] for one in document["proposals"]]
+    assert len(cycles) == 3 and cycles == sorted(cycles)
+    for one in document["proposals"]:
+        engine = MapEngineParameters(**one["engine"])
+        assert place(engine, network).plan.cycles == one["cycles"]
+        parts = ("adds", "drains", "waits", "start", "end")
+        assert sum(one[f"{part}_cycles"] for part in parts) == one["cycles"]
+        assert one["pictures_per_second_at_100_mhz"] == pytest.approx(1e8 / one["cycles"])
+        assert one["share"]["lut"] == one["lut"] / 20_800 <= 0.85
+
+
+def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
+    network = map_image()
+    code, out, err = dpnet("net.dpnet")
+    assert (code, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("simulate it: ")]
+    url = line.removeprefix("simulate it: --port ").strip("'")
+    engine, _ = parse_url(url)
+    first = out.splitlines()[4].split()
+    assert f"{place(engine, network).plan.cycles:,}" in first
+    assert first[:4] == [str(engine.clusters), "×", f"{engine.stages},", str(engine.streams)]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--positions", "4"], "--positions and --repeated are for images of the array"),
+        (["--repeated"], "--positions and --repeated are for images of the array"),
+        (["--k", "4"], "--k and --activation are for --matrix; an image has its own"),
+        (
+            ["--board", "ulx3s"],
+            "map engines are estimated for 7-series chips, not yet for the LFE5U-85F; give another "
+            "--board",
+        ),
+        (
+            [f"--{kind}={size}" for kind, size in CHIP.items()],
+            "no map engine for this network fits the chip: its stores alone are larger; use a "
+            "larger chip, or fewer bits",
+        ),
+    ],
+)
+def test_what_is_not_planned_for_a_map_engine(dpnet, options, message):
+    map_image()
+    assert dpnet("net.dpnet", *options) == (2, "", f"dpnet: {message}\n")

@@ -23,7 +23,6 @@ from maps_kit import map_networks, slow
 
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.image import ImageError, read_image, write_image
-from dpnet.model.image.either import read_array_only
 from dpnet.model.image.either import read_image as read_either
 from dpnet.model.image.maps import MapImage, parse_map_image, read_map_image
 from dpnet.model.image.maps.layer_tensors import books, stored_bytes
@@ -100,8 +99,6 @@ def test_both_readers_tell_the_kinds_apart(tmp_path: Path) -> None:
     )
     assert isinstance(read_either(tmp_path / "maps"), MapImage)
     assert not isinstance(read_either(tmp_path / "array"), MapImage)
-    with pytest.raises(ImageError, match=r"maps is an image of a map engine; plan takes images of"):
-        read_array_only(tmp_path / "maps", "plan")
     with pytest.raises(ImageError, match=r"none: cannot be read: No such file or directory$"):
         read_either(tmp_path / "none")
 

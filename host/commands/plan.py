@@ -12,8 +12,10 @@ import click
 from dpnet.host.arguments import OneOf, whole
 from dpnet.host.commands import FILE, FINE, InputError, command
 from dpnet.host.fitting import activation_bits, engine_url, entry_bits
+from dpnet.host.maps.proposals import CLOCK_MHZ, NAMES, document_of, text_of
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
+from dpnet.model.engine.maps.sizing.search import propose
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.plan import (
     ACTIVATIONS,
@@ -26,18 +28,16 @@ from dpnet.model.engine.plan import (
     plan,
 )
 from dpnet.model.image import Image, ImageLayer
-from dpnet.model.image.either import read_array_only
+from dpnet.model.image.either import read_image
+from dpnet.model.image.maps.network import MapImage
 
 EXAMPLE = (
     "dpnet plan digits-4bit.dpnet --board arty-z7-20\n"
     "dpnet plan --matrix 1000x1024 --k 16 --activation fp32\n"
     "dpnet plan resnet20.dpnet --positions 1024 --positions layer2.0.conv1.weight=256"
 )
-CLOCK_MHZ = 100
 LARGEST_SIMULATED = 256
 """Lanes that are built as a simulated board in about a minute."""
-
-NAMES = {"lut": "LUT", "lutram": "LUT-RAM", "ff": "FF", "dsp": "DSP", "bram36": "BRAM"}
 
 
 def _shape(text: str) -> tuple[int, int, int]:
@@ -137,8 +137,13 @@ def run(
     elif k or activation:
         raise InputError("--k and --activation are for --matrix; an image has its own")
     else:
-        layers, chosen, widths = _network(read_array_only(file, "dpnet plan"), dict(positions))
-    device = _device(board, {kind: size for kind, size in sizes.items() if size})
+        image = read_image(file)
+        if isinstance(image, MapImage):
+            if positions or repeated:
+                raise InputError("--positions and --repeated are for images of the array")
+            return _plan_maps(image, _device(board, _given(sizes)), count, as_json)
+        layers, chosen, widths = _network(image, dict(positions))
+    device = _device(board, _given(sizes))
     if repeated and len(layers) > 1:
         raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
     if chosen != "fp32" and len(layers) > 1 and any(layer.positions > 1 for layer in layers):
@@ -155,6 +160,28 @@ def run(
     document = _document(found, device, layers, chosen, repeated)
     emit(document, _text(found, device, layers, chosen, repeated), as_json)
     return FINE
+
+
+def _plan_maps(image: MapImage, device: Device, count: int, as_json: bool) -> int:
+    """Map engines for a whole network."""
+    if device.family != "xc7":
+        raise InputError(
+            f"map engines are estimated for 7-series chips, not yet for the {device.name}; give "
+            "another --board"
+        )
+    with Progress(f"searching map engines for the {device.name}"):
+        found = propose(image.network, device, count=count)
+    if not found:
+        raise InputError(
+            f"no map engine for this network fits the {device.name}: its stores alone are larger; "
+            "use a larger chip, or fewer bits"
+        )
+    emit(document_of(found, device), text_of(found, device), as_json)
+    return FINE
+
+
+def _given(sizes: dict[str, int | None]) -> dict[str, int]:
+    return {kind: size for kind, size in sizes.items() if size}
 
 
 def _network(image: Image, positions: dict[str, int]) -> tuple[list[Layer], str, dict[str, int]]:

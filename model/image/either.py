@@ -12,21 +12,13 @@ from dpnet.model.image.maps.header import description_of, is_map_description
 from dpnet.model.image.maps.network import MapImage
 from dpnet.model.image.network import Image
 
-__all__ = ["read_array_only", "read_image"]
+__all__ = ["read_image"]
 
 
 def read_image(path: str | Path) -> Image | MapImage:
     """Read and check an image, of the array or of a map engine; `ImageError` says what is wrong
     and where."""
     return read_map_image(path) if _is_map(Path(path)) else read_array_image(path)
-
-
-def read_array_only(path: str | Path, what: str) -> Image:
-    """As `read_image`, for `what` takes images of the array alone: `ImageError` for others."""
-    image = read_image(path)
-    if isinstance(image, MapImage):
-        raise ImageError(f"{path} is an image of a map engine; {what} takes images of the array")
-    return image
 
 
 def _is_map(path: Path) -> bool:

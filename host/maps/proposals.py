@@ -1,0 +1,79 @@
+"""Proposals of map engines, as `dpnet plan` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dpnet.host.maps.engines import engine_sizes, engine_url
+from dpnet.host.report import table
+from dpnet.model.engine.devices import KINDS, LIMITS, Device
+from dpnet.model.engine.maps.sizing.search import MapProposal
+
+CLOCK_MHZ = 100
+NAMES = {"lut": "LUT", "lutram": "LUT-RAM", "ff": "FF", "dsp": "DSP", "bram36": "BRAM"}
+"""Kinds of `KINDS`, as people call them."""
+
+
+def document_of(found: Sequence[MapProposal], device: Device) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "device": {"name": device.name, **device.sizes},
+        "limits": {kind: float(limit) for kind, limit in LIMITS.items()},
+        "proposals": [_row(one, device) for one in found],
+    }
+
+
+def text_of(found: Sequence[MapProposal], device: Device) -> str:
+    """A table of the proposals, and how the first one is named."""
+    best = engine_sizes(found[0].engine)
+    limits = ", ".join(
+        f"{NAMES[kind]} {float(limit):.0%}" for kind, limit in LIMITS.items() if limit < 1
+    )
+    header = ("clusters × stages, streams", "lanes", "cycles a picture", "pictures/s", "adds")
+    return "\n".join(
+        (
+            f"{device.name}: map engines for the whole network",
+            "",
+            table(
+                (*header, *(NAMES[kind] for kind in KINDS), "binds"),
+                [_cells(one, device) for one in found],
+            ),
+            "",
+            f"cycles are exact, the link not counted; pictures/s at {CLOCK_MHZ} MHz; adds: the "
+            "part of the cycles in which lanes add; resources estimated within 10 % of Yosys, for "
+            f"the engine without a link; a design may take at most {limits}",
+            "the first one: " + ", ".join(f"{name}={size}" for name, size in best.items()),
+            f"simulate it: --port '{engine_url(found[0].engine)}'",
+        )
+    )
+
+
+def _row(one: MapProposal, device: Device) -> dict[str, Any]:
+    total = one.cycles.total
+    return {
+        "engine": asdict(one.engine),
+        "lanes": one.engine.lanes,
+        "cycles": total,
+        **{f"{kind}_cycles": spent for kind, spent in asdict(one.cycles).items()},
+        "us_at_100_mhz": total / CLOCK_MHZ,
+        "pictures_per_second_at_100_mhz": CLOCK_MHZ * 1e6 / total,
+        "binds": one.binds,
+        **{kind: getattr(one.resources, kind) for kind in KINDS},
+        "share": {kind: getattr(one.resources, kind) / device.sizes[kind] for kind in KINDS},
+    }
+
+
+def _cells(one: MapProposal, device: Device) -> list[str]:
+    engine, total = one.engine, one.cycles.total
+    parts = [(getattr(one.resources, kind), device.sizes[kind]) for kind in KINDS]
+    return [
+        f"{engine.clusters} × {engine.stages}, {engine.streams}",
+        f"{engine.lanes:,}",
+        f"{total:,}",
+        f"{CLOCK_MHZ * 1e6 / total:,.0f}",
+        f"{one.cycles.adds / total:.0%}",
+        *(f"{taken:,} {taken / there:4.0%}" for taken, there in parts),
+        NAMES.get(one.binds, one.binds),
+    ]

@@ -1,0 +1,123 @@
+"""Map engines for chips: estimates beside Yosys' counts, and the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from map_image_kit import small_network
+from map_kit import NETWORKS
+
+from dpnet.model.engine.devices import KINDS, LIMITS, XC7A35T, XC7Z020, XC7Z045, Device
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
+from dpnet.model.engine.maps.placement import NetworkTooLarge, place
+from dpnet.model.engine.maps.sizing.configurations import MAP_ENGINES
+from dpnet.model.engine.maps.sizing.estimate import estimate_maps, map_parts
+from dpnet.model.engine.maps.sizing.search import propose, sized
+
+YOSYS = {
+    "maps": {"lut": 22_501, "lutram": 4_689, "ff": 20_458, "dsp": 40, "bram36": 521},
+    "maps-4x4x2": {"lut": 22_889, "lutram": 4_180, "ff": 25_630, "dsp": 78, "bram36": 132},
+    "maps-24x8x4": {"lut": 181_724, "lutram": 29_885, "ff": 160_999, "dsp": 458, "bram36": 522},
+}
+"""make resources NAMES='maps maps-4x4x2 maps-24x8x4', Yosys 0.70."""
+
+TINY = Device("tiny", {"lut": 12_000, "lutram": 4_000, "ff": 20_000, "dsp": 130, "bram36": 60})
+
+
+def near(found: int, counted: int, part: float) -> bool:
+    return abs(found - counted) <= part * counted
+
+
+@pytest.mark.parametrize("name", YOSYS)
+def test_estimates_are_within_a_tenth_of_yosys(name: str) -> None:
+    found = estimate_maps(MAP_ENGINES[name])
+    counts = {kind: (getattr(found, kind), YOSYS[name][kind]) for kind in KINDS}
+    assert not {kind: both for kind, both in counts.items() if not near(*both, 0.1)}
+
+
+def test_every_size_counts() -> None:
+    """A larger engine of any kind takes more of something, and nothing less."""
+    usual = MapEngineParameters()
+    larger = {
+        "clusters": 3, "stages": 9, "streams": 3, "index_depth": 50_001, "row_groups": 700,
+        "map_depth": 100_000, "picture_depth": 60_000, "result_depth": 20_000,
+        "passes": 1000, "taps": 4000,
+    }  # fmt: skip
+    for name, size in larger.items():
+        base = replace(usual, streams=1) if name == "index_depth" else usual
+        one, two = estimate_maps(base), estimate_maps(replace(base, **{name: size}))
+        more = [getattr(two, kind) - getattr(one, kind) for kind in KINDS]
+        assert max(more) > 0 and min(more[:4]) >= 0, name
+    # Narrower buckets are smaller lanes.
+    assert estimate_maps(replace(usual, max_columns=64)).lut < estimate_maps(usual).lut
+
+
+def test_parts_add_up() -> None:
+    parts = map_parts(MapEngineParameters())
+    total = estimate_maps(MapEngineParameters())
+    assert sum(part.lut for part in parts.values()) == total.lut
+    assert parts["lanes"].lutram == 256 * 12
+
+
+def test_multipliers_of_another_chip() -> None:
+    with pytest.raises(ValueError, match="estimates are for multiplier '25x18', not '18x18'"):
+        estimate_maps(MapEngineParameters(multiplier="18x18"))
+
+
+@pytest.mark.parametrize("device", [XC7A35T, XC7Z020, TINY], ids=lambda device: device.name)
+def test_proposals_fit_and_come_fastest_first(device: Device) -> None:
+    network = small_network()
+    found = propose(network, device)
+    assert found and [one.cycles.total for one in found] == sorted(
+        one.cycles.total for one in found
+    )
+    for one in found:
+        assert place(one.engine, network).plan.cycles == one.cycles.total
+        for kind in KINDS:
+            assert getattr(one.resources, kind) <= device.sizes[kind] * LIMITS[kind]
+        assert one.resources == estimate_maps(one.engine)
+        assert one.binds in (*KINDS, "adds", "drains", "waits")
+
+
+def test_no_engine_that_fits_is_faster() -> None:
+    """All shapes of up to 8 clusters and stages, one by one."""
+    network = small_network()
+    best = propose(network, TINY)[0]
+    fitting = 0
+    for clusters, stages, streams in product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4, 6, 8), (2, 4)):
+        shape = MapEngineParameters(clusters=clusters, stages=stages, streams=streams)
+        engine, placement = sized(shape, network)
+        taken = estimate_maps(engine)
+        if all(getattr(taken, kind) <= TINY.sizes[kind] * LIMITS[kind] for kind in KINDS):
+            fitting += 1
+            assert placement.plan.cycles >= best.cycles.total
+    assert fitting > 10
+
+
+def test_an_engine_as_large_as_its_network() -> None:
+    """It holds the network, and none whose stores are a step smaller does."""
+    network = NETWORKS["ds-cnn"]()
+    engine, placement = sized(MapEngineParameters(clusters=3, stages=2), network)
+    assert place(engine, network).plan.cycles == placement.plan.cycles
+    assert (engine.clusters, engine.stages, engine.lanes) == (3, 2, 6 * LANES)
+    steps = {
+        "index_depth": 128, "row_groups": 8, "taps": 32, "passes": 8, "map_depth": 64,
+        "picture_depth": 64,
+    }  # fmt: skip
+    for name, step in steps.items():
+        with pytest.raises(NetworkTooLarge, match=name):
+            place(replace(engine, **{name: getattr(engine, name) - step}), network)
+    with pytest.raises(NetworkTooLarge, match="max_columns"):
+        place(replace(engine, max_columns=engine.max_columns // 2), network)
+
+
+def test_a_network_that_no_chip_holds() -> None:
+    chip = Device("chip", {**XC7Z045.sizes, "bram36": 9})
+    assert propose(NETWORKS["ds-cnn"](), chip) == []
+
+
+def test_chips_of_another_family() -> None:
+    with pytest.raises(ValueError, match="map engines are estimated for XC7 chips, not for the x"):
+        propose(small_network(), Device("x", XC7Z045.sizes, family="ecp5"))
