@@ -29,8 +29,12 @@ from dpnet.model.maps.outputs import finished
 
 NETS = int(os.environ.get("DPNET_RANDOM_NETS", "12"))
 
-SOURCE = re.compile(r"nets_kit\.py:\d+, `.+`( \(.*\))?: |.*: one step of layer ")
-"""A refusal names the user's line; one for the scale of a layer, the layer."""
+SOURCE = re.compile(
+    r"nets_kit\.py:\d+, `.+`( \(.*\))?: |.*: one step of layer |"
+    r"node x: there is nothing for the engine to compute$"
+)
+"""A refusal names the user's line; one for the scale of a layer, the layer; one of a net without
+any layer, its input."""
 
 
 def outcome(seed: int) -> str:
