@@ -32,7 +32,7 @@ def test_checked_ram_bench():
     assert tuple(STORES) == NAMES
     assert CheckedRam.check == CHECK
     bundle = Bundle(**{name: CheckedRam(**sizes) for name, sizes in STORES.items()})
-    values = {"stores": STORES, "cycles": rounds(700)}
+    values = {"stores": STORES, "cycles": rounds(700, 4)}
     verilog = open_memories(emit(bundle))
     assert run_bench(verilog, "parts.checked_ram", values=values) == len(NAMES) * (len(KINDS) + 2)
 

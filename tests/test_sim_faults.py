@@ -31,7 +31,7 @@ from dpnet.sim.measure.faults import (
 
 NAME = "small-fp32"
 MADE = SMALL[NAME]
-INJECTIONS = rounds(200)
+INJECTIONS = rounds(200, 4)
 CHECKED = [kind for kind in KINDS if kind.is_checked(MADE.engine)]
 UNCHECKED = [kind for kind in KINDS if not kind.is_checked(MADE.engine)]
 TWICE = "small-fp32-lockstep"
