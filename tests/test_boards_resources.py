@@ -19,6 +19,8 @@ from dpnet.boards.series7 import netlist
 from dpnet.gateware.array.adder_tree import AdderTree
 from dpnet.model.engine.devices import KINDS
 
+pytestmark = pytest.mark.whole
+
 
 def adders(names):
     """Two adders instead of engines."""
@@ -52,7 +54,6 @@ def first(tmp_path_factory):
     return folder, out.getvalue(), err.getvalue()
 
 
-@pytest.mark.whole
 def test_the_file_has_what_was_counted_and_how(first, command, capsys):
     folder, out, err = first
     document = json.loads((folder / "resources.json").read_text())
@@ -156,7 +157,6 @@ sys.exit(resources.main([]))
 """
 
 
-@pytest.mark.whole
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_yosys_and_keeps_what_is_done(tmp_path, by):
     fake, hang = tmp_path / "yosys", tmp_path / "hang"

@@ -55,6 +55,7 @@ def rows(text: str) -> dict[str, Any]:
     return {row["method"]: row for row in json.loads(text)["rows"]}
 
 
+@pytest.mark.whole
 def test_every_method_gives_a_row_and_its_files(small: Path, dpnet: Call) -> None:
     out = small / "r.json"
     result = dpnet("experiment", "resnet20", *SHORT, "--out", out)

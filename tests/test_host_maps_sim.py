@@ -36,6 +36,8 @@ from dpnet.model.maps.golden import compute
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.sim.board.bytes_board import parse_url
 
+pytestmark = pytest.mark.whole
+
 ENGINE = SIMULATED
 URL = engine_url(ENGINE)
 IMAGE = image_of(small_network(), engine=ENGINE)

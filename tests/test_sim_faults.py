@@ -29,6 +29,8 @@ from dpnet.sim.measure.faults import (
     short,
 )
 
+pytestmark = pytest.mark.whole
+
 NAME = "small-fp32"
 MADE = SMALL[NAME]
 INJECTIONS = rounds(200, 4)
@@ -76,7 +78,6 @@ def kind_named(name):
     return next(kind for kind in KINDS if kind.name == name)
 
 
-@pytest.mark.whole
 def test_every_memory_and_the_adders_registers_can_be_reached(core):
     engine, found = MADE.engine, places_by_kind(core.places())
     sizes = {
@@ -281,7 +282,6 @@ def test_only_flip_flops_and_memories_are_marked():
     ]
 
 
-@pytest.mark.whole
 def test_the_report_adds_up(tmp_path):
     tally = Tally(7, "make faults")
     for name in (NAME, TWICE):
