@@ -131,7 +131,7 @@ class PassMaker:
 
     def _values(self, fields: Fields) -> None:
         source = self.source
-        first = source.choice([0, source.randint(-40, 40)])
+        first = source.choice([0, source.randint(1, 15), source.randint(-40, 40)])
         for name in ("to_map", "to_result", "skips", "skip_picture", "skip_unsigned"):
             fields[name] = source.randrange(2)
         fields |= {
