@@ -12,7 +12,14 @@ import click
 from dpnet.host.arguments import OneOf, whole
 from dpnet.host.commands import FILE, FINE, InputError, command
 from dpnet.host.fitting import activation_bits, engine_url, entry_bits
-from dpnet.host.maps.proposals import CLOCK_MHZ, NAMES, document_of, text_of
+from dpnet.host.maps.proposals import (
+    CLOCK_MHZ,
+    NAMES,
+    document_of,
+    resource_cells,
+    resource_figures,
+    text_of,
+)
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
 from dpnet.model.engine.maps.sizing.search import propose
@@ -267,8 +274,7 @@ def _row(one: Proposal, device: Device) -> dict[str, Any]:
         "drain_cycles": one.drain,
         "us_at_100_mhz": one.cycles / CLOCK_MHZ,
         "binds": one.binds,
-        **{kind: getattr(one.resources, kind) for kind in KINDS},
-        "share": {kind: getattr(one.resources, kind) / device.sizes[kind] for kind in KINDS},
+        **resource_figures(one.resources, device),
     }
 
 
@@ -314,13 +320,12 @@ def _described(layer: Layer) -> str:
 
 def _cells(one: Proposal, device: Device) -> list[str]:
     engine = one.engine
-    parts = [(getattr(one.resources, kind), device.sizes[kind]) for kind in KINDS]
     return [
         f"{engine.stages} × {engine.columns} × {engine.segments}",
         f"{engine.lanes:,}",
         f"{one.cycles:,}",
         f"{one.cycles / CLOCK_MHZ:.2f}",
-        *(f"{taken:,} {taken / there:4.0%}" for taken, there in parts),
+        *resource_cells(one.resources, device),
         NAMES.get(one.binds, one.binds),
     ]
 

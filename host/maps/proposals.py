@@ -9,6 +9,7 @@ from typing import Any
 from dpnet.host.maps.engines import engine_sizes, engine_url
 from dpnet.host.report import table
 from dpnet.model.engine.devices import KINDS, LIMITS, Device
+from dpnet.model.engine.estimate import Estimate
 from dpnet.model.engine.maps.sizing.search import MapProposal
 
 CLOCK_MHZ = 100
@@ -51,6 +52,18 @@ def text_of(found: Sequence[MapProposal], device: Device) -> str:
     )
 
 
+def resource_figures(taken: Estimate, device: Device) -> dict[str, Any]:
+    """How much is taken of each kind, and which `share` of the chip's that is."""
+    counts = {kind: getattr(taken, kind) for kind in KINDS}
+    return counts | {"share": {kind: counts[kind] / device.sizes[kind] for kind in KINDS}}
+
+
+def resource_cells(taken: Estimate, device: Device) -> list[str]:
+    """The same as cells of a table."""
+    parts = [(getattr(taken, kind), device.sizes[kind]) for kind in KINDS]
+    return [f"{count:,} {count / there:4.0%}" for count, there in parts]
+
+
 def _row(one: MapProposal, device: Device) -> dict[str, Any]:
     total = one.cycles.total
     return {
@@ -61,20 +74,18 @@ def _row(one: MapProposal, device: Device) -> dict[str, Any]:
         "us_at_100_mhz": total / CLOCK_MHZ,
         "pictures_per_second_at_100_mhz": CLOCK_MHZ * 1e6 / total,
         "binds": one.binds,
-        **{kind: getattr(one.resources, kind) for kind in KINDS},
-        "share": {kind: getattr(one.resources, kind) / device.sizes[kind] for kind in KINDS},
+        **resource_figures(one.resources, device),
     }
 
 
 def _cells(one: MapProposal, device: Device) -> list[str]:
     engine, total = one.engine, one.cycles.total
-    parts = [(getattr(one.resources, kind), device.sizes[kind]) for kind in KINDS]
     return [
         f"{engine.clusters} × {engine.stages}, {engine.streams}",
         f"{engine.lanes:,}",
         f"{total:,}",
         f"{CLOCK_MHZ * 1e6 / total:,.0f}",
         f"{one.cycles.adds / total:.0%}",
-        *(f"{taken:,} {taken / there:4.0%}" for taken, there in parts),
+        *resource_cells(one.resources, device),
         NAMES.get(one.binds, one.binds),
     ]
