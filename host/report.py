@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -136,7 +137,8 @@ class Progress:
 
     As a context it leaves a clean line behind, whatever happens.  It is called as training does
     (done, total, text) and as a load does (done, total).  Meanwhile messages of the package's own
-    log (a simulator is built) are shown above it.
+    log (a simulator is built) are shown above it.  Several at once, of several threads, are lines
+    of one display.
     """
 
     def __init__(self, what: str) -> None:
@@ -144,15 +146,11 @@ class Progress:
         self._next = time.monotonic() + PLAIN_SECONDS
         self._bar: Bar | None = None
         self._task: TaskID | None = None
-        self._log = _Messages(self)
 
     def __enter__(self) -> Progress:
-        console = Console(file=sys.stderr, highlight=False)
-        if console.is_terminal and not console.is_dumb_terminal:
-            self._bar = _bar(console)
+        self._bar = _DISPLAY.join()
+        if self._bar is not None:
             self._task = self._bar.add_task(visible(self.what), total=None, text="")
-            self._bar.start()
-        self._log.start()
         return self
 
     def __exit__(
@@ -161,9 +159,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.stop()
-        if self._bar is not None:
-            self._bar.stop()
+        _DISPLAY.leave(self._task)
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
         if self._bar is not None and self._task is not None:
@@ -177,10 +173,48 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line of its own, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(Text(visible(text)))
-        else:
-            say(text, sys.stderr)
+        _note(self._bar, text)
+
+
+def _note(bar: Bar | None, text: str) -> None:
+    if bar is not None:
+        bar.console.print(Text(visible(text)))
+    else:
+        say(text, sys.stderr)
+
+
+class _Display:
+    """What all that is under way shows on stderr: one bar with a line each, if it is a terminal."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._bar: Bar | None = None
+        self._log = _Messages()
+
+    def join(self) -> Bar | None:
+        """One more is under way: the bar, None where there is no terminal."""
+        with self._lock:
+            if not self._users:
+                console = Console(file=sys.stderr, highlight=False)
+                self._bar = None
+                if console.is_terminal and not console.is_dumb_terminal:
+                    self._bar = _bar(console)
+                    self._bar.start()
+                self._log.start(self._bar)
+            self._users += 1
+            return self._bar
+
+    def leave(self, task: TaskID | None) -> None:
+        """One of them has ended, whose line is `task`."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._log.stop()
+                if self._bar is not None:
+                    self._bar.stop()
+            elif self._bar is not None and task is not None:
+                self._bar.remove_task(task)
 
 
 def _bar(console: Console) -> Bar:
@@ -201,19 +235,22 @@ def _bar(console: Console) -> Bar:
     if not narrow:
         text = Column(no_wrap=True, overflow="ellipsis")
         columns.append(TextColumn("{task.fields[text]}", table_column=text, markup=False))
-    return Bar(*columns, console=console, transient=True)
+    # Results that are printed meanwhile go above it, unless they go to a file or a pipe.
+    to_terminal = sys.stdout.isatty()
+    return Bar(*columns, console=console, transient=True, redirect_stdout=to_terminal)
 
 
 class _Messages(logging.Handler):
-    """Messages of the package's log as lines of a progress."""
+    """Messages of the package's log as lines above a bar, or on stderr."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._progress = progress
+        self._bar: Bar | None = None
         self._logger = logging.getLogger("dpnet")
 
-    def start(self) -> None:
+    def start(self, bar: Bar | None) -> None:
         """Take messages."""
+        self._bar = bar
         self._before = self._logger.level
         self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self)
@@ -225,4 +262,7 @@ class _Messages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
-        self._progress.note(record.getMessage())
+        _note(self._bar, record.getMessage())
+
+
+_DISPLAY = _Display()

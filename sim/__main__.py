@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,18 @@ from dpnet.host.bench import VECTORS, BenchRow, bench_table
 from dpnet.host.commands import InputError
 from dpnet.host.errors import LinkError
 from dpnet.host.maps.engines import parse_engine
+from dpnet.host.session import Parameters
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.model.networks.digits import digits
+from dpnet.model.networks.digits_cnn import CnnResult
 from dpnet.model.networks.digits_training import DigitsResult
-from dpnet.sim.board.bytes_board import Parameters, check_size
 from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.board.limits import check_size
+from dpnet.sim.measure.beside import Beside, Job
 from dpnet.sim.measure.boards import Boards
 from dpnet.sim.measure.chain import (
     NetworkRow,
@@ -247,10 +251,17 @@ class _Measured:
 def _measure(
     options: Options, folder: Path, boards: Boards, given: tuple[list[Case], str] | None
 ) -> _Measured:
-    """Parts 1 to 4."""
+    """Networks are trained here; as soon as one is, its simulation starts beside that."""
+    beside = Beside()
     _heading(f"1  training on scikit-learn's digits ({_since(boards.started)})")
-    trained = train_networks(folder, settings_for(options.seed))
-    for result in trained:
+    cases, source = trained_cases(folder, options.seed) if given is None else given
+    print(f"Table VI: {source}")
+    table6 = [
+        beside.submit(partial(_run_table6, options.engine, boards, name, cases))
+        for name in ("baseline", "lane", "array")
+    ]
+    networks: list[Job[tuple[NetworkRow, np.ndarray[Any, Any]]]] = []
+    for result in train_networks(folder, settings_for(options.seed)):
         print(
             f"{result.bits} bits: float {result.accuracy_float:.2f} %, quantized "
             f"{result.accuracy_quantized:.2f} %, integer golden model "
@@ -258,59 +269,68 @@ def _measure(
             f"{result.ratio_bytes:.2f} × on disk "
             f"({result.path.name}, {result.file_bytes:,} bytes)"
         )
+        traced = options.waves and not networks
+        networks.append(beside.submit(partial(_run_network, boards, result, traced)))
     cnn = train_cnn_network(folder, options.seed)
     print(
         f"convolutions, {cnn.bits} bits: float {cnn.accuracy_float:.2f} %, quantized "
         f"{cnn.accuracy_quantized:.2f} %, integer golden model {cnn.accuracy_golden:.2f} %; "
         f"{cnn.ratio_eq1:.2f} × smaller by Eq. (1) ({cnn.path.name}, {cnn.file_bytes:,} bytes)"
     )
-    cases, source = trained_cases(folder, options.seed) if given is None else given
-    print(f"Table VI: {source}")
+    on_maps = beside.submit(partial(_run_cnn, boards, cnn))
     _heading(f"2  the networks on the engine ({_since(boards.started)})")
-    networks, predictions = _run_networks(options, boards, trained)
+    rows = []
+    for job in networks:
+        row, guessed = beside.result(job)
+        rows.append(row)
+        print(
+            f"{row.bits} bits: {row.outputs:,} outputs of all layers for {row.pictures} "
+            f"pictures, {row.mismatches} differ from the golden model; "
+            f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
+            + " ".join(map(str, guessed[:20]))
+        )
+    predictions = beside.result(networks[0])[1]
     _heading(f"3  the paper's Table VI at full size ({_since(boards.started)})")
-    table6 = _run_table6(options.engine, boards, cases)
+    benches = [row for job in table6 for row in beside.result(job)]
+    names = [case[0].name for case in cases]
+    for bench in benches:
+        print(
+            f"{bench.name} on {bench.engine}: {bench.cycles:,} cycles, {bench.compared:,} results, "
+            f"{bench.mismatches} differ from the golden model"
+        )
+    benches.sort(key=lambda row: names.index(row.name))
     _heading(f"4  the convolutional network on the map engine ({_since(boards.started)})")
-    with boards.open("maps") as board:
-        row = run_cnn(board.driver, cnn)
+    maps = beside.result(on_maps)
     print(
-        f"{row.bits} bits: {row.outputs:,} outputs, the results of {row.pictures} pictures and "
-        f"every map of {row.layered}, {row.mismatches} differ from the golden model; "
-        f"{row.cycles_per_picture:,} cycles a picture"
+        f"{maps.bits} bits: {maps.outputs:,} outputs, the results of {maps.pictures} pictures and "
+        f"every map of {maps.layered}, {maps.mismatches} differ from the golden model; "
+        f"{maps.cycles_per_picture:,} cycles a picture"
     )
-    return _Measured(networks, predictions, table6, source, row)
+    return _Measured(rows, predictions, benches, source, maps)
 
 
-def _run_networks(
-    options: Options, boards: Boards, trained: Sequence[DigitsResult]
-) -> tuple[list[NetworkRow], np.ndarray[Any, Any]]:
-    """Part 2: its rows, and the first network's predictions."""
-    networks, predictions = [], []
-    with boards.open("array", traced=True) as board:
-        for result in trained:
-            trace = board.transport if options.waves and result is trained[0] else None
-            row, guessed = run_network(board.driver, result, trace=trace)
-            networks.append(row)
-            predictions.append(guessed)
-            print(
-                f"{row.bits} bits: {row.outputs:,} outputs of all layers for {row.pictures} "
-                f"pictures, {row.mismatches} differ from the golden model; "
-                f"{row.cycles_per_picture:,} cycles a picture; the first ones read "
-                + " ".join(map(str, guessed[:20]))
-            )
-    return networks, predictions[0]
+def _run_network(
+    boards: Boards, result: DigitsResult, traced: bool
+) -> tuple[NetworkRow, np.ndarray[Any, Any]]:
+    """A digits network on the array: its row, and what it read."""
+    with boards.open("array", traced=traced) as board:
+        return run_network(board.driver, result, trace=board.transport if traced else None)
 
 
-def _run_table6(engine: EngineParameters, boards: Boards, cases: list[Case]) -> list[BenchRow]:
-    """Part 3."""
-    rows: list[BenchRow] = []
-    for name in ("baseline", "lane", "array"):
-        with boards.open(name) as board:
-            kind = "paper-baseline" if name == "baseline" else name
-            if name == "array" and engine.lanes == 1:
-                kind = "lane"
-            rows += run_table({kind: board.driver}, cases)
-    return sorted(rows, key=lambda row: [case[0].name for case in cases].index(row.name))
+def _run_cnn(boards: Boards, cnn: CnnResult) -> CnnRow:
+    with boards.open("maps") as board:
+        return run_cnn(board.driver, cnn)
+
+
+def _run_table6(
+    engine: EngineParameters, boards: Boards, name: str, cases: list[Case]
+) -> list[BenchRow]:
+    """Table VI's rows of one board."""
+    kind = "paper-baseline" if name == "baseline" else name
+    if name == "array" and engine.lanes == 1:
+        kind = "lane"
+    with boards.open(name) as board:
+        return run_table(kind, board.driver, cases)
 
 
 def _heading(title: str) -> None:

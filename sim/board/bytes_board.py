@@ -8,36 +8,29 @@ the machine.
 
 from __future__ import annotations
 
-import gc
 import os
 import struct
 import subprocess
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qsl, urlsplit
 
-from amaranth.hdl import UnusedElaboratable
-
-from dpnet.gateware.emit import emit
-from dpnet.gateware.top import Top
 from dpnet.host.errors import PortError
 from dpnet.host.session import Parameters
 from dpnet.model.engine.baseline import BaselineParameters, InterleavedParameters
-from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.sim.board.harness import HarnessError, build
+from dpnet.sim.board.limits import check_size
+from dpnet.sim.board.top_text import top_text
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
 
 CLOCK_HZ = 100_000_000
 """A second of the simulation, unless its URL says another clock."""
 ANSWER = struct.Struct("<QII")
 """Cycles that ran, bytes that came, what is under way (see harness.cpp): it precedes the bytes."""
-
-LARGEST_LANES = 4096
-LARGEST_STORE_BITS = 1 << 30
 
 BOARDS: Mapping[str, Parameters] = {
     "array": EngineParameters(),
@@ -103,46 +96,6 @@ def _value(url: str, key: str, text: str, default: object) -> object:
     return int(text)
 
 
-def check_size(params: Parameters) -> None:
-    """Raise `ValueError` for a board that takes hours to build, or more memory than there is."""
-    if isinstance(params, BaselineParameters):
-        return
-    if isinstance(params, MapEngineParameters):
-        _check_maps(params)
-        return
-    if params.lanes > LARGEST_LANES:
-        raise ValueError(
-            f"an array of {params.lanes:,} lanes is too large to simulate here; stages × columns × "
-            f"segments must be at most {LARGEST_LANES:,}"
-        )
-    bits = params.stages * params.segments * params.index_depth * params.row_bits
-    if bits > LARGEST_STORE_BITS:
-        raise ValueError(
-            f"index stores of {bits / 8e6:,.0f} MB are too large to simulate here; there may be "
-            f"{LARGEST_STORE_BITS / 8e6:,.0f} MB: lower index_depth"
-        )
-
-
-def _check_maps(params: MapEngineParameters) -> None:
-    """The same of a map engine, and what `Top` does not build."""
-    with warnings.catch_warnings():
-        # It is looked at and dropped, and Amaranth warns of that when it is collected.
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        Top(params=params)
-        gc.collect()
-    if params.lanes > LARGEST_LANES:
-        raise ValueError(
-            f"a map engine of {params.lanes:,} lanes is too large to simulate here; "
-            f"{LANES} × clusters × stages must be at most {LARGEST_LANES:,}"
-        )
-    size = params.units * (params.map_depth + params.picture_depth) + 8 * params.index_depth
-    if 8 * size > LARGEST_STORE_BITS:
-        raise ValueError(
-            f"stores of {size / 1e6:,.0f} MB are too large to simulate here; there may be "
-            f"{LARGEST_STORE_BITS / 8e6:,.0f} MB: lower map_depth, picture_depth or index_depth"
-        )
-
-
 def build_board(
     params: Parameters,
     simulator: Simulator | None = None,
@@ -151,8 +104,8 @@ def build_board(
     clock_hz: int = CLOCK_HZ,
 ) -> list[str]:
     """The command that runs the simulated board of `params`; built unless it already was."""
-    top = Top(params=params, clock_hz=clock_hz, status=True)
-    return build(emit(top), simulator or find_simulator(), waves=waves)
+    text = top_text(params=params, clock_hz=clock_hz, status=True)
+    return build(text, simulator or find_simulator(), waves=waves)
 
 
 def open_board(url: str) -> SimTransport:

@@ -47,7 +47,7 @@ class Boards:
         params: dict[str, Parameters] = {**BOARDS, **sizes}
         self._builds: dict[str, Future[list[str]]] = {
             name: pool.submit(self._build, params[name], simulator, name == "array")
-            for name in ("array", "maps", "baseline", "lane")
+            for name in ("baseline", "lane", "array", "maps")
         }
 
     def _build(self, params: Parameters, simulator: Simulator, traced: bool) -> list[str]:

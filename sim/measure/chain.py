@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,29 +49,26 @@ class NetworkRow:
     predicted_cycles: int
 
 
-def train_networks(folder: Path, settings: TrainSettings) -> list[DigitsResult]:
-    """The digits network at 4, 3 and 2 bits, from one float network; resumes what was
-    interrupted.
+def train_networks(folder: Path, settings: TrainSettings) -> Iterator[DigitsResult]:
+    """The digits network at 4, 3 and 2 bits, one after the other, from one float network; resumes
+    what was interrupted.
     """
     with Progress("training the float network") as progress:
         start = pretrain_digits(
             settings, checkpoint=folder / "digits-float.checkpoint", on_progress=progress
         )
-    results = []
     for bits in BITS:
         path = folder / f"digits-{bits}bit.dpnet"
         with Progress(f"training with DP-Net at {bits} bits") as progress:
-            results.append(
-                train_digits(
-                    bits,
-                    path,
-                    settings=settings,
-                    start=start,
-                    checkpoint=path.with_suffix(".checkpoint"),
-                    on_progress=progress,
-                )
+            result = train_digits(
+                bits,
+                path,
+                settings=settings,
+                start=start,
+                checkpoint=path.with_suffix(".checkpoint"),
+                on_progress=progress,
             )
-    return results
+        yield result
 
 
 def forget_checkpoints(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,14 +98,13 @@ def file_cases(path: Path, seed: int) -> tuple[list[Case], str]:
     return cases, f"matrices of {path}, quantized exactly to 4 bits; Gaussian vectors, seed {seed}"
 
 
-def run_table(drivers: Mapping[str, Driver], cases: list[Case]) -> list[BenchRow]:
-    """Every case on every engine."""
+def run_table(name: str, driver: Driver, cases: list[Case]) -> list[BenchRow]:
+    """Every case on the engine of this name."""
     rows = []
     for layer, x in cases:
-        for name, driver in drivers.items():
-            with Progress(f"{layer.name} on the {name}") as progress:
-                row = bench_layer(driver, layer, x, progress=progress)
-            if row.engine != name:
-                raise AssertionError(f"engine {name} says that it is {row.engine}")
-            rows.append(row)
+        with Progress(f"{layer.name} on the {name}") as progress:
+            row = bench_layer(driver, layer, x, progress=progress)
+        if row.engine != name:
+            raise AssertionError(f"engine {name} says that it is {row.engine}")
+        rows.append(row)
     return rows

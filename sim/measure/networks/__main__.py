@@ -31,8 +31,8 @@ from dpnet.model.image import ImageError
 from dpnet.model.training.checkpoint import CheckpointError
 from dpnet.model.training.run import DivergedError
 from dpnet.sim.board.bare_core import build_core
-from dpnet.sim.board.bytes_board import check_size
 from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.board.limits import check_size
 from dpnet.sim.measure.networks.measuring import SOURCES, Bench, Measured, measure
 from dpnet.sim.measure.networks.page import page
 from dpnet.sim.measure.networks.row import networks_table
