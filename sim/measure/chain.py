@@ -1,4 +1,4 @@
-"""Part 1 and 2 of `make sim`: networks trained, compiled, loaded and run picture by picture."""
+"""Parts 1 and 2 of `make sim`: networks trained, compiled, loaded and run picture by picture."""
 
 from __future__ import annotations
 
