@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,24 @@ say(table(
     [("conv1.weight", "64 × 3 × 7 × 7", 16, "1.04e-01"), ("fc.weight", "10 × 9", 4, "2e-1")],
 ))
 say("a line of text with more words than fit into a narrow terminal, so it is broken")
+"""
+
+TWO = """
+import logging, sys, threading, time
+from dpnet.host.report import Progress
+with Progress("training") as one:
+    one(1, 4)
+    def load():
+        with Progress("loading") as two:
+            two(1, 2)
+            logging.getLogger("dpnet.sim").info("a message")
+            print("a result", flush=True)
+            time.sleep(0.4)
+    other = threading.Thread(target=load)
+    other.start()
+    other.join()
+    time.sleep(0.4)
+    one(4, 4)
 """
 
 
@@ -136,6 +155,27 @@ def test_errors_on_a_terminal_are_broken_between_words() -> None:
         "dpnet: --port or --golden must be given, and not both; see dpnet run --help"
     )
     assert max(map(len, lines_of(output))) <= 40
+
+
+def test_two_at_once_are_lines_of_one_display() -> None:
+    code, output = on_terminal(80, "-c", TWO)
+    assert code == 0
+    lines = lines_of(output)
+    assert lines.count("a message") == lines.count("a result") == 1
+    drawn = [line.split() for line in lines if "%" in line]
+    both = [("training" in first, "loading" in second) for first, second in pairwise(drawn)]
+    assert (True, True) in both  # one under the other
+    assert "training" in drawn[-1]  # the one that goes on longer
+    assert "\x1b[?25h" in output
+
+
+def test_results_go_to_a_file_while_a_bar_is_on_the_terminal(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    script = f"import sys; sys.stdout = open({str(results)!r}, 'w')\n{TWO}"
+    code, output = on_terminal(80, "-c", script)
+    assert code == 0
+    assert results.read_text() == "a result\n"
+    assert "a result" not in output and "training" in output
 
 
 # Without a terminal
