@@ -17,7 +17,7 @@ from experiments_kit import DIGITS, write_data
 from dpnet.host.commands import experiment
 from dpnet.model.evidence import ROOT
 from dpnet.model.experiments import methods, runner, search
-from dpnet.model.experiments.plans import PLANS
+from dpnet.model.experiments.plans import PLANS, WITHOUT_LLOYD
 from dpnet.model.experiments.results import engine_accuracy, histogram
 from dpnet.model.experiments.results.rows import Row
 from dpnet.model.experiments.results.sizes import read_network
@@ -41,6 +41,7 @@ RESNET20 = {
     "kmeans-net-kmeans++-bn": 1,
 }
 """Methods and the epochs behind each."""
+TABLE5 = replace(DIGITS, name="table5", methods=WITHOUT_LLOYD)
 BYTES = ("bytes_indices", "bytes_with_codebooks", "bytes_total", "bytes_float")
 
 
@@ -90,7 +91,7 @@ def test_pruned_weights_are_zeros_in_the_files_that_are_counted(
 ) -> None:
     shares = (0.0, 0.5, 0.9, 0.9, 0.2)
     monkeypatch.setitem(
-        PLANS, "table3", replace(DIGITS, name="table3", sparsity=shares, lloyd=False)
+        PLANS, "table3", replace(DIGITS, name="table3", sparsity=shares, methods=WITHOUT_LLOYD)
     )
     result = dpnet("experiment", "table3", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
@@ -109,7 +110,9 @@ def test_a_net_is_attacked_where_its_plan_says_so(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attack = Attack(epsilon=0.3, size=0.1, steps=2)
-    robust = replace(DIGITS, trades=Trades(attack, 1.0), attack=attack, attacked=20, lloyd=False)
+    robust = replace(
+        DIGITS, trades=Trades(attack, 1.0), attack=attack, attacked=20, methods=WITHOUT_LLOYD
+    )
     monkeypatch.setitem(PLANS, "table5-robust", replace(robust, name="table5-robust"))
     result = dpnet("experiment", "table5-robust", *SHORT, "--out", small / "r.json")
     assert result.code == 0, result.err
@@ -119,7 +122,7 @@ def test_a_net_is_attacked_where_its_plan_says_so(
 def test_the_engine_is_asked_for_every_net_on_centroids(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", TABLE5)
     monkeypatch.setattr(engine_accuracy, "CALIBRATION", 16)
     asked = [argument for argument in SHORT if argument != "--no-engine"]
     result = dpnet("experiment", "table5", *asked, "--out", small / "r.json")
@@ -173,10 +176,10 @@ for name in ("safetensors", "constriction", "click", "rich", "sklearn", "torchvi
     sys.modules[name] = None
 from dataclasses import replace
 from dpnet.model.data import mnist
-from dpnet.model.experiments import alone
+from dpnet.model.experiments import alone, plans
 from experiments_kit import DIGITS, MNIST_PARTS
 mnist.COUNTS = MNIST_PARTS
-alone.PLANS["table5"] = replace(DIGITS, name="table5", lloyd=False)
+alone.PLANS["table5"] = replace(DIGITS, name="table5", methods=plans.WITHOUT_LLOYD)
 raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]))
 """
 
@@ -185,7 +188,7 @@ raise SystemExit(alone.main(["table5", "--epochs", "1", "--folder", sys.argv[1]]
 def test_what_a_machine_without_our_packages_trained_is_judged_elsewhere(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", lloyd=False))
+    monkeypatch.setitem(PLANS, "table5", TABLE5)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN, str(small / "runs")],
         capture_output=True,
@@ -271,7 +274,7 @@ def test_settings_are_tried_on_the_held_out_part_alone(
 def test_settings_of_ones_own_are_in_the_command(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, lloyd=False, name="table5"))
+    monkeypatch.setitem(PLANS, "table5", TABLE5)
     own = ("--rate", "0.005", "--rho", "2")
     result = dpnet("experiment", "table5", *SHORT, *own, "--out", small / "r.json")
     assert json.loads(result.out)["command"] == (
@@ -282,7 +285,9 @@ def test_settings_of_ones_own_are_in_the_command(
 def test_figure_2_shows_weights_nearer_to_their_centroids(
     small: Path, dpnet: Call, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "table5", replace(DIGITS, name="table5", rho=10.0, lloyd=False))
+    monkeypatch.setitem(
+        PLANS, "table5", replace(DIGITS, name="table5", rho=10.0, methods=WITHOUT_LLOYD)
+    )
     assert dpnet("experiment", "table5", *SHORT, "--out", small / "r.json").code == 0
     arguments = ["table5", "--runs", str(small / "r.json.runs"), "--epochs", "1"]
     assert histogram.main([*arguments, "--out", str(small)]) == 0

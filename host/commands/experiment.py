@@ -17,7 +17,7 @@ from dpnet.host.report import Progress, emit, table
 from dpnet.model.build_root import build_root
 from dpnet.model.data.places import DataError
 from dpnet.model.experiments.budget import Budget, BudgetError, within
-from dpnet.model.experiments.plans import PLANS, Plan, find_plan
+from dpnet.model.experiments.plans import METHODS, PLANS, Plan, find_plan
 from dpnet.model.experiments.results.rows import Row, document, with_deltas
 from dpnet.model.experiments.runner import Found, run_plan, sources
 from dpnet.model.files import write_json
@@ -27,6 +27,7 @@ from dpnet.model.training.recipe import CheckpointError, DivergedError
 EXAMPLE = "dpnet experiment resnet8 --bits 2 --budget 2h\ndpnet experiment table5 --full"
 UNITS = {"min": 60.0, "h": 3600.0, "s": 1.0}
 BITS = whole(1, 4)
+METHOD = OneOf(METHODS)
 SEED = whole(0, 2**31)
 
 NOTES = {
@@ -50,6 +51,13 @@ def _bits(text: str) -> tuple[int, ...]:
     return found
 
 
+def _methods(text: str) -> tuple[str, ...]:
+    found = tuple(METHOD.convert(part, None, None) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise click.BadParameter(f"must be different methods, not {text!r}")
+    return found
+
+
 def _positive(text: str) -> float:
     value = number(text)
     if not 0.0 < value < math.inf:
@@ -60,6 +68,12 @@ def _positive(text: str) -> float:
 @command("experiment", EXAMPLE)
 @click.argument("name", type=OneOf(PLANS), metavar="NAME", help=", ".join(PLANS))
 @click.option("--bits", type=_bits, metavar="N,N", help="of an index (default: the experiment's)")
+@click.option(
+    "--methods",
+    type=_methods,
+    metavar="M,M",
+    help=f"of {', '.join(METHODS)} (default: those of the paper's tables)",
+)
 @click.option(
     "--budget",
     type=_budget,
@@ -85,6 +99,7 @@ def _positive(text: str) -> float:
 def run(
     name: str,
     bits: tuple[int, ...] | None,
+    methods: tuple[str, ...] | None,
     budget: float | None,
     epochs: int | None,
     rate: float | None,
@@ -106,7 +121,13 @@ def run(
     check_output(path)
     folder = runs or path.with_name(f"{path.name}.runs")
     plan = find_plan(name).whole() if full else find_plan(name)
-    chosen_by_hand = {"bits": bits, "epochs": epochs, "rate": rate, "rho": rho}
+    chosen_by_hand = {
+        "bits": bits,
+        "methods": methods,
+        "epochs": epochs,
+        "rate": rate,
+        "rho": rho,
+    }
     given = {option: value for option, value in chosen_by_hand.items() if value is not None}
     plan = replace(plan, **given, engine=plan.engine and engine)  # type: ignore[arg-type]
     kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
@@ -161,7 +182,9 @@ def _settings(plan: Plan) -> list[str]:
     """Those that are not the experiment's own, as options."""
     own = find_plan(plan.name)
     changed = [name for name in ("rate", "rho") if getattr(plan, name) != getattr(own, name)]
-    return [part for name in changed for part in (f"--{name}", f"{getattr(plan, name):g}")]
+    rates = [part for name in changed for part in (f"--{name}", f"{getattr(plan, name):g}")]
+    same = plan.methods == own.methods
+    return rates if same else ["--methods", ",".join(plan.methods), *rates]
 
 
 def _text(rows: Sequence[Row], path: Path) -> str:

@@ -21,7 +21,7 @@ from dpnet.model.data.places import DataError
 from dpnet.model.experiments.fit import print_progress
 from dpnet.model.experiments.methods import Bench, chains, origin
 from dpnet.model.experiments.nets.unfold import unfold_norms
-from dpnet.model.experiments.plans import PLANS, Plan, find_plan
+from dpnet.model.experiments.plans import METHODS, PLANS, Plan, find_plan
 from dpnet.model.experiments.pretrain import HELD, as_pictures, pretrain
 from dpnet.model.experiments.stages import load_stage, save_stage
 from dpnet.model.networks.published import WeightsError, trained
@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="of the checkpoints")
     parser.add_argument("--bits", type=int, nargs="+", choices=range(1, 5))
     parser.add_argument("--epochs", type=int, help="of each method")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="the plan's by default")
     parser.add_argument("--full", action="store_true", help="the paper's schedule")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bits, epochs = tuple(given.bits or plan.bits), given.epochs or plan.epochs
     try:
         train_alone(
-            replace(plan, bits=bits, epochs=epochs),
+            replace(plan, bits=bits, epochs=epochs, methods=tuple(given.methods or plan.methods)),
             given.seed,
             given.folder,
             given.device,

@@ -12,11 +12,13 @@ from pathlib import Path
 from torch import nn
 
 from dpnet.model.data.preparation import Preparation
+from dpnet.model.experiments.distilled import Distilled
 from dpnet.model.experiments.evaluation import NORMS, reestimate_norms
-from dpnet.model.experiments.fit import fit
+from dpnet.model.experiments.fit import TaskLoss, fit
 from dpnet.model.experiments.nets.pruning import prune_smallest
+from dpnet.model.experiments.nets.straight import straight_through
 from dpnet.model.experiments.nets.tuning import shared_values
-from dpnet.model.experiments.plans import CONTROL, FLOAT_BITS, Plan
+from dpnet.model.experiments.plans import CONTROL, FLOAT_BITS, LLOYD_METHODS, Plan
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.experiments.stages import load_stage, machine, save_stage
 from dpnet.model.pictures import Pictures
@@ -103,8 +105,11 @@ class Bench:
             net = self._trained(name, self.plan.phase(self.seed), on_progress)
         elif name == "ptq":
             net = self._untrained(chain)
+        elif name.startswith("straight"):
+            net = self._straight(name, chain.bits, on_progress)
         else:
-            settings = self.plan.clustered(self.seed, chain.bits, len(self.data.train_x))
+            made = self.plan.ramped if name == "dp-net-ramp" else self.plan.clustered
+            settings = made(self.seed, chain.bits, len(self.data.train_x))
             net = self._trained(name, settings, on_progress, _solver(name, self.seed))
         yield self._stage(name, net)
         yield from self._finished(chain, net, on_progress)
@@ -141,6 +146,13 @@ class Bench:
         self._fit(net, settings, f"{name}{k}", on_progress, solver)
         return net
 
+    def _straight(self, name: str, bits: int, on_progress: Progress | None) -> nn.Module:
+        """On exact centroids from the first step to the last."""
+        net, zeros = self._start(), bool(self.plan.sparsity)
+        with straight_through(net, 1 << bits, keep_zeros=zeros):
+            self._fit(net, self.plan.phase(self.seed), f"{name}-{1 << bits}", on_progress, quantize)
+        return net
+
     def _start(self) -> nn.Module:
         """A copy of the pretrained net, pruned where the plan says so."""
         net = copy.deepcopy(self.net)
@@ -169,9 +181,16 @@ class Bench:
             device=self.device,
             checkpoint=self.folder / f"{name}.pt",
             on_progress=on_progress,
-            task_loss=self.plan.trades,
+            task_loss=self._task_loss(name),
             solver=solver,
         )
+
+    def _task_loss(self, name: str) -> TaskLoss | None:
+        if "distilled" not in name:
+            return self.plan.trades
+        if self.plan.trades is not None:
+            raise ValueError(f"{name} takes another loss than TRADES; leave it out of the methods")
+        return Distilled(self.net)
 
     def _reestimate(self, net: nn.Module) -> None:
         x, augmentation = self.data.train_x[:REESTIMATED], self.plan.augmentation
@@ -184,18 +203,28 @@ class Bench:
 
 
 def chains(plan: Plan, normed: bool) -> list[Chain]:
-    """All that a plan compares, by bits: the net as it is, the term of Eq. (3), and Lloyd in place
-    of the exact solver; the control once, behind the first net with the term."""
+    """All that a plan compares, by bits: the net as it is, the term of Eq. (3), Lloyd in place of
+    the exact solver, and what goes beyond; the control once, in its place at the first bits."""
     found = []
     for bits in plan.bits:
-        found.append(Chain(bits, (*_both("ptq", normed), "ptq-bn-tuned"), plan.tune_epochs))
-        whole = plan.epochs + plan.tune_epochs
-        found.append(Chain(bits, (*_both("dp-net", normed), "dp-net-bn-tuned"), whole))
-        if bits == plan.bits[0]:
-            found.append(Chain(FLOAT_BITS, (CONTROL,), plan.epochs))
-        for start in STARTS if plan.lloyd else ():
-            found.append(Chain(bits, _both(f"kmeans-net-{start}", normed), plan.epochs))
+        for method in plan.methods:
+            if method != CONTROL:
+                found.append(_chain(plan, method, bits, normed))
+            elif bits == plan.bits[0]:
+                found.append(Chain(FLOAT_BITS, (CONTROL,), plan.epochs))
     return found
+
+
+def _chain(plan: Plan, method: str, bits: int, normed: bool) -> Chain:
+    """A method and what is done behind it."""
+    if method == "ptq":
+        return Chain(bits, (*_both(method, normed), "ptq-bn-tuned"), plan.tune_epochs)
+    if method == "dp-net":
+        whole = plan.epochs + plan.tune_epochs
+        return Chain(bits, (*_both(method, normed), "dp-net-bn-tuned"), whole)
+    if method.startswith("straight"):  # its norms have seen the net as it is
+        return Chain(bits, (method,), plan.epochs)
+    return Chain(bits, _both(method, normed), plan.epochs)
 
 
 def _both(name: str, normed: bool) -> tuple[str, ...]:
@@ -205,17 +234,16 @@ def _both(name: str, normed: bool) -> tuple[str, ...]:
 
 def origin(plan: Plan, seed: int) -> str:
     """What a net that is kept was made with: all of the plan that training depends on."""
-    trained = replace(plan, bits=(), paper=(), lloyd=True, engine=True, attack=None, attacked=0)
+    trained = replace(plan, bits=(), paper=(), methods=(), engine=True, attack=None, attacked=0)
     return fingerprint(f"{trained!r} {seed}", ())
 
 
-STARTS = ("linear", "kmeans++")
 LLOYD = "dpnet.model.quantizer.lloyd"
 """Lloyd's iteration, and where it starts."""
 
 
 def _solver(method: str, seed: int) -> Solver:
-    if method == "dp-net":
+    if method not in LLOYD_METHODS:
         return quantize
     # scikit-learn is not on every machine that trains.
     lloyd = importlib.import_module(LLOYD).lloyd

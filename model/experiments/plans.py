@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,11 +17,31 @@ from dpnet.model.experiments.schedules import Cosine, Stepped
 from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
 
-__all__ = ["CONTROL", "FLOAT_BITS", "PLANS", "Paper", "Plan", "find_plan"]
+__all__ = [
+    "BEYOND",
+    "CONTROL",
+    "FLOAT_BITS",
+    "LLOYD_METHODS",
+    "METHODS",
+    "PAPERS",
+    "PLANS",
+    "WITHOUT_LLOYD",
+    "Paper",
+    "Plan",
+    "find_plan",
+]
 
 DATA: dict[str, Callable[[], Labeled]] = {"mnist": mnist, "cifar-10": cifar10}
 CONTROL = "control"
 FLOAT_BITS = 32
+LLOYD_METHODS = ("kmeans-net-linear", "kmeans-net-kmeans++")
+WITHOUT_LLOYD = ("ptq", "dp-net", CONTROL)
+PAPERS = (*WITHOUT_LLOYD, *LLOYD_METHODS)
+BEYOND = ("dp-net-ramp", "dp-net-distilled", "straight", "straight-distilled")
+METHODS = (*PAPERS, *BEYOND)
+"""What is compared as a rule, and what goes further than the paper; each method has its stages."""
+RAMP = 1000.0
+"""By how much lambda grows in all where it does."""
 LAST = 0.05
 """The rate at the end of a cosine, as a share of its peak."""
 
@@ -50,7 +71,7 @@ class Plan:
 
     `sparsity`: the share of each layer's weights that is put at 0 before, and stays there in every
     method but the control.
-    `lloyd`: whether Lloyd is a baseline, `engine`: whether the integer golden model is asked.
+    `methods` that are compared, of METHODS; `engine`: whether the integer golden model is asked.
     `trades`: the task's loss, `full_trades` with --full, also of the pretrained net, which then has
     `float_settings` in place of the recipe; all nets are judged under `attack` too, on the first
     `attacked` pictures to test.  `paper`: its rows.
@@ -72,7 +93,7 @@ class Plan:
     batch: int = 128
     tune_epochs: int = 1
     tune_rate: float = 0.01
-    lloyd: bool = True
+    methods: tuple[str, ...] = PAPERS
     engine: bool = True
     sparsity: tuple[float, ...] = ()
     trades: Trades | None = None
@@ -127,6 +148,15 @@ class Plan:
             period=self.period,
             keep_zeros=bool(self.sparsity),
         )
+        return replace(settings, clustering=clustering)
+
+    def ramped(self, seed: int, bits: int, n_train: int) -> FitSettings:
+        """The same with a lambda that grows RAMP times, the plan's own in its middle, and the
+        implicit step, which is stable for any."""
+        settings = self.clustered(seed, bits, n_train)
+        assert settings.clustering is not None
+        lam = settings.clustering.lam * math.sqrt(RAMP)
+        clustering = replace(settings.clustering, lam=lam, growth=RAMP, pull=True)
         return replace(settings, clustering=clustering)
 
     def tuned(self, seed: int) -> FitSettings:
@@ -222,7 +252,7 @@ PLANS = {
             published=False,
             epochs_float=30,
             full_float=300,
-            lloyd=False,
+            methods=WITHOUT_LLOYD,
             sparsity=DEEP_K_MEANS,
             paper=(
                 Paper(method="dp-net", bits=3, delta=-1.71, epochs=300),
@@ -261,7 +291,7 @@ PLANS = {
             epochs_float=4,
             full_float=100,
             decay=0.0,
-            lloyd=False,
+            methods=WITHOUT_LLOYD,
             engine=False,
             trades=Trades(Attack(epsilon=0.3, size=0.1, steps=5), beta=1.0),
             full_trades=Trades(Attack(epsilon=0.3, size=0.01, steps=40), beta=1.0),

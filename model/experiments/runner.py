@@ -213,7 +213,7 @@ class _Run:
 
     def _print(self) -> str:
         """Of which plan and code a row is; bits and rows of the paper are no part of it."""
-        plan = replace(self.plan, bits=(), paper=(), lloyd=True, engine=True)
+        plan = replace(self.plan, bits=(), paper=(), methods=(), engine=True)
         return fingerprint(f"{plan!r} {self.seed} {self.code}", ())
 
     def tell_epoch(self, done: int, text: str) -> None:
