@@ -31,7 +31,7 @@ export OMP_WAIT_POLICY := PASSIVE
 	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence results
 
 help:
-	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [WAVES=1] [WEIGHTS=FILE.safetensors]"
+	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [PICTURES=360] [WAVES=1] [WEIGHTS=FILE.safetensors]"
 	@echo "               train, compress, compile, load and run on the simulated engine; Table VI"
 	@echo "make test      unit tests and cocotb benches"
 	@echo "make test-whole   whole programs: installations, trainings, simulated boards, builds, the pages' commands"
@@ -90,7 +90,8 @@ setup-synthesis: | $(ENVIRONMENT)/bin/python
 	@$(INSTALL) --editable '.[boards]'
 
 sim: $(READY)
-	@$(RUN) -m dpnet.sim $(sizes) $(call option,MAPS,maps) $(call option,SEED,seed) $(call option,WEIGHTS,weights) $(call flag,WAVES,waves)
+	@$(RUN) -m dpnet.sim $(sizes) $(call option,MAPS,maps) $(call option,SEED,seed) $(call option,PICTURES,pictures) \
+	  $(call option,WEIGHTS,weights) $(call flag,WAVES,waves)
 
 test: $(READY)
 	@$(RUN) -m pytest -n 2 --dist worksteal

@@ -47,7 +47,7 @@ from dpnet.sim.measure.chain import (
     settings_for,
     train_networks,
 )
-from dpnet.sim.measure.cnn import CnnRow, cnn_table, run_cnn, train_cnn_network
+from dpnet.sim.measure.cnn import LAYERED, CnnRow, cnn_table, run_cnn, train_cnn_network
 from dpnet.sim.measure.picture import draw
 from dpnet.sim.measure.table_six import CHECKPOINT, Case, file_cases, run_table, trained_cases
 from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
@@ -56,11 +56,12 @@ from dpnet.sim.simulator import Simulator, SimulatorError, find_simulator
 @dataclass(frozen=True)
 class Options:
     """What a run was asked for: the array, the map engine; no `weights`: Table VI takes those of
-    networks trained here."""
+    networks trained here; no `pictures`: all of the test part run."""
 
     engine: EngineParameters
     maps: MapEngineParameters
     seed: int
+    pictures: int | None
     waves: bool
     weights: Path | None
 
@@ -107,6 +108,12 @@ def _size(name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     metavar="ENGINE",
     help="the map engine, such as 'maps?clusters=4' (default maps, 2 clusters × 8 stages)",
 )
+@click.option(
+    "--pictures",
+    type=whole(LAYERED, 360),
+    metavar="N",
+    help=f"test pictures that run, at least {LAYERED} (default: all 360)",
+)
 @click.option("--waves", is_flag=True, help="write a waveform of the first picture")
 @click.option(
     "--weights",
@@ -120,6 +127,7 @@ def _command(
     segments: int,
     seed: int,
     maps: str,
+    pictures: int | None,
     waves: bool,
     weights: Path | None,
 ) -> int:
@@ -129,7 +137,7 @@ def _command(
         map_engine = _map_engine(maps)
     except ValueError as error:
         raise click.UsageError(str(error), click.get_current_context()) from error
-    return _guarded(Options(engine, map_engine, seed, waves, weights))
+    return _guarded(Options(engine, map_engine, seed, pictures, waves, weights))
 
 
 def _map_engine(text: str) -> MapEngineParameters:
@@ -179,6 +187,7 @@ def _run(options: Options) -> int:
     engine = options.engine
     usual = (
         options.weights is None
+        and options.pictures is None
         and engine == _engine(EngineParameters())
         and options.maps == MapEngineParameters()
     )
@@ -270,14 +279,14 @@ def _measure(
             f"({result.path.name}, {result.file_bytes:,} bytes)"
         )
         traced = options.waves and not networks
-        networks.append(beside.submit(partial(_run_network, boards, result, traced)))
+        networks.append(beside.submit(partial(_run_network, options, boards, result, traced)))
     cnn = train_cnn_network(folder, options.seed)
     print(
         f"convolutions, {cnn.bits} bits: float {cnn.accuracy_float:.2f} %, quantized "
         f"{cnn.accuracy_quantized:.2f} %, integer golden model {cnn.accuracy_golden:.2f} %; "
         f"{cnn.ratio_eq1:.2f} × smaller by Eq. (1) ({cnn.path.name}, {cnn.file_bytes:,} bytes)"
     )
-    on_maps = beside.submit(partial(_run_cnn, boards, cnn))
+    on_maps = beside.submit(partial(_run_cnn, options, boards, cnn))
     _heading(f"2  the networks on the engine ({_since(boards.started)})")
     rows = []
     for job in networks:
@@ -310,16 +319,17 @@ def _measure(
 
 
 def _run_network(
-    boards: Boards, result: DigitsResult, traced: bool
+    options: Options, boards: Boards, result: DigitsResult, traced: bool
 ) -> tuple[NetworkRow, np.ndarray[Any, Any]]:
     """A digits network on the array: its row, and what it read."""
     with boards.open("array", traced=traced) as board:
-        return run_network(board.driver, result, trace=board.transport if traced else None)
+        trace = board.transport if traced else None
+        return run_network(board.driver, result, pictures=options.pictures, trace=trace)
 
 
-def _run_cnn(boards: Boards, cnn: CnnResult) -> CnnRow:
+def _run_cnn(options: Options, boards: Boards, cnn: CnnResult) -> CnnRow:
     with boards.open("maps") as board:
-        return run_cnn(board.driver, cnn)
+        return run_cnn(board.driver, cnn, options.pictures)
 
 
 def _run_table6(
@@ -360,15 +370,15 @@ def _finish(
         "beside a sequential fp32 dot product's.\npaper ms: its Table VI (behavioral simulation, "
         "100 MHz)."
     )
-    data = digits()
+    data, shown_pictures = digits(), len(measured.predictions)
     picture = folder / "report.png"
     draw(
         picture,
         measured.networks,
         measured.cnn,
         measured.table6,
-        data.test_x.numpy(),
-        data.test_y.numpy(),
+        data.test_x.numpy()[:shown_pictures],
+        data.test_y.numpy()[:shown_pictures],
         measured.predictions,
     )
     document = {

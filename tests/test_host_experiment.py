@@ -16,7 +16,7 @@ from experiments_kit import DIGITS, write_data
 
 from dpnet.host.commands import experiment
 from dpnet.model.evidence import ROOT
-from dpnet.model.experiments import methods, runner, search
+from dpnet.model.experiments import fit, methods, runner, search
 from dpnet.model.experiments.plans import PLANS, WITHOUT_LLOYD
 from dpnet.model.experiments.results import engine_accuracy, histogram
 from dpnet.model.experiments.results.rows import Row
@@ -235,6 +235,8 @@ def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpne
     [
         (["--budget", "2"], "--budget must be a time, as 90min or 2h, not '2'"),
         (["--bits", "2,2"], "--bits must be different numbers from 1 to 4, as 2,3, not '2,2'"),
+        (["--methods", "ptq,strait"], "straight or straight-distilled, not 'strait'"),
+        (["--methods", "ptq,ptq"], "--methods must be different methods, not 'ptq,ptq'"),
         (["--rho", "0"], "--rho must be a positive number, not '0'"),
         (["--full", "--epochs", "3"], "--budget, --epochs and --full exclude each other"),
     ],
@@ -269,6 +271,32 @@ def test_settings_are_tried_on_the_held_out_part_alone(
     ]
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert len(set(judged)) == 1 and len(judged) == 4
+
+
+def test_time_left_is_told_with_whole_epochs_alone(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "QUIET_S", 0.0)
+    told: list[str] = []
+    plan = replace(TABLE5, epochs=2, epochs_float=1, methods=("dp-net",), engine=False)
+    runner.run_plan(
+        plan, seed=0, folder=small / "r", code="", on_progress=lambda *one: told.append(one[2])
+    )
+    within = [line for line in told if " steps, " in line and "seed" not in line]
+    assert len(within) == 4  # a step each
+    # The pretrained net's epoch, two of the method, one of its tuning.
+    assert [line for line in told if "left in all" in line and line in within] == []
+    assert sum("left in all" in line for line in told) == 4
+
+
+def test_methods_are_chosen_by_name_and_named_in_the_command(small: Path, dpnet: Call) -> None:
+    chosen = ("--methods", "straight-distilled,control")
+    result = dpnet("experiment", "table5", *SHORT, *chosen, "--out", small / "r.json")
+    assert result.code == 0, result.err
+    assert list(rows(result.out)) == ["straight-distilled", "control"]
+    assert "--methods straight-distilled,control" in json.loads(result.out)["command"]
+    on = read_network(small / "r.json.runs" / "table5-1-0" / "nets" / "straight-distilled-2")
+    assert all(len(row.unique()) <= 4 for name, w in on.items() if w.ndim > 1 for row in w)
 
 
 def test_settings_of_ones_own_are_in_the_command(

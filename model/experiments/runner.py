@@ -236,7 +236,7 @@ class _Told:
     before: int
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        if text.startswith("seed"):
+        if text.startswith(("seed ", "epoch ")):  # before the first, or within one
             self.run._tell(self.before + done, f"{self.name}: {text}")
         else:
             self.run.tell_epoch(self.before + done, f"{self.name}: {text}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dpnet.host.driver import Driver
 from dpnet.host.maps.comparing import compare
 from dpnet.host.maps.session import MapSession, map_parameters
@@ -20,7 +23,8 @@ LAYERED = 24
 
 @dataclass(frozen=True, kw_only=True)
 class CnnRow:
-    """The network on the engine; accuracies in percent, cycles as the engine counted them.
+    """The network on the engine; accuracies in percent, cycles as the engine counted them.  Float
+    and quantized: on all test pictures; the golden model and the engine: on those that ran.
 
     `outputs` that were compared: the results of all pictures, and of the first `layered` every map
     and the results once more; `mismatches`, how many differ from the golden model, and runs that
@@ -67,7 +71,8 @@ def run_cnn(driver: Driver, trained: CnnResult, pictures: int | None = None) -> 
     integers, _ = to_integers(x, network)
     with Progress(f"running {len(x)} pictures") as progress:
         values, cycles = session.run_batch(integers, progress)
-    mismatches = int((values != results(network, x).values).sum())
+    expected = results(network, x).values
+    mismatches = int((values != expected).sum())
     with Progress("reading every map") as progress:
         maps = compare(session, integers[:LAYERED], progress)
     if len(set(cycles.tolist())) != 1:
@@ -77,8 +82,8 @@ def run_cnn(driver: Driver, trained: CnnResult, pictures: int | None = None) -> 
         bits=trained.bits,
         accuracy_float=trained.accuracy_float,
         accuracy_quantized=trained.accuracy_quantized,
-        accuracy_golden=trained.accuracy_golden,
-        accuracy_engine=100.0 * float((values[:, :, 0, 0].argmax(1) == y).mean()),
+        accuracy_golden=_percent_right(expected, y),
+        accuracy_engine=_percent_right(values, y),
         ratio_eq1=trained.ratio_eq1,
         file_bytes=trained.file_bytes,
         pictures=len(x),
@@ -89,6 +94,10 @@ def run_cnn(driver: Driver, trained: CnnResult, pictures: int | None = None) -> 
         predicted_cycles=session.cycles,
         utilization=network_figures(session.engine, network).utilization,
     )
+
+
+def _percent_right(values: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return 100.0 * float((values[:, :, 0, 0].argmax(1) == labels).mean())
 
 
 def cnn_table(row: CnnRow) -> str:
