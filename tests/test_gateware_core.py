@@ -82,6 +82,7 @@ def bench(*names):
     assert count == len(names) * (3 * len(KINDS) + 11) + 3 * floats + ("full" in names)
 
 
+@pytest.mark.whole
 def test_core_bench():
     bench("full")
 
