@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import pytest
@@ -12,6 +12,7 @@ from map_kit import NETWORKS
 from dpnet.model.engine.devices import KINDS, LIMITS, XC7A35T, XC7Z020, XC7Z045, Device
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, place
+from dpnet.model.engine.maps.sizing import search
 from dpnet.model.engine.maps.sizing.configurations import MAP_ENGINES
 from dpnet.model.engine.maps.sizing.estimate import estimate_maps, map_parts
 from dpnet.model.engine.maps.sizing.search import propose, sized
@@ -94,6 +95,16 @@ def test_no_engine_that_fits_is_faster() -> None:
             fitting += 1
             assert placement.plan.cycles >= best.cycles.total
     assert fitting > 10
+
+
+def test_shapes_are_left_out_by_stores_that_no_plan_goes_below() -> None:
+    network = small_network()
+    for clusters, stages, streams in product((1, 2, 5), (1, 4), (2, 4)):
+        least = search._least(network, clusters, stages, streams)
+        assert least is not None
+        engine, _ = sized(least, network)
+        for name in (field.name for field in fields(engine) if field.type == "int"):
+            assert getattr(least, name) <= getattr(engine, name), name
 
 
 def test_an_engine_as_large_as_its_network() -> None:
