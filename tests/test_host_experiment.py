@@ -246,6 +246,14 @@ def test_wrong_arguments_are_refused(dpnet: Call, arguments: list[str], message:
     assert result.code == 2 and message in result.err
 
 
+def test_distillation_beside_trades_is_refused_before_any_training(dpnet: Call) -> None:
+    result = dpnet("experiment", "table5-robust", "--methods", "ptq,straight-distilled")
+    assert result.code == 2 and result.err == (
+        "dpnet: methods of table5-robust must not be distilled, as straight-distilled: its loss is "
+        "TRADES\n"
+    )
+
+
 def test_the_notes_name_every_data_set_of_a_plan() -> None:
     assert {plan.entry.dataset for plan in experiment.PLANS.values()} <= set(experiment.NOTES)
 

@@ -129,7 +129,10 @@ def run(
         "rho": rho,
     }
     given = {option: value for option, value in chosen_by_hand.items() if value is not None}
-    plan = replace(plan, **given, engine=plan.engine and engine)  # type: ignore[arg-type]
+    try:
+        plan = replace(plan, **given, engine=plan.engine and engine)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise InputError(str(error)) from error
     kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
     with going_on(kept), Progress(name) as progress:
         try:

@@ -185,11 +185,7 @@ class Bench:
         )
 
     def _task_loss(self, name: str) -> TaskLoss | None:
-        if "distilled" not in name:
-            return self.plan.trades
-        if self.plan.trades is not None:
-            raise ValueError(f"{name} takes another loss than TRADES; leave it out of the methods")
-        return Distilled(self.net)
+        return Distilled(self.net) if "distilled" in name else self.plan.trades
 
     def _reestimate(self, net: nn.Module) -> None:
         x, augmentation = self.data.train_x[:REESTIMATED], self.plan.augmentation

@@ -100,6 +100,13 @@ class Plan:
     attacked: int = 1_000
     paper: tuple[Paper, ...] = ()
 
+    def __post_init__(self) -> None:
+        taught = [method for method in self.methods if "distilled" in method]
+        if taught and self.trades is not None:
+            raise ValueError(
+                f"methods of {self.name} must not be distilled, as {taught[0]}: its loss is TRADES"
+            )
+
     @property
     def entry(self) -> Architecture:
         """The network."""

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from dpnet.model.compression.solver import quantize_keeping
-from dpnet.model.compression.weights import Weight, weights_of
+from dpnet.model.compression.weights import Weight
+from dpnet.model.experiments.nets.parametrized import parametrized
 from dpnet.model.quantizer.quantized import Quantized
 
 __all__ = ["straight_through"]
@@ -73,14 +73,8 @@ class OnCentroids(nn.Module):
         if self.zeros is not None:
             keep = self.form.to_rows(self.zeros).any(dim=1).cpu().numpy()
         self._solved = quantize_keeping(rows, self.k, keep, start=self._solved)
-        on = torch.from_numpy(self._solved.dequantized).to(behind)
-        return self.form.from_rows(on).contiguous(memory_format=_layout(behind))
-
-
-def _layout(tensor: Tensor) -> torch.memory_format:
-    last = torch.channels_last
-    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=last)
-    return last if is_last else torch.contiguous_format
+        on = torch.from_numpy(self._solved.dequantized)
+        return torch.empty_like(behind).copy_(self.form.from_rows(on))  # as it lies in memory
 
 
 @contextmanager
@@ -91,15 +85,5 @@ def straight_through(net: nn.Module, k: int, *, keep_zeros: bool = False) -> Ite
 
     Raises `QuantizeError` (where the net is used) for weights that are not finite.
     """
-    places = []
-    for weight in weights_of(net)[0]:
-        layer, _, attribute = weight.name.rpartition(".")
-        places.append((net.get_submodule(layer), attribute, OnCentroids(weight, k, keep_zeros)))
-    try:
-        for module, attribute, on in places:
-            parametrize.register_parametrization(module, attribute, on)
+    with parametrized(net, lambda weight: OnCentroids(weight, k, keep_zeros)):
         yield
-    finally:
-        for module, attribute, _ in places:
-            if parametrize.is_parametrized(module, attribute):
-                parametrize.remove_parametrizations(module, attribute)

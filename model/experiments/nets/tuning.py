@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from dpnet.model.compression.weights import Weight, weights_of
+from dpnet.model.compression.weights import Weight
+from dpnet.model.experiments.nets.parametrized import parametrized
 
 __all__ = ["shared_values"]
 
@@ -56,15 +56,5 @@ class SharedValues(nn.Module):
 def shared_values(net: nn.Module) -> Iterator[None]:
     """Inside, the compressed weights of `net` are trained as shared values: whatever optimizer is
     made there, what shares a value goes on sharing it.  Afterwards they are plain parameters."""
-    places = []
-    for weight in weights_of(net)[0]:
-        layer, _, attribute = weight.name.rpartition(".")
-        places.append((net.get_submodule(layer), attribute, SharedValues(weight)))
-    try:
-        for module, attribute, shared in places:
-            parametrize.register_parametrization(module, attribute, shared)
+    with parametrized(net, SharedValues):
         yield
-    finally:
-        for module, attribute, _ in places:
-            if parametrize.is_parametrized(module, attribute):
-                parametrize.remove_parametrizations(module, attribute)
