@@ -94,14 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = find_plan(given.name)
     plan = plan.whole() if given.full else plan
     bits, epochs = tuple(given.bits or plan.bits), given.epochs or plan.epochs
+    methods = tuple(given.methods or plan.methods)
     try:
-        train_alone(
-            replace(plan, bits=bits, epochs=epochs, methods=tuple(given.methods or plan.methods)),
-            given.seed,
-            given.folder,
-            given.device,
-            print_progress,
-        )
+        plan = replace(plan, bits=bits, epochs=epochs, methods=methods)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        train_alone(plan, given.seed, given.folder, given.device, print_progress)
     except (CheckpointError, DataError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
