@@ -235,7 +235,10 @@ def test_a_budget_chooses_epochs_and_refuses_what_is_too_short(small: Path, dpne
     [
         (["--budget", "2"], "--budget must be a time, as 90min or 2h, not '2'"),
         (["--bits", "2,2"], "--bits must be different numbers from 1 to 4, as 2,3, not '2,2'"),
-        (["--methods", "ptq,strait"], "straight or straight-distilled, not 'strait'"),
+        (
+            ["--methods", "ptq,strait"],
+            "straight-distilled or straight-distilled-averaged, not 'strait'",
+        ),
         (["--methods", "ptq,ptq"], "--methods must be different methods, not 'ptq,ptq'"),
         (["--rho", "0"], "--rho must be a positive number, not '0'"),
         (["--full", "--epochs", "3"], "--budget, --epochs and --full exclude each other"),
@@ -311,10 +314,11 @@ def test_settings_of_ones_own_are_in_the_command(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PLANS, "table5", TABLE5)
-    own = ("--rate", "0.005", "--rho", "2")
+    own = ("--rate", "0.005", "--rho", "2", "--bf16")
     result = dpnet("experiment", "table5", *SHORT, *own, "--out", small / "r.json")
     assert json.loads(result.out)["command"] == (
-        "dpnet experiment table5 --bits 2 --epochs 1 --rate 0.005 --rho 2 --seed 0 --device cpu"
+        "dpnet experiment table5 --bits 2 --epochs 1 --rate 0.005 --rho 2 --bf16 "
+        "--seed 0 --device cpu"
     )
 
 

@@ -13,11 +13,12 @@ from experiments_kit import DIGITS
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpnet.model.data.augmentation import Augmentation
 from dpnet.model.experiments.distilled import Distilled
 from dpnet.model.experiments.fit import fit
-from dpnet.model.experiments.methods import chains
+from dpnet.model.experiments.methods import Bench, Chain, chains
 from dpnet.model.experiments.nets.straight import straight_through
-from dpnet.model.experiments.plans import BEYOND, METHODS, PAPERS
+from dpnet.model.experiments.plans import AVERAGED, BEYOND, METHODS, PAPERS
 from dpnet.model.experiments.schedules import Cosine
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.pictures import Pictures
@@ -168,3 +169,45 @@ def test_each_method_is_compared_once_a_number_of_bits_and_the_control_once() ->
     assert len(set(found)) == len(found) == 2 * (len(METHODS) - 1) + 1
     assert {name for name, _ in found} == set(METHODS) == {*PAPERS, *BEYOND}
     assert {chain.epochs for chain in chains(plan, normed=True)} == {1, 2, 3}
+    for name in BEYOND:
+        assert (name, f"{name}-bn") in {chain.methods for chain in chains(plan, normed=True)}
+        assert (name,) in {chain.methods for chain in chains(plan, normed=False)}
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_bfloat16_is_one_of_every_phase_or_of_none(bf16: bool) -> None:
+    plan = replace(DIGITS, bf16=bf16)
+    phases = (plan.before(0), plan.phase(0), plan.clustered(0, 2, 100), plan.tuned(0))
+    assert {phase.bf16 for phase in phases} == {bf16}
+
+
+def test_what_is_quantized_of_an_averaged_training_is_the_mean_of_the_weights_behind(
+    net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step's weights count 0.99 of the next one's, the first ones all that is left."""
+    behind: list[Tensor] = []
+    seen = torch.optim.SGD.step
+
+    def step(optimizer: torch.optim.SGD, *others: object) -> None:
+        seen(optimizer, *others)
+        shape = net.fc.weight.shape
+        (found,) = (p for g in optimizer.param_groups for p in g["params"] if p.shape == shape)
+        behind.append(found.detach().clone())
+
+    plan = replace(DIGITS, epochs=2, batch=10, augmentation=Augmentation(), published=False)
+    monkeypatch.setattr(type(plan), "entry", property(lambda _: Unprepared()))
+    bench = Bench(plan, net, few_pictures(), 0, "cpu", tmp_path)
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    chain = Chain(2, ("straight-distilled-averaged",), plan.epochs)
+    (stage,) = bench.stages(chain)
+    assert len(behind) == 8
+    mean = behind[0].double()
+    for weights in behind[1:]:
+        mean = AVERAGED * mean + (1 - AVERAGED) * weights.double()
+    torch.testing.assert_close(stage.net.fc.weight.detach(), exact(mean, 4))
+
+
+class Unprepared:
+    """An architecture whose inputs are no pixels."""
+
+    preparation = None

@@ -83,6 +83,7 @@ def _positive(text: str) -> float:
 @click.option("--epochs", type=whole(1, 100_000), metavar="N", help="of each method")
 @click.option("--rate", type=_positive, metavar="X", help="the peak of the learning rate")
 @click.option("--rho", type=_positive, metavar="X", help="the term's gradient is rho (W - C)")
+@click.option("--bf16", is_flag=True, help="forward passes in training in bfloat16")
 @click.option("--full", is_flag=True, help="the paper's schedule: days on a CPU")
 @click.option("--seed", type=SEED, default=0, metavar="N", help="default 0")
 @click.option("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1 …")
@@ -104,6 +105,7 @@ def run(
     epochs: int | None,
     rate: float | None,
     rho: float | None,
+    bf16: bool,
     full: bool,
     seed: int,
     device: str,
@@ -127,6 +129,7 @@ def run(
         "epochs": epochs,
         "rate": rate,
         "rho": rho,
+        "bf16": bf16 or None,
     }
     given = {option: value for option, value in chosen_by_hand.items() if value is not None}
     try:
@@ -186,6 +189,7 @@ def _settings(plan: Plan) -> list[str]:
     own = find_plan(plan.name)
     changed = [name for name in ("rate", "rho") if getattr(plan, name) != getattr(own, name)]
     rates = [part for name in changed for part in (f"--{name}", f"{getattr(plan, name):g}")]
+    rates += ["--bf16"] if plan.bf16 else []
     same = plan.methods == own.methods
     return rates if same else ["--methods", ",".join(plan.methods), *rates]
 

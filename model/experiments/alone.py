@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bits", type=int, nargs="+", choices=range(1, 5))
     parser.add_argument("--epochs", type=int, help="of each method")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="the plan's by default")
+    parser.add_argument("--bf16", action="store_true", help="forward passes in bfloat16")
     parser.add_argument("--full", action="store_true", help="the paper's schedule")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bits, epochs = tuple(given.bits or plan.bits), given.epochs or plan.epochs
     methods = tuple(given.methods or plan.methods)
     try:
-        plan = replace(plan, bits=bits, epochs=epochs, methods=methods)
+        plan = replace(plan, bits=bits, epochs=epochs, methods=methods, bf16=given.bf16)
     except ValueError as error:
         parser.error(str(error))
     try:

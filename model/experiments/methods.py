@@ -18,7 +18,7 @@ from dpnet.model.experiments.fit import TaskLoss, fit
 from dpnet.model.experiments.nets.pruning import prune_smallest
 from dpnet.model.experiments.nets.straight import straight_through
 from dpnet.model.experiments.nets.tuning import shared_values
-from dpnet.model.experiments.plans import CONTROL, FLOAT_BITS, LLOYD_METHODS, Plan
+from dpnet.model.experiments.plans import AVERAGED, CONTROL, FLOAT_BITS, LLOYD_METHODS, Plan
 from dpnet.model.experiments.settings import FitSettings
 from dpnet.model.experiments.stages import load_stage, machine, save_stage
 from dpnet.model.pictures import Pictures
@@ -148,8 +148,11 @@ class Bench:
     def _straight(self, name: str, bits: int, on_progress: Progress | None) -> nn.Module:
         """On exact centroids from the first step to the last."""
         net, zeros = self._start(), bool(self.plan.sparsity)
+        settings = self.plan.phase(self.seed)
+        if "averaged" in name:
+            settings = replace(settings, average=AVERAGED)
         with straight_through(net, 1 << bits, keep_zeros=zeros):
-            self._fit(net, self.plan.phase(self.seed), f"{name}-{1 << bits}", on_progress, quantize)
+            self._fit(net, settings, f"{name}-{1 << bits}", on_progress, quantize)
         return net
 
     def _start(self) -> nn.Module:
@@ -217,8 +220,6 @@ def _chain(plan: Plan, method: str, bits: int, normed: bool) -> Chain:
     if method == "dp-net":
         whole = plan.epochs + plan.tune_epochs
         return Chain(bits, (*_both(method, normed), "dp-net-bn-tuned"), whole)
-    if method.startswith("straight"):  # its norms have seen the net as it is
-        return Chain(bits, (method,), plan.epochs)
     return Chain(bits, _both(method, normed), plan.epochs)
 
 

@@ -17,6 +17,7 @@ from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.networks.catalog import Architecture, find
 
 __all__ = [
+    "AVERAGED",
     "BEYOND",
     "CONTROL",
     "FLOAT_BITS",
@@ -36,9 +37,12 @@ FLOAT_BITS = 32
 LLOYD_METHODS = ("kmeans-net-linear", "kmeans-net-kmeans++")
 WITHOUT_LLOYD = ("ptq", "dp-net", CONTROL)
 PAPERS = (*WITHOUT_LLOYD, *LLOYD_METHODS)
-BEYOND = ("dp-net-distilled", "straight", "straight-distilled")
+BEYOND = ("dp-net-distilled", "straight", "straight-distilled", "straight-distilled-averaged")
 METHODS = (*PAPERS, *BEYOND)
 """What is compared as a rule, and what goes further than the paper; each method has its stages."""
+AVERAGED = 0.99
+"""What each step's weights count for in the mean that is quantized, as a share of the next one's:
+of 0, 0.99 the better one on ResNet-8's held-out part."""
 LAST = 0.05
 """The rate at the end of a cosine, as a share of its peak."""
 
@@ -66,6 +70,7 @@ class Plan:
     is `rho` (W - C).  Where training has settled, the loss holds weights at g / rho from their
     centroids, and to quantize them costs about sum(g^2) / rho: a small rho costs in the end.
 
+    `bf16`: forward passes in training in bfloat16 where PyTorch takes them to be safe.
     `sparsity`: the share of each layer's weights that is put at 0 before, and stays there in every
     method but the control.
     `methods` that are compared, of METHODS; `engine`: whether the integer golden model is asked.
@@ -90,6 +95,7 @@ class Plan:
     batch: int = 128
     tune_epochs: int = 1
     tune_rate: float = 0.01
+    bf16: bool = False
     methods: tuple[str, ...] = PAPERS
     engine: bool = True
     sparsity: tuple[float, ...] = ()
@@ -129,7 +135,9 @@ class Plan:
     def before(self, seed: int) -> FitSettings:
         """How the pretrained net is trained, where none is published."""
         settings = self.float_settings or RECIPES[self.network]
-        return replace(settings, epochs=self.epochs_float, seed=seed)
+        return replace(
+            settings, epochs=self.epochs_float, seed=seed, bf16=settings.bf16 or self.bf16
+        )
 
     def phase(self, seed: int) -> FitSettings:
         """A phase of training behind the pretrained net, in float: the control."""
@@ -139,6 +147,7 @@ class Plan:
             batch=self.batch,
             decay=self.decay,
             augmentation=self.augmentation,
+            bf16=self.bf16,
             channels_last=True,
             seed=seed,
         )

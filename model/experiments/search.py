@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command above; its exit status."""
     given = _parser().parse_args(arguments)
     plan = find_plan(given.name)
-    plan = replace(plan, epochs=given.epochs or plan.epochs)
+    plan = replace(plan, epochs=given.epochs or plan.epochs, bf16=given.bf16)
     done: list[Trial] = []
     try:
         bench = bench_of(plan, given.seed, given.folder, given.device)
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, nargs="+", help="peaks of the cosine")
     parser.add_argument("--rho", type=float, nargs="+", help="the term's gradient is rho (W - C)")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--bf16", action="store_true", help="forward passes in bfloat16")
     parser.add_argument("--pictures", type=int, help="of the training part, all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
