@@ -4,7 +4,7 @@
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
 # PORT another program's.  What is given here does not reach the programs as variables either.
-OPTIONS := BITS BOARD COLUMNS CYCLES DOOR FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PICTURES PORT ROWS \
+OPTIONS := BITS BOARD COLUMNS CYCLES DOOR ENGINE FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PICTURES PORT ROWS \
 	SEED SEEDS SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
 given = $(if $(filter command,$(origin $1)),$($1))
 unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))
@@ -63,7 +63,8 @@ help:
 	@echo "make evidence [KEEP=1]   which committed results are older than their sources; keep those measured anew"
 	@echo "make lint      ruff, and the format;   make types   mypy on boards, model, host, sim"
 	@echo "make check     lint, types, test"
-	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1] [STAGES=… COLUMNS=… SEGMENTS=…]"
+	@echo "make bitstream BOARD=ulx3s|zc706|arty-a7-35t [TOOLCHAIN=…] [DOOR=…] [MHZ=…] [SEED=1]"
+	@echo "               [STAGES=… COLUMNS=… SEGMENTS=… | ENGINE=maps | ENGINE='maps?clusters=4&stages=4']"
 	@echo "               an engine for a board; build/BOARD/.  ulx3s ends with a bitstream by tools from PyPI alone"
 	@echo "make clean     remove build/ (trained networks and built simulators too)"
 
@@ -153,7 +154,7 @@ test-the-tests: $(READY)
 
 bitstream: $(READY)
 	@$(RUN) -m dpnet.boards.bitstream $(call quoted,$(or $(call given,BOARD),zc706)) $(call option,TOOLCHAIN,toolchain) \
-	  $(call option,DOOR,door) $(call option,MHZ,mhz) $(call option,SEED,seed) $(sizes)
+	  $(call option,DOOR,door) $(call option,MHZ,mhz) $(call option,SEED,seed) $(sizes) $(call option,ENGINE,engine)
 
 docs: | $(ENVIRONMENT)/bin/python
 	@$(INSTALL) --editable '.[docs]'

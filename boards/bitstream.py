@@ -2,6 +2,8 @@
 
     python -m dpnet.boards.bitstream BOARD [--toolchain T] [--door D] [--revision R] [--mhz F]
         [--baud N] [--seed 1] [--stages N --columns N --segments N …] [--json]
+    python -m dpnet.boards.bitstream BOARD --engine maps
+    python -m dpnet.boards.bitstream BOARD --engine 'maps?clusters=4&stages=4'
 
 Writes build/BOARD/.  Exit codes: 0 there is a bitstream whose timing is met; 2 wrong usage; 3 a
 tool is missing or failed, or timing is not met: then there is none, not even an older one; 130
@@ -20,19 +22,23 @@ if __name__ == "__main__":  # first: what follows may be missing, or interrupted
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
-from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
+from dpnet.boards.board import Board, BuildOptions, Built, Engine, board_names, find_board
 from dpnet.boards.command import result_path, run
 from dpnet.boards.tool import ToolError
+from dpnet.host.maps.engines import engine_url, parse_engine
 from dpnet.model.build_root import build_root
+from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
 from dpnet.model.files import write_json
 
 SUMMARY = "build.json"
+ARRAY, MAPS = "array", "maps"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")
 CHOICES = {"edges": EDGES, "storage": ("block", "distributed"), "multiplier": MULTIPLIERS}
 
@@ -52,7 +58,14 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--baud", type=int, default=3_000_000, help="of a UART (3000000)")
     parser.add_argument("--seed", type=int, default=1, help="of the placement (1)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    sizes = parser.add_argument_group("sizes of the engine; defaults: the board's")
+    parser.add_argument(
+        "--engine",
+        default=ARRAY,
+        metavar="ENGINE",
+        help="array (default); maps, the board's map engine; or that one in other sizes, "
+        "maps?clusters=4&stages=4",
+    )
+    sizes = parser.add_argument_group("sizes of an array; defaults: the board's")
     for name, value in vars(EngineParameters()).items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
@@ -62,8 +75,39 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def chosen_engine(board: Board, text: str, sizes: Mapping[str, Any]) -> Engine:
+    """The engine that `text` names, in these sizes of an array or in those of its own; `ValueError`
+    for what no engine is."""
+    kind, _, query = text.partition("?")
+    if text != ARRAY and kind != MAPS:
+        raise ValueError(f"engine must be array, maps or maps?NAME=N&NAME=N, not {text!r}")
+    try:
+        named = parse_engine(text)
+    except ValueError as error:
+        raise ValueError(f"engine must be {error}") from None
+    if isinstance(named, MapEngineParameters):
+        if sizes:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in sizes)
+            raise ValueError(
+                f"{options}: sizes of an array; those of a map engine are in its name, "
+                "--engine 'maps?clusters=4&stages=4'"
+            )
+        own = (name for name, _ in parse_qsl(query, keep_blank_values=True))
+        return replace(board.maps, **{name: getattr(named, name) for name in own})
+    return replace(board.engine, **sizes)
+
+
+def shape_of(engine: Engine) -> str:
+    """How an engine is made of lanes, in words."""
+    if isinstance(engine, MapEngineParameters):
+        sizes, names = (engine.clusters, engine.stages, LANES), "clusters × stages × 16"
+        return f"a map engine of {' × '.join(map(str, sizes))} lanes ({names})"
+    sizes, names = (engine.stages, engine.columns, engine.segments), "stages × columns × segments"
+    return f"{' × '.join(map(str, sizes))} lanes ({names})"
+
+
 def build(
-    board: Board, *, engine: EngineParameters, toolchain: str | None, options: BuildOptions
+    board: Board, *, engine: Engine, toolchain: str | None, options: BuildOptions
 ) -> tuple[Built, Path]:
     """(what was built, its folder): files are named relative to the folder, which has all of them
     or, if this raises, no bitstream at all."""
@@ -104,7 +148,7 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def summary(board: Board, engine: EngineParameters, options: BuildOptions, built: Built) -> Any:
+def summary(board: Board, engine: Engine, options: BuildOptions, built: Built) -> Any:
     """What build.json says."""
     return {
         "command": f"make bitstream BOARD={board.name}",
@@ -120,10 +164,11 @@ def summary(board: Board, engine: EngineParameters, options: BuildOptions, built
         "missing": built.missing,
         "options": asdict(options),
         "engine": asdict(engine),
+        **({"url": engine_url(engine)} if isinstance(engine, MapEngineParameters) else {}),
     }
 
 
-def report(built: Built, folder: str) -> str:
+def report(built: Built, folder: str, engine: Engine) -> str:
     """The same for people."""
     paths = [*built.files, *([built.bitstream] if built.bitstream else [])]
     lines = [f"{folder}/{path}" for path in paths]
@@ -133,28 +178,35 @@ def report(built: Built, folder: str) -> str:
         of = built.available.get(kind)
         share = f" of {of:,} ({100 * count / of:.1f} %)" if of else ""
         lines.append(f"{kind:<12}{count:>8,}{share}")
-    return "\n".join([*lines, *built.notes])
+    lines += built.notes
+    if isinstance(engine, MapEngineParameters):
+        url = engine_url(engine)
+        lines.append(f"a network for it: dpnet compile … --engine '{url}'")
+        lines.append(f"the same in simulation: dpnet run … --port '{url}'")
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = vars(argument_parser().parse_args(arguments))
     sizes = {name: given.pop(name) for name in vars(EngineParameters())}
-    as_json, name, toolchain = (given.pop(key) for key in ("json", "board", "toolchain"))
+    as_json, name, toolchain, kind = (
+        given.pop(key) for key in ("json", "board", "toolchain", "engine")
+    )
 
     def work() -> None:
         board, options = find_board(name), BuildOptions(**given)
         chosen = {size: value for size, value in sizes.items() if value is not None}
-        engine = replace(board.engine, **chosen)
-        print(
-            f"{board.title}: {engine.stages} × {engine.columns} × {engine.segments} lanes "
-            "(stages × columns × segments)",
-            file=sys.stderr,
-        )
+        engine = chosen_engine(board, kind, chosen)
+        print(f"{board.title}: {shape_of(engine)}", file=sys.stderr)
         built, folder = build(board, engine=engine, toolchain=toolchain, options=options)
         document = summary(board, engine, options, built)
         write_json(folder / SUMMARY, document)
-        print(json.dumps(document, indent=2) if as_json else report(built, result_path(board.name)))
+        print(
+            json.dumps(document, indent=2)
+            if as_json
+            else report(built, result_path(board.name), engine)
+        )
         if built.missing is not None:
             raise ToolError(f"no bitstream: {built.missing}")
 

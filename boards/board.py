@@ -6,13 +6,17 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from dpnet.model.engine.devices import Device
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 
 FOLDER = Path(__file__).resolve().parent
 """Board NAME is NAME/board.py in here, with `BOARD`; hyphens of a name are underscores there."""
+
+Engine: TypeAlias = EngineParameters | MapEngineParameters
+"""What a board is built around: an array, or a map engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ class Board(Protocol):
     """A board: `name` as in commands, `title` for people, `device` its chip (that of the name in
     `dpnet.model.engine.devices.BOARDS`), `toolchains` by preference, `doors` its ways in (the usual
     one first), `revisions` whose pins differ (the usual one first; none where all are alike),
-    `engine` the array that it gets when nothing is said."""
+    `engine` the array that it gets when nothing is said, `maps` the map engine when only its kind
+    is."""
 
     @property
     def name(self) -> str: ...
@@ -88,11 +93,13 @@ class Board(Protocol):
     def revisions(self) -> tuple[str, ...]: ...
     @property
     def engine(self) -> EngineParameters: ...
+    @property
+    def maps(self) -> MapEngineParameters: ...
 
     def build(
         self,
         *,
-        engine: EngineParameters,
+        engine: Engine,
         toolchain: str | None,
         folder: Path,
         options: BuildOptions,

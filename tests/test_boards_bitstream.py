@@ -1,6 +1,7 @@
 """`make bitstream`: what it takes, what it writes, and that nothing old passes for new."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from dpnet.boards import bitstream
 from dpnet.boards.board import Board, BuildOptions, Built, board_names, find_board
 from dpnet.boards.tool import ToolError
 from dpnet.host.cli import main as dpnet
+from dpnet.host.maps.engines import parse_engine
 from dpnet.model.engine.devices import BOARDS, KINDS, XC7Z020
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
+
+SIZES = ", ".join(asdict(MapEngineParameters()))
 
 
 class PretendBoard:
@@ -24,6 +29,7 @@ class PretendBoard:
     revisions = ("A", "B2")
     device = XC7Z020
     engine = EngineParameters(stages=2, columns=3, segments=4)
+    maps = MapEngineParameters(clusters=3, stages=5, multiplier="18x18")
     error: BaseException | None = None
     missing: str | None = None
 
@@ -81,6 +87,33 @@ def test_a_build_is_handed_over_whole(board, tmp_path, capsys):
     assert document["engine"]["columns"] == 5 and document["options"]["seed"] == 1
 
 
+@pytest.mark.parametrize(
+    "engine, clusters, stages",
+    [
+        ("maps", 3, 5),
+        ("maps?stages=4", 3, 4),
+        ("maps?clusters=2&stages=8", 2, 8),  # those that engines have that are not named
+    ],
+)
+def test_the_boards_map_engine_or_one_in_other_sizes(
+    board, tmp_path, capsys, engine, clusters, stages
+):
+    assert bitstream.main(["pretend", "--engine", engine]) == 0
+    out, err = capsys.readouterr()
+    lanes = f"{clusters} × {stages} × 16 lanes (clusters × stages × 16)"
+    assert f"Pretend board: a map engine of {lanes}" in err
+    made = json.loads((tmp_path / "pretend" / "build.json").read_text())
+    wanted = MapEngineParameters(clusters=clusters, stages=stages, multiplier="18x18")
+    assert made["engine"] == asdict(wanted)
+    assert parse_engine(made["url"]) == wanted, "what dpnet compile is told"
+    assert out.splitlines()[-2:] == [
+        f"a network for it: dpnet compile … --engine '{made['url']}'",
+        f"the same in simulation: dpnet run … --port '{made['url']}'",
+    ]
+    text = (tmp_path / "pretend" / "sub" / "design.v").read_text()
+    assert text == f"// {16 * clusters * stages} lanes"
+
+
 def test_json_is_what_is_in_the_file(board, tmp_path, capsys):
     assert bitstream.main(["pretend", "--seed", "7", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -132,6 +165,19 @@ def test_without_a_tool_everything_else_is_there_and_it_fails(board, tmp_path, c
         (["--seed", "0"], "seed must be a positive integer, not 0"),
         (["--mhz", "-3"], "mhz must be a positive number, not -3.0"),
         (["--columns", "0"], "columns must be an integer from 1 to 1024, not 0"),
+        (["--engine", "mops"], "engine must be array, maps or maps?NAME=N&NAME=N, not 'mops'"),
+        (["--engine", "auto"], "engine must be array, maps or maps?NAME=N&NAME=N, not 'auto'"),
+        (["--engine", "maps?lanes=4"], f"engine must be maps with sizes of {SIZES}, not 'lanes'"),
+        (
+            ["--engine", "maps?stages=65"],
+            "engine must be an engine that can be built: "
+            "stages must be an integer from 1 to 64, not 65",
+        ),
+        (
+            ["--engine", "maps", "--columns", "5", "--index-depth", "64"],
+            "--columns, --index-depth: sizes of an array; those of a map engine are in its name, "
+            "--engine 'maps?clusters=4&stages=4'",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_touches_nothing(board, tmp_path, capsys, arguments, text):

@@ -2,10 +2,12 @@
 what is written without tools, and with a pretended one."""
 
 import inspect
+import json
 import re
 import stat
 import struct
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +19,8 @@ from dpnet.boards.series7.design import Clock, Pad, family
 from dpnet.boards.series7.netlist import Netlist
 from dpnet.boards.series7.top import LAMPS, Oscillator
 from dpnet.boards.yosys import find_yosys, run_script
-from dpnet.model.engine.devices import XC7A35T
+from dpnet.model.engine.devices import KINDS, LIMITS, XC7A35T
+from dpnet.model.engine.maps.sizing.estimate import estimate_maps
 
 TINY = {
     "stages": 1,
@@ -262,3 +265,37 @@ def test_what_a_description_refuses():
 
 def test_lamps_are_named_once():
     assert list(LAMPS) == [name.removeprefix("led_") for name in LEDS]
+
+
+SMALL_MAPS = "maps?clusters=1&stages=1&index_depth=64&map_depth=64&picture_depth=64&result_depth=64"
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name, door", [("arty-a7-35t", "uart"), ("arty-z7-20", "axi")])
+def test_a_map_engine_is_written_for_every_door(build, capsys, name, door):
+    assert bitstream.main([name, "--engine", SMALL_MAPS, "--door", door]) == 3
+    out, err = capsys.readouterr()
+    assert "a map engine of 1 × 1 × 16 lanes (clusters × stages × 16)" in err
+    assert err.splitlines()[-1].startswith("bitstream: no bitstream: no Vivado: there is no ")
+    assert "lut            1,234 of " in out
+    for flow in ("vivado", "openxc7"):
+        text = (build / name / flow / "dpnet.v").read_text()
+        assert len(re.findall(r"^module map_core_\w+\(", text, re.MULTILINE)) == 1
+    made = json.loads((build / name / "build.json").read_text())
+    wanted = replace(find_board(name).maps, clusters=1, stages=1)
+    assert (made["engine"]["clusters"], made["engine"]["taps"]) == (1, wanted.taps)
+
+
+def test_map_engines_of_boards_fit_their_chips_by_the_estimate():
+    for name, lanes in {
+        "arty-a7-35t": 64,
+        "nexys4-ddr": 128,
+        "arty-z7-20": 128,
+        "zc706": 256,
+    }.items():
+        board = find_board(name)
+        taken = estimate_maps(board.maps)
+        assert board.maps.lanes == lanes
+        for kind in KINDS:
+            room = board.device.sizes[kind] * LIMITS[kind]
+            assert getattr(taken, kind) <= room, (name, kind)

@@ -29,7 +29,7 @@ CALLS = {
     "soak": "SEED FRAMES UART_FRAMES LOADS",
     "doctor": "PORT",
     "evidence": "KEEP",
-    "bitstream": "BOARD TOOLCHAIN DOOR MHZ SEED STAGES COLUMNS SEGMENTS",
+    "bitstream": "BOARD TOOLCHAIN DOOR MHZ SEED STAGES COLUMNS SEGMENTS ENGINE",
 }
 OPTIONS = sorted({name for names in CALLS.values() for name in names.split()})
 FLAGS = {"KEEP", "MODULES", "WAVES"}

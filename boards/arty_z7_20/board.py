@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dpnet.boards.parts.map_engines import RESNET8
 from dpnet.boards.series7.description import DIGITS
 from dpnet.boards.series7.design import Pad
 from dpnet.boards.series7.top import LAMPS, Oscillator
@@ -26,4 +27,5 @@ BOARD = ZynqBoard(
     lamps=dict(zip(LAMPS, map(Pad, ("R14", "P14", "N16", "M14")), strict=True)),
     load="openFPGALoader -b arty_z7_20 dpnet.bit",
     engine=replace(DIGITS, columns=16, segments=8),
+    maps=RESNET8,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dpnet.boards.parts.map_engines import RESNET8
 from dpnet.boards.series7.description import DIGITS, Series7Board
 from dpnet.boards.series7.design import Pad
 from dpnet.boards.series7.top import LAMPS, Oscillator
@@ -25,4 +26,5 @@ BOARD = Series7Board(
     lamps=dict(zip(LAMPS, map(Pad, ("H17", "K15", "J13", "N14")), strict=True)),
     load="openFPGALoader -b nexys_a7_100 dpnet.bit",
     engine=replace(DIGITS, columns=16, segments=8),
+    maps=RESNET8,
 )

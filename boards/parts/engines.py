@@ -8,14 +8,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import In, Out
 
+from dpnet.boards.board import Engine
 from dpnet.boards.parts.lamps import Lamps
 from dpnet.gateware.doors.axi3 import Axi3Door, axi3_members
 from dpnet.gateware.emit import place
 from dpnet.gateware.top import Top
-from dpnet.model.engine.parameters import EngineParameters
 
 
-def engine_top(*, engine: EngineParameters, clock_hz: int, door: str, baud: int = 3_000_000) -> Top:
+def engine_top(*, engine: Engine, clock_hz: int, door: str, baud: int = 3_000_000) -> Top:
     """The engine behind its door, with outputs for lamps: the one place where a board says which
     clock its engine gets."""
     return Top(params=engine, door=door, clock_hz=clock_hz, baud=baud, status=True)
@@ -24,7 +24,7 @@ def engine_top(*, engine: EngineParameters, clock_hz: int, door: str, baud: int 
 class UartEngine(wiring.Component):
     """Everything behind the pins of a UART.
 
-    Parameters: `engine` (`EngineParameters`), `clock_hz`, `baud`.
+    Parameters: `engine` (array or map engine), `clock_hz`, `baud`.
     Members:
 
     * `rx` (asynchronous), `tx`: the line as the FPGA sees it;
@@ -33,7 +33,7 @@ class UartEngine(wiring.Component):
     * `lost`: the line lost or damaged a byte, until the reset.
     """
 
-    def __init__(self, *, engine: EngineParameters, clock_hz: int, baud: int) -> None:
+    def __init__(self, *, engine: Engine, clock_hz: int, baud: int) -> None:
         self.engine = engine
         self.clock_hz = clock_hz
         self.baud = baud
@@ -70,7 +70,7 @@ class UartEngine(wiring.Component):
 class AxiEngine(wiring.Component):
     """Everything behind a processor's AXI port.
 
-    Parameters: `engine` (`EngineParameters`), `clock_hz`.
+    Parameters: `engine` (array or map engine), `clock_hz`.
     Members:
 
     * `s_axi_*`: see `dpnet.gateware.doors.axi3.Axi3Door`;
@@ -78,7 +78,7 @@ class AxiEngine(wiring.Component):
     * `failed`: the last run had an error, until the next one starts.
     """
 
-    def __init__(self, *, engine: EngineParameters, clock_hz: int) -> None:
+    def __init__(self, *, engine: Engine, clock_hz: int) -> None:
         self.engine = engine
         self.clock_hz = clock_hz
         lamps = ("alive", "link", "busy", "failed")

@@ -9,9 +9,10 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from dpnet.boards.board import BuildOptions, Built
+from dpnet.boards.board import BuildOptions, Built, Engine
 from dpnet.boards.command import Candidate
 from dpnet.boards.parts.engines import UartEngine
+from dpnet.boards.parts.map_engines import KEYWORDS
 from dpnet.boards.series7.counting import measure, module_table, table
 from dpnet.boards.series7.design import BIT, TOP, Clock, Design, Pad, Pin, Routed
 from dpnet.boards.series7.flow import TOOLCHAINS, installed, route, write
@@ -19,6 +20,7 @@ from dpnet.boards.series7.top import LAMPS, Oscillator, UartTop
 from dpnet.boards.tool import ToolError
 from dpnet.gateware.emit import emit
 from dpnet.model.engine.devices import KINDS, Device
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 
 ESTIMATE = "resources.txt"
@@ -47,10 +49,10 @@ class Series7Board:
 
     `part`, as tools name it with package and speed; `device`, what it holds; `clock`, the board's
     oscillator; `button`, what restarts the engine, or None; `rx` and `tx` as the FPGA sees the
-    line; `lamps`, pads of those of `LAMPS` that are there; `mhz` and `engine`, where nothing else
-    is asked for; `load`, the command that brings dpnet.bit into the chip.  `unknown` are pads that
-    openXC7's pin file lacks, with `why`: lamps there are left out, a clock or a UART there needs
-    Vivado.
+    line; `lamps`, pads of those of `LAMPS` that are there; `mhz`, `engine` and `maps`, where
+    nothing else is asked for; `load`, the command that brings dpnet.bit into the chip.  `unknown`
+    are pads that openXC7's pin file lacks, with `why`: lamps there are left out, a clock or a UART
+    there needs Vivado.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Series7Board:
     load: str = ""
     mhz: float = 50.0
     engine: EngineParameters = DIGITS
+    maps: MapEngineParameters = KEYWORDS
     doors: tuple[str, ...] = ("uart",)
     toolchains: tuple[str, ...] = tuple(TOOLCHAINS)
     revisions: tuple[str, ...] = ()
@@ -78,7 +81,7 @@ class Series7Board:
     def build(
         self,
         *,
-        engine: EngineParameters,
+        engine: Engine,
         toolchain: str | None,
         folder: Path,
         options: BuildOptions,
@@ -113,7 +116,7 @@ class Series7Board:
             missing=None if routed else missing,
         )
 
-    def design(self, engine: EngineParameters, toolchain: str, options: BuildOptions) -> Design:
+    def design(self, engine: Engine, toolchain: str, options: BuildOptions) -> Design:
         """What a toolchain gets."""
         lamps = self._lamps(toolchain)
         chip = self._chip(
@@ -135,7 +138,7 @@ class Series7Board:
             pins=(*pins, *lamps.values()),
         )
 
-    def logic(self, engine: EngineParameters, mhz: float, options: BuildOptions) -> Component:
+    def logic(self, engine: Engine, mhz: float, options: BuildOptions) -> Component:
         """What is counted where nothing is placed: all but clock and pins."""
         return UartEngine(engine=engine, clock_hz=round(mhz * 1e6), baud=options.baud)
 

@@ -10,11 +10,11 @@ from amaranth.hdl import Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from dpnet.boards.board import Engine
 from dpnet.boards.parts.engines import UartEngine
 from dpnet.boards.series7.clocking import clock_by_mmcm, find_mmcm
 from dpnet.boards.series7.design import Pad
 from dpnet.gateware.emit import place
-from dpnet.model.engine.parameters import EngineParameters
 
 LAMPS = {
     "alive": "blinks about once a second: clock and reset are right",
@@ -60,7 +60,7 @@ class UartTop(wiring.Component):
     def __init__(
         self,
         *,
-        engine: EngineParameters,
+        engine: Engine,
         mhz: float,
         baud: int,
         oscillator: Oscillator,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from dpnet.boards.board import BuildOptions, Built
+from dpnet.boards.board import BuildOptions, Built, Engine
 from dpnet.boards.command import progress
 from dpnet.boards.ecp5.flow import Pad, lpf, place_and_route, synthesize
 from dpnet.boards.ecp5.nextpnr import AVAILABLE, ECPPACK, find_nextpnr, pack
+from dpnet.boards.parts.map_engines import RESNET8
 from dpnet.boards.ulx3s.top import OSCILLATOR_MHZ, Ulx3sTop
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.emit import emit
@@ -69,11 +71,12 @@ class Ulx3s:
         packed=False,
         multiplier="18x18",
     )
+    maps = replace(RESNET8, multiplier="18x18")
 
     def build(
         self,
         *,
-        engine: EngineParameters,
+        engine: Engine,
         toolchain: str | None,
         folder: Path,
         options: BuildOptions,

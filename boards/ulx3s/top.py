@@ -8,11 +8,11 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from dpnet.boards.board import Engine
 from dpnet.boards.ecp5.pll import find_pll
 from dpnet.boards.ecp5.startup import clock_by_pll
 from dpnet.boards.parts.engines import UartEngine
 from dpnet.gateware.emit import place
-from dpnet.model.engine.parameters import EngineParameters
 
 OSCILLATOR_MHZ = 25
 
@@ -23,7 +23,7 @@ LAMPS = ("alive", "clocked", "received", "sent", "busy", "failed", "lost", "stop
 class Ulx3sTop(wiring.Component):
     """An engine with a UART on the ULX3S, at `mhz` made of the board's 25 MHz.
 
-    Parameters: `engine` (`EngineParameters`), `mhz` (whatever the PLL can make), `baud`.
+    Parameters: `engine` (array or map engine), `mhz` (whatever the PLL can make), `baud`.
     Readable: `clock_hz`, what it makes.
     Members:
 
@@ -33,7 +33,7 @@ class Ulx3sTop(wiring.Component):
     * `wifi_gpio0`, high, or the ESP32 on the board takes it for a request to reboot.
     """
 
-    def __init__(self, *, engine: EngineParameters, mhz: float, baud: int = 3_000_000) -> None:
+    def __init__(self, *, engine: Engine, mhz: float, baud: int = 3_000_000) -> None:
         self.baud = baud
         self.pll = find_pll(input_mhz=OSCILLATOR_MHZ, mhz=mhz)
         self.clock_hz = round(self.pll.mhz * 1_000_000)

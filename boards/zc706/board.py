@@ -6,6 +6,7 @@ from dpnet.boards.series7.design import Pad
 from dpnet.boards.series7.top import Oscillator
 from dpnet.boards.zynq.description import ZynqBoard
 from dpnet.model.engine.devices import XC7Z045
+from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 
 PMOD = tuple(
@@ -34,6 +35,7 @@ BOARD = ZynqBoard(
     },
     mhz=100.0,
     engine=EngineParameters(),
+    maps=MapEngineParameters(),
     unknown=(*PMOD, LEFT, RIGHT),
     why="openXC7's pin file for the XC7Z045 has only banks 10, 33, 34 and 35, not the PMOD's",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from amaranth.lib.wiring import Component
 
 from dpnet.boards.bitfile import write_bin
-from dpnet.boards.board import BuildOptions
+from dpnet.boards.board import BuildOptions, Engine
 from dpnet.boards.parts.engines import AxiEngine
 from dpnet.boards.series7.description import Series7Board
 from dpnet.boards.series7.design import TOP, Clock, Design, Pad
@@ -17,7 +17,6 @@ from dpnet.boards.series7.top import UartTop
 from dpnet.boards.zynq.devicetree import overlay
 from dpnet.boards.zynq.top import AxiTop, IdleTop, fclk_mhz
 from dpnet.gateware.emit import emit
-from dpnet.model.engine.parameters import EngineParameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class ZynqBoard(Series7Board):
 
     doors: tuple[str, ...] = ("axi", "uart")
 
-    def design(self, engine: EngineParameters, toolchain: str, options: BuildOptions) -> Design:
+    def design(self, engine: Engine, toolchain: str, options: BuildOptions) -> Design:
         """What a toolchain gets."""
         if options.door == "uart":
             return super().design(engine, toolchain, options)
@@ -43,7 +42,7 @@ class ZynqBoard(Series7Board):
             pins=tuple(lamps.values()),
         )
 
-    def logic(self, engine: EngineParameters, mhz: float, options: BuildOptions) -> Component:
+    def logic(self, engine: Engine, mhz: float, options: BuildOptions) -> Component:
         """What is counted where nothing is placed: all but clock and pins."""
         if options.door == "uart":
             return super().logic(engine, mhz, options)

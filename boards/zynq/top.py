@@ -10,12 +10,12 @@ from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal
 from amaranth.lib import cdc, wiring
 from amaranth.lib.wiring import Out
 
+from dpnet.boards.board import Engine
 from dpnet.boards.parts.engines import AxiEngine
 from dpnet.boards.series7.clocking import ENGINE_MHZ
 from dpnet.boards.series7.top import UartTop
 from dpnet.boards.zynq.ps7 import gp0, ps7
 from dpnet.gateware.emit import place
-from dpnet.model.engine.parameters import EngineParameters
 
 IO_PLL_MHZ = 1000
 """Of the processor side, as boot loaders set it: FCLK0 is this, divided."""
@@ -46,7 +46,7 @@ class AxiTop(wiring.Component):
     Members: `led_NAME` for each of `lamps`.
     """
 
-    def __init__(self, *, engine: EngineParameters, mhz: float, lamps: Collection[str]) -> None:
+    def __init__(self, *, engine: Engine, mhz: float, lamps: Collection[str]) -> None:
         self.lamps = tuple(lamps)
         self.clock_hz = round(fclk_mhz(mhz) * 1_000_000)
         self.logic = AxiEngine(engine=engine, clock_hz=self.clock_hz)
