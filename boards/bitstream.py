@@ -38,7 +38,7 @@ from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
 from dpnet.model.files import write_json
 
 SUMMARY = "build.json"
-ARRAY, MAPS = "array", "maps"
+ARRAY, MAPS, SCHEME = "array", "maps", "sim://"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")
 CHOICES = {"edges": EDGES, "storage": ("block", "distributed"), "multiplier": MULTIPLIERS}
 
@@ -62,8 +62,8 @@ def argument_parser() -> argparse.ArgumentParser:
         "--engine",
         default=ARRAY,
         metavar="ENGINE",
-        help="array (default); maps, the board's map engine; or that one in other sizes, "
-        "maps?clusters=4&stages=4",
+        help="array (default); maps, the board's map engine; that one in other sizes, "
+        "maps?clusters=4&stages=4; or the one of a URL, as dpnet plan says it, sim://maps?…",
     )
     sizes = parser.add_argument_group("sizes of an array; defaults: the board's")
     for name, value in vars(EngineParameters()).items():
@@ -76,11 +76,13 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def chosen_engine(board: Board, text: str, sizes: Mapping[str, Any]) -> Engine:
-    """The engine that `text` names, in these sizes of an array or in those of its own; `ValueError`
-    for what no engine is."""
+    """The engine that `text` names: the board's array in `sizes`, its map engine in those behind
+    `maps?`, or the one of a URL; `ValueError` for what no engine is."""
     kind, _, query = text.partition("?")
-    if text != ARRAY and kind != MAPS:
-        raise ValueError(f"engine must be array, maps or maps?NAME=N&NAME=N, not {text!r}")
+    if text != ARRAY and kind.removeprefix(SCHEME) != MAPS:
+        raise ValueError(
+            f"engine must be array, maps, maps?NAME=N&NAME=N or sim://maps?…, not {text!r}"
+        )
     try:
         named = parse_engine(text)
     except ValueError as error:
@@ -92,6 +94,8 @@ def chosen_engine(board: Board, text: str, sizes: Mapping[str, Any]) -> Engine:
                 f"{options}: sizes of an array; those of a map engine are in its name, "
                 "--engine 'maps?clusters=4&stages=4'"
             )
+        if text.startswith(SCHEME):
+            return named
         own = (name for name, _ in parse_qsl(query, keep_blank_values=True))
         return replace(board.maps, **{name: getattr(named, name) for name in own})
     return replace(board.engine, **sizes)

@@ -15,6 +15,7 @@ from dpnet.model.engine.devices import BOARDS, KINDS, XC7Z020
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.parameters import EngineParameters
 
+ENGINES = "array, maps, maps?NAME=N&NAME=N or sim://maps?…"
 SIZES = ", ".join(asdict(MapEngineParameters()))
 
 
@@ -114,6 +115,14 @@ def test_the_boards_map_engine_or_one_in_other_sizes(
     assert text == f"// {16 * clusters * stages} lanes"
 
 
+def test_a_url_names_a_whole_map_engine_and_not_the_boards(board, tmp_path):
+    """As dpnet plan and dpnet compile say it: what is not in it is as everywhere."""
+    assert bitstream.main(["pretend", "--engine", "sim://maps?taps=640"]) == 0
+    made = json.loads((tmp_path / "pretend" / "build.json").read_text())
+    assert made["engine"] == asdict(MapEngineParameters(taps=640))
+    assert made["url"] == "sim://maps?taps=640"
+
+
 def test_json_is_what_is_in_the_file(board, tmp_path, capsys):
     assert bitstream.main(["pretend", "--seed", "7", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -165,8 +174,9 @@ def test_without_a_tool_everything_else_is_there_and_it_fails(board, tmp_path, c
         (["--seed", "0"], "seed must be a positive integer, not 0"),
         (["--mhz", "-3"], "mhz must be a positive number, not -3.0"),
         (["--columns", "0"], "columns must be an integer from 1 to 1024, not 0"),
-        (["--engine", "mops"], "engine must be array, maps or maps?NAME=N&NAME=N, not 'mops'"),
-        (["--engine", "auto"], "engine must be array, maps or maps?NAME=N&NAME=N, not 'auto'"),
+        (["--engine", "mops"], f"engine must be {ENGINES}, not 'mops'"),
+        (["--engine", "auto"], f"engine must be {ENGINES}, not 'auto'"),
+        (["--engine", "sim://array"], f"engine must be {ENGINES}, not 'sim://array'"),
         (["--engine", "maps?lanes=4"], f"engine must be maps with sizes of {SIZES}, not 'lanes'"),
         (
             ["--engine", "maps?stages=65"],

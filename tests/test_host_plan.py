@@ -230,6 +230,7 @@ def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
     (line,) = [line for line in out.splitlines() if line.startswith("simulate it: ")]
     url = line.removeprefix("simulate it: --port ").strip("'")
     engine, _ = parse_url(url)
+    assert out.splitlines()[-1].startswith("build it: make bitstream BOARD=… with the same text")
     first = out.splitlines()[4].split()
     assert f"{place(engine, network).plan.cycles:,}" in first
     assert first[:4] == [str(engine.clusters), "×", f"{engine.stages},", str(engine.streams)]

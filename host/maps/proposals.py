@@ -48,6 +48,7 @@ def text_of(found: Sequence[MapProposal], device: Device) -> str:
             f"with no others yet; a design may take at most {limits}",
             "the first one: " + ", ".join(f"{name}={size}" for name, size in best.items()),
             f"simulate it: --port '{engine_url(found[0].engine)}'",
+            "build it: make bitstream BOARD=… with the same text as ENGINE='…'",
         )
     )
 
