@@ -123,7 +123,7 @@ RESULT_FILES: Mapping[str, Result] = {
     "resources.json": Result(
         command="make resources",
         written="resources.json",
-        minutes=25,
+        minutes=50,
         entries=("dpnet.boards.resources",),
     ),
     "fmax.json": Result(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from map_image_kit import small_network
@@ -17,12 +19,10 @@ from dpnet.model.engine.maps.sizing.configurations import MAP_ENGINES
 from dpnet.model.engine.maps.sizing.estimate import estimate_maps, map_parts
 from dpnet.model.engine.maps.sizing.search import propose, sized
 
+FILE = Path(__file__).parents[1] / "docs" / "results" / "resources.json"
 YOSYS = {
-    "maps": {"lut": 22_501, "lutram": 4_689, "ff": 20_458, "dsp": 40, "bram36": 521},
-    "maps-4x4x2": {"lut": 22_889, "lutram": 4_180, "ff": 25_630, "dsp": 78, "bram36": 132},
-    "maps-24x8x4": {"lut": 181_724, "lutram": 29_885, "ff": 160_999, "dsp": 458, "bram36": 522},
+    row["name"]: row for row in json.loads(FILE.read_text())["rows"] if row["name"] in MAP_ENGINES
 }
-"""make resources NAMES='maps maps-4x4x2 maps-24x8x4', Yosys 0.70."""
 
 TINY = Device("tiny", {"lut": 12_000, "lutram": 4_000, "ff": 20_000, "dsp": 130, "bram36": 60})
 
@@ -36,6 +36,10 @@ def test_estimates_are_within_a_tenth_of_yosys(name: str) -> None:
     found = estimate_maps(MAP_ENGINES[name])
     counts = {kind: (getattr(found, kind), YOSYS[name][kind]) for kind in KINDS}
     assert not {kind: both for kind, both in counts.items() if not near(*both, 0.1)}
+
+
+def test_all_of_them_are_measured() -> None:
+    assert set(YOSYS) == set(MAP_ENGINES)
 
 
 def test_every_size_counts() -> None:

@@ -269,7 +269,7 @@ def decoder(engine: EngineParameters) -> Estimate:
     answers = 32 * (_grouped(ROW.words * banks) + 2 * _grouped(banks) + _grouped(LAYER.words))
     indices = engine.stages * engine.segments * engine.index_words
     return Estimate(
-        lut=300 + answers + 2 * engine.segments + 2 * indices + columns,
+        lut=240 + answers + 2 * engine.segments + 2 * indices + columns,
         ff=550 + 32 * ceil_div(banks, 4),
     )
 
