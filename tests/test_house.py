@@ -21,7 +21,11 @@ BELOW = {
 }
 """What each part may import besides itself."""
 
-OPEN = {("host", "dpnet.gateware.registers"), ("__main__", "dpnet.host.start")}
+OPEN = {
+    ("host", "dpnet.gateware.registers"),
+    ("boards", "dpnet.host.maps.engines"),
+    ("__main__", "dpnet.host.start"),
+}
 """Single modules that a part may import too."""
 
 TOP = {"dpnet", "dpnet.extras", "dpnet.launch", "dpnet.plain"}
