@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import wiring
 
 from dpnet.boards.build import build_root
@@ -62,6 +64,8 @@ def run(prog: str, work: Callable[[], None]) -> int:
     """Exit code of `work`: 0, 2 for wrong usage, 3 for a tool, 130 when interrupted or ended from
     outside; errors are one line."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Conversions are kept by content: what a component is made of is then never elaborated.
+    warnings.simplefilter("ignore", UnusedElaboratable)
     try:
         work()
     except (ValueError, OSError) as error:
