@@ -31,14 +31,14 @@ from urllib.parse import parse_qsl
 from dpnet.boards.board import Board, BuildOptions, Built, Engine, board_names, find_board
 from dpnet.boards.command import result_path, run
 from dpnet.boards.tool import ToolError
-from dpnet.host.maps.engines import engine_url, parse_engine
+from dpnet.host.maps.engines import NAME, SCHEME, engine_url, parse_engine
 from dpnet.model.build_root import build_root
 from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.parameters import EDGES, MULTIPLIERS, EngineParameters
 from dpnet.model.files import write_json
 
 SUMMARY = "build.json"
-ARRAY, MAPS, SCHEME = "array", "maps", "sim://"
+ARRAY = "array"
 BITSTREAMS = ("*.bit", "*.bin", "*.svf")
 CHOICES = {"edges": EDGES, "storage": ("block", "distributed"), "multiplier": MULTIPLIERS}
 
@@ -79,7 +79,7 @@ def chosen_engine(board: Board, text: str, sizes: Mapping[str, Any]) -> Engine:
     """The engine that `text` names: the board's array in `sizes`, its map engine in those behind
     `maps?`, or the one of a URL; `ValueError` for what no engine is."""
     kind, _, query = text.partition("?")
-    if text != ARRAY and kind.removeprefix(SCHEME) != MAPS:
+    if text != ARRAY and kind.removeprefix(SCHEME) != NAME:
         raise ValueError(
             f"engine must be array, maps, maps?NAME=N&NAME=N or sim://maps?…, not {text!r}"
         )
@@ -154,8 +154,9 @@ def _clear(folder: Path) -> None:
 
 def summary(board: Board, engine: Engine, options: BuildOptions, built: Built) -> Any:
     """What build.json says."""
+    url = engine_url(engine) if isinstance(engine, MapEngineParameters) else None
     return {
-        "command": f"make bitstream BOARD={board.name}",
+        "command": f"make bitstream BOARD={board.name}" + (f" ENGINE='{url}'" if url else ""),
         "board": board.name,
         "title": board.title,
         "bitstream": str(built.bitstream) if built.bitstream else None,
@@ -168,7 +169,7 @@ def summary(board: Board, engine: Engine, options: BuildOptions, built: Built) -
         "missing": built.missing,
         "options": asdict(options),
         "engine": asdict(engine),
-        **({"url": engine_url(engine)} if isinstance(engine, MapEngineParameters) else {}),
+        **({"url": url} if url else {}),
     }
 
 

@@ -121,6 +121,7 @@ def test_a_url_names_a_whole_map_engine_and_not_the_boards(board, tmp_path):
     made = json.loads((tmp_path / "pretend" / "build.json").read_text())
     assert made["engine"] == asdict(MapEngineParameters(taps=640))
     assert made["url"] == "sim://maps?taps=640"
+    assert made["command"] == "make bitstream BOARD=pretend ENGINE='sim://maps?taps=640'"
 
 
 def test_json_is_what_is_in_the_file(board, tmp_path, capsys):

@@ -12,6 +12,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from map_kit import NETWORKS
 from waiting_kit import PATIENCE_S, wait_until
 
 from dpnet.boards import bitstream
@@ -26,6 +27,7 @@ from dpnet.boards.ulx3s.top import LAMPS, Ulx3sTop
 from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.emit import emit
 from dpnet.gateware.top import DOORS, Top
+from dpnet.model.engine.maps.placement import place
 from dpnet.model.engine.parameters import EngineParameters
 
 TINY = [
@@ -369,6 +371,19 @@ def test_the_board_holds_the_digits_networks():
     assert isinstance(engine, EngineParameters) and engine.multiplier == "18x18"
     assert sum(engine.tiles(r) * engine.index_rows(c, 16) for r, c in sizes) <= engine.index_depth
     assert sum(engine.tiles(r) * engine.stages for r, _ in sizes) <= engine.slots
+
+
+@pytest.mark.parametrize(
+    "board, network, cycles",
+    [
+        ("ulx3s", "resnet-8", 110_723),
+        ("ulx3s", "ds-cnn", 69_217),
+        ("arty-a7-35t", "ds-cnn", 134_241),
+    ],
+)
+def test_map_engines_of_boards_hold_networks(board, network, cycles):
+    """As docs/boards.md says it."""
+    assert place(find_board(board).maps, NETWORKS[network]()).plan.cycles == cycles
 
 
 @pytest.mark.parametrize("door", DOORS)
