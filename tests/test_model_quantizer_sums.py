@@ -88,7 +88,7 @@ def test_sums_before_any_place_are_exact_to_one_rounding(half: int, weighted: bo
     if weighted:
         heavy = random.lognormal(sigma=3.0, size=half)
         heavy = np.concatenate([heavy[::-1], [1.0], heavy])
-    row = long_row(points, heavy, n, 2.0**-20)
+    row = long_row(points, heavy, n, 2.0**-20, False)
     values = [Fraction(v) for v in (points * row.scale - row.center).tolist()]
     masses = [Fraction(m) for m in heavy.tolist()] if weighted else [Fraction(1)] * n
     exact = [Fraction(0)] * 3
@@ -109,7 +109,7 @@ def test_sums_before_any_place_are_exact_to_one_rounding(half: int, weighted: bo
 def test_sums_of_many_places_are_those_of_each() -> None:
     random = np.random.default_rng(SEED)
     points = np.sort(random.normal(size=1000))
-    row = long_row(points, np.empty(0), 1000, 1.0)
+    row = long_row(points, np.empty(0), 1000, 1.0, False)
     places = random.integers(0, 1001, 300)
     places[:100].sort()
     found = gather(row, places, 4)
@@ -207,7 +207,7 @@ def test_windows_hold_the_breaks_of_every_best_partition(kind: str) -> None:
 def test_points_of_much_weight_are_places_of_the_grids() -> None:
     heavy = np.ones(50_000)
     heavy[[7, 30_000]] = 49_998 / 1024
-    row = long_row(np.arange(50_000.0), heavy, 50_000, 1.0)
+    row = long_row(np.arange(50_000.0), heavy, 50_000, 1.0, False)
     marks = heavy_places(row)
     assert marks.tolist() == [7, 30_000]
     begin = np.zeros(4, np.int64)
@@ -238,7 +238,7 @@ def test_windows_narrow_around_the_best_breaks(kind: str, skip: int) -> None:
             first[c] = max(random.integers(c, best[c] + 1), first[c - 1])
         for c in range(k - 1, 0, -1):
             last[c] = min(random.integers(best[c], n - k + c + 1), last[c + 1])
-        row = long_row(points, np.empty(0), n, 1.0)
+        row = long_row(points, np.empty(0), n, 1.0, False)
         begin, path, low, high = np.zeros((4, k + 2), np.int64)
         most, power = int(random.integers(2, 12)), float(random.choice([0.0, 0.5]))
         before = int((last - first).sum())

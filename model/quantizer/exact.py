@@ -78,7 +78,7 @@ def quantize(
     of their own.
 
     Time is O(n log n) a row for the sort and some 15 passes over it. Beside `values` a long row
-    takes some 10 bytes a value (`make bench-quantizer`), more where values repeat or are weighted,
+    takes some 10 bytes a value (`make bench-quantizer`), more where many are equal or weighted,
     and for norm 1, `zero` and `lattice` 4 k more. Thread-safe.
 
     Raises `NonFiniteError`, `EmptyError`, `ShapeError`, `CodebookSizeError` (all ValueErrors).

@@ -59,16 +59,17 @@ def in_order(rows: NDArray[Any]) -> Floats:
     """
     n, long = rows.shape[1], rows.shape[1] >= LONG
     if n >= SHORT and _by_digits(rows.dtype.itemsize, long):
-        return digits_in_order(rows).astype(np.float64, copy=False)
+        return digits_in_order(rows)
     return np.sort(rows, axis=1).astype(np.float64, copy=False)
 
 
-def digits_in_order(rows: NDArray[Any]) -> NDArray[Any]:
-    """`in_order` by digits, in the type of the rows."""
-    found = np.array(rows, order="C")
-    width = 8 * found.dtype.itemsize
-    sort_bits(found.view(f"u{found.dtype.itemsize}"), width, 11 if rows.shape[1] >= LONG else 8)
-    return found
+def digits_in_order(rows: NDArray[Any]) -> Floats:
+    """`in_order` by digits."""
+    given, ordered = np.ascontiguousarray(rows), np.empty(rows.shape)
+    size, room = given.dtype.itemsize, np.empty((2, rows.shape[1]), given.dtype)
+    digit = 11 if rows.shape[1] >= LONG else 8
+    sort_bits(given.view(f"u{size}"), 8 * size, digit, room.view(f"u{size}"), room, ordered)
+    return ordered
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dpnet.model.quantizer.kernels.assign import finish_rows
 from dpnet.model.quantizer.kernels.grids.long import fewest, solve_long
-from dpnet.model.quantizer.kernels.near import solve_near
+from dpnet.model.quantizer.kernels.near import EXACT, solve_near
 from dpnet.model.quantizer.kernels.points import merge, power_of_two, to_steps
 from dpnet.model.quantizer.kernels.price.rows import solve_rows
 from dpnet.model.quantizer.kernels.undecided.careful import solve_careful
@@ -23,7 +23,6 @@ from dpnet.model.quantizer.task import Task
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
 BEYOND = 2.0**10  # steps of a lattice: its square, in float64, leaves others 1e-10 of a step's
 MOST_LONG = 64  # clusters by windows: the first grids are k times 8 k k points
 

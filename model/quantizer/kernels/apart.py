@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dpnet.model.quantizer.compiled import compiled
 from dpnet.model.quantizer.kernels.pairs import add, two_sum
-from dpnet.model.quantizer.kernels.points import ABSOLUTE, power_of_two
+from dpnet.model.quantizer.kernels.points import ABSOLUTE, SQUARED, power_of_two
 
 Floats = NDArray[np.float64]
 
@@ -42,30 +42,45 @@ def _gap_for(penalty: float, one: float, other: float, kind: int) -> float:
 
 
 @compiled
+def _mass(heavy: Floats, j: int) -> float:
+    """The weight of point j, 1 if `heavy` is empty."""
+    return float(heavy[j]) if len(heavy) else 1.0
+
+
+@compiled
 def _spread_of(points: Floats, heavy: Floats, scale: float, kind: int, a: int, b: int) -> float:
     """The error of the points a..b-1 about their mean or median, times `scale` first."""
     origin = points[a] * scale
     total = weight = cost = 0.0
     for j in range(a, b):
-        total += heavy[j] * (points[j] * scale - origin)
-        weight += heavy[j]
+        total += _mass(heavy, j) * (points[j] * scale - origin)
+        weight += _mass(heavy, j)
     center = origin + total / weight
     if kind == ABSOLUTE:
-        below, j = heavy[a], a
+        below, j = _mass(heavy, a), a
         while j < b - 1 and below < 0.5 * weight:
             j += 1
-            below += heavy[j]
+            below += _mass(heavy, j)
         center = points[j] * scale
     for j in range(a, b):
         distance = abs(points[j] * scale - center)
-        cost += heavy[j] * distance * (1.0 if kind == ABSOLUTE else distance)
+        cost += _mass(heavy, j) * distance * (1.0 if kind == ABSOLUTE else distance)
     return cost
 
 
 @compiled
-def _enough(points: Floats, heavy: Floats, scale: float, kind: int, pens: Floats, k: int) -> float:
-    """More than the least cost with k clusters: the cost with breaks at the k - 1 widest gaps."""
+def cost_at_gaps(
+    points: Floats, heavy: Floats, scale: float, kind: int, k: int, pens: Floats
+) -> float:
+    """More than the least cost with k clusters: the cost with breaks at the k - 1 widest gaps.
+
+    pens (m,) becomes what each gap costs at least inside a cluster.
+    """
     m = len(points)
+    pens[0] = 0.0
+    for j in range(1, m):
+        gap = points[j] * scale - points[j - 1] * scale
+        pens[j] = _penalty(gap, _mass(heavy, j - 1), _mass(heavy, j), kind)
     limit = np.partition(pens[1:], m - k)[m - k] if k > 1 else np.inf
     equal = k - 1
     for j in range(1, m):
@@ -78,6 +93,33 @@ def _enough(points: Floats, heavy: Floats, scale: float, kind: int, pens: Floats
             start = j
     cost += _spread_of(points, heavy, scale, kind, start, m)
     return cost * SURE + LOST * m
+
+
+@compiled
+def far_ends(points: Floats, heavy: Floats, scale: float, k: int) -> tuple[int, int, int, int]:
+    """Values at the ends so far from all others that each is a cluster of every best partition.
+
+    points (m,) ascending, of which equal ones count once; k from 3, else there are none. How many
+    clusters there are below and above, and the points start..stop - 1 between, which are 2 clusters
+    or more.
+    """
+    pens, start, stop = np.empty(len(points)), 0, len(points)
+    enough, below, above = cost_at_gaps(points, heavy, scale, SQUARED, k, pens), 0, 0
+    while below + 2 < k:
+        end = start + 1
+        while points[end] == points[start]:
+            end += 1
+        if not pens[end] > enough:
+            break
+        start, below = end, below + 1
+    while below + above + 2 < k:
+        begin = stop - 1
+        while points[begin - 1] == points[begin]:
+            begin -= 1
+        if not pens[begin] > enough:
+            break
+        stop, above = begin, above + 1
+    return below, above, start, stop
 
 
 @compiled
@@ -101,22 +143,20 @@ def bring_near(points: Floats, heavy: Floats, k: int, kind: int, near: Floats) -
     """Points whose best partitions into k clusters are those of `points`, times what is returned.
     0: none can be nearer.
 
-    points (m,) ascending and distinct, their weights `heavy` (m,), k in 2..m - 1; kind ABSOLUTE or
-    SQUARED. near (2, m) becomes pairs, high and low, with the middle point at 0, within -1..1.
+    points (m,) ascending and distinct, their weights `heavy` (m,) or (0,), k in 2..m - 1; kind
+    ABSOLUTE or SQUARED. near (2, m) becomes pairs, high and low, with the middle point at 0, within
+    -1..1.
     """
     m = len(points)
     scale = power_of_two(max(abs(points[0]), abs(points[m - 1])))
     pens, most = np.zeros(m), np.full(m, np.inf)
     moved = False
     for _ in range(ROUNDS):
-        for j in range(1, m):
-            gap = points[j] * scale - points[j - 1] * scale
-            pens[j] = _penalty(gap, heavy[j - 1], heavy[j], kind)
-        enough, forced = _enough(points, heavy, scale, kind, pens, k), 0
+        enough, forced = cost_at_gaps(points, heavy, scale, kind, k, pens), 0
         most[:] = np.inf
         for j in range(1, m):
             if pens[j] > enough:
-                gap = _gap_for(AWAY * enough, heavy[j - 1], heavy[j], kind)
+                gap = _gap_for(AWAY * enough, _mass(heavy, j - 1), _mass(heavy, j), kind)
                 forced += 1
                 if gap < points[j] * scale - points[j - 1] * scale:
                     most[j] = gap

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST = 1 << 18  # pairs of places in two neighboring windows
+EXACT = 1e-13  # possible relative error of the cost above which rational numbers decide
 ROUNDINGS = 64.0 * 2.0**-53  # relative error of what points add
 
 
@@ -76,13 +77,14 @@ def decide(
     weights: Floats,
     means: Floats,
     mean_error: float,
+    tied: bool,
     found: Ints,
 ) -> tuple[float, float]:
     """The best breaks (k + 1,) within `decidable` windows; how far off their cost may be, and by
     how much any other breaks are worse, as computed.
 
     weights, means (k,) of the cores last[c] .. first[c + 1] - 1, scaled; the means off by
-    `mean_error` at most.
+    `mean_error` at most. `tied`: equal points follow each other, and no break parts them.
     """
     widest = 1
     for cluster in range(1, k):
@@ -101,6 +103,8 @@ def decide(
         slipped += abs(left[1, lefts - 1]) + abs(right[1, rights - 1])
         for r in range(rights):
             after[r] = np.inf
+            if tied and r > 0 and points[end + r] == points[end + r - 1]:
+                continue
             for i in range(lefts):  # breaks upwards: the first of equals is the smallest
                 side = lefts - 1 - i
                 moment = left[1, side] + right[1, r]
@@ -150,7 +154,7 @@ def solve_near(
                 points, heavy, scale, last[row, cluster], first[row, cluster + 1]
             )
         off[row], _ = decide(
-            points, heavy, scale, k, first[row], last[row], cores, means, 0.0, found
+            points, heavy, scale, k, first[row], last[row], cores, means, 0.0, False, found
         )
         for cluster in range(1, k):
             bounds[row, cluster] = ends[found[cluster]]

@@ -28,12 +28,18 @@ def to_steps(points: Floats, step: float) -> None:
 
 
 @compiled
-def is_plain(ordered: Floats, weights: Floats) -> bool:
-    """Whether all values are different and count 1: then `merge` would change nothing."""
+def repeated(ordered: Floats) -> int:
+    """How many values are equal to the one before."""
     same = 0
     for j in range(1, len(ordered)):
         same += ordered[j] == ordered[j - 1]
-    return len(weights) == 0 and same == 0
+    return same
+
+
+@compiled
+def is_plain(ordered: Floats, weights: Floats) -> bool:
+    """Whether all values are different and count 1: then `merge` would change nothing."""
+    return len(weights) == 0 and repeated(ordered) == 0
 
 
 @compiled

@@ -21,17 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.compiled import compiled, unchecked
-from dpnet.model.quantizer.kernels.apart import bring_near
+from dpnet.model.quantizer.kernels.apart import bring_near, far_ends
 from dpnet.model.quantizer.kernels.grids.places import (
     heavy_places,
     moved_cost,
     spread,
     window_grid,
 )
-from dpnet.model.quantizer.kernels.grids.prefix import Row, gather, long_row, sums
+from dpnet.model.quantizer.kernels.grids.prefix import Row, gather, long_row, start_of, sums
 from dpnet.model.quantizer.kernels.grids.program import grid_program, narrow, shrink
-from dpnet.model.quantizer.kernels.near import decidable, decide, mean_of
-from dpnet.model.quantizer.kernels.points import SQUARED, is_plain, merge, power_of_two
+from dpnet.model.quantizer.kernels.grids.tied import among_distinct, is_heavy, merged
+from dpnet.model.quantizer.kernels.near import EXACT, decidable, decide, mean_of
+from dpnet.model.quantizer.kernels.points import SQUARED, power_of_two, repeated
 from dpnet.model.quantizer.kernels.price.table import (
     LIGHT,
     PAD,
@@ -55,6 +56,7 @@ PER_CLUSTER, PER_WINDOW, PER_WIDE_WINDOW = 8, 40, 96
 WIDE = 1e-3
 LLOYD = 30  # iterations at most
 COARSE = 1e-3  # of the least cost: where rounding is more, points are brought near to each other
+FAR = 2.0**-16  # of the range: where the middle half is less, ends may be clusters by themselves
 NOT_DONE, TOO_COARSE = -1.0, -2.0
 DOUBTS = 64.0  # errors of a break that seems the best: its own, and one for each halving
 
@@ -131,7 +133,9 @@ def _first_windows(
     shrink(at, places, begin, 1, True, max(upper - lowest, 0.0) + slack, cost, gain, low, high)
     for cluster in range(1, k):
         first[cluster] = max(places[low[cluster]], cluster)
-        last[cluster] = min(places[high[cluster] + 1] - 1, n - k + cluster)
+        while start_of(row, first[cluster]) < first[cluster]:
+            first[cluster] += 1
+        last[cluster] = start_of(row, min(places[high[cluster] + 1] - 1, n - k + cluster))
     first[0] = last[0] = 0
     first[k] = last[k] = n
     return upper
@@ -156,38 +160,96 @@ def solve_long(
     """One long sorted row, as `solve_rows` of `price.rows` does it; -1: not done.
 
     ordered (n,), weights (n,) or (0,), k from 2; bounds, first, last (k + 1,) are written. Takes
-    little where all values differ and count 1, else 24 bytes a value. Not done where there are too
-    few distinct values, or weights too far apart.
+    little where values count 1 and few of them are equal, else 24 bytes a value. Not done where
+    there are too few distinct values, or weights too far apart.
     Where windows stay that `decide` can take, it has, and they are closed: how far off it may be
     is returned, of the row as `power_of_two` scales it.
     """
-    n = len(ordered)
-    plain, m = is_plain(ordered, weights), n
+    n, same = len(ordered), repeated(ordered)
+    if n - same < fewest(k):
+        return NOT_DONE
     points, heavy, ends_at = ordered, np.empty(0), np.empty(0, np.int64)
-    if not plain:
-        points, heavy, ends_at = np.empty(n), np.empty(n), np.empty(n + 1, np.int64)
-        m = merge(ordered, weights, points, heavy, ends_at)
-        points, heavy = points[:m], heavy[:m]
+    tied = 0 < same <= n // 2 and not len(weights) and not is_heavy(ordered)
+    if len(weights) or (same and not tied):
+        points, heavy, ends_at = merged(ordered, weights)
     light, mass = 0.0, float(n)
     if len(weights):
         light, mass = heavy.min(), heavy.sum()
+    m = len(points) - (same if tied else 0)
     if m < fewest(k) or (len(weights) and not light > LIGHT * mass):
-        return -1.0
-    scale, trial = power_of_two(max(abs(points[0]), abs(points[m - 1]))), np.empty(k + 1, np.int64)
-    coarse, ratio, off = COARSE, 1.0, TOO_COARSE
-    while off == TOO_COARSE:
-        off = _solve_points(points, heavy, light, scale, k, first, last, trial, coarse)
-        coarse = np.inf
-        if off == TOO_COARSE:
-            near, ones = np.empty((2, m)), heavy if len(heavy) else np.ones(m)
-            nearer = bring_near(points, ones, k, SQUARED, near)
-            if nearer > 0.0:
-                points, scale, ratio = near[0], 1.0, scale / nearer
-    off *= ratio * ratio if off > 0.0 else 1.0
+        return NOT_DONE
+    scale, trial = power_of_two(max(abs(points[0]), abs(points[-1]))), np.empty(k + 1, np.int64)
+    off = TOO_COARSE
+    if points[3 * m // 4] - points[m // 4] < FAR * (points[-1] - points[0]):
+        off = _solve_inner(points, heavy, light, scale, k, first, last, trial, tied)
+    if off == TOO_COARSE:
+        off = _solve_points(points, heavy, light, scale, k, first, last, trial, COARSE, tied)
+    if off == TOO_COARSE:
+        if tied:
+            points, heavy, ends_at = merged(ordered, weights)
+        near, ones, ratio = np.empty((2, m)), heavy if len(heavy) else np.ones(m), 1.0
+        nearer = bring_near(points, ones, k, SQUARED, near)
+        if nearer > 0.0:
+            points, scale, ratio = near[0], 1.0, scale / nearer
+        off = _solve_points(points, heavy, light, scale, k, first, last, trial, np.inf, False)
+        off *= ratio * ratio if off > 0.0 else 1.0
     bounds[0], bounds[k] = 0, n
     for c in range(1, k):
-        bounds[c] = trial[c] if plain else ends_at[trial[c]]
+        bounds[c] = ends_at[trial[c]] if len(ends_at) else trial[c]
+    if tied and not len(ends_at):
+        among_distinct(ordered, first)
+        among_distinct(ordered, last)
     return off
+
+
+@unchecked
+def _solve_inner(
+    points: Floats,
+    heavy: Floats,
+    light: float,
+    scale: float,
+    k: int,
+    first: Ints,
+    last: Ints,
+    trial: Ints,
+    tied: bool,
+) -> float:
+    """`_solve_points` without those at the ends that are clusters of their own; TOO_COARSE too
+    where there are none."""
+    below, above, start, stop = far_ends(points, heavy, scale, k)
+    if below + above == 0:
+        return TOO_COARSE
+    inner, few = points[start:stop], k + 1 - above
+    nearer = power_of_two(max(abs(inner[0]), abs(inner[-1])))
+    places = first[below:few], last[below:few], trial[below:few]
+    off = _solve_points(
+        inner,
+        heavy[start:stop] if len(heavy) else heavy,
+        light,
+        nearer,
+        few - 1 - below,
+        places[0],
+        places[1],
+        places[2],
+        COARSE,
+        tied,
+    )
+    for c in range(len(places[0])):
+        for found in places:
+            found[c] += start
+    place = 0
+    for c in range(below):
+        first[c] = last[c] = trial[c] = place
+        place += 1
+        while points[place] == points[place - 1]:
+            place += 1
+    place = len(points)
+    for c in range(k, few - 1, -1):
+        first[c] = last[c] = trial[c] = place
+        place -= 1
+        while points[place - 1] == points[place]:
+            place -= 1
+    return off * (scale / nearer) ** 2 if off > 0.0 else off
 
 
 @unchecked
@@ -201,11 +263,13 @@ def _solve_points(
     last: Ints,
     trial: Ints,
     coarse: float,
+    tied: bool,
 ) -> float:
-    """`solve_long` for distinct points, `light` the least weight or 0 where these are whole; trial
-    (k + 1,): the breaks. TOO_COARSE where rounding is more than `coarse` of the least cost."""
+    """`solve_long` for points, distinct unless `tied`, `light` the least weight or 0 where these
+    are whole; trial (k + 1,): the breaks. TOO_COARSE where rounding is more than `coarse` of the
+    least cost."""
     m = len(points)
-    row = long_row(points, heavy, m, scale)
+    row = long_row(points, heavy, m, scale, tied)
     marks = heavy_places(row)
     slack = DOUBTS * (k + 2.0) * _error_of(row, light)
     for c in range(k + 1):
@@ -235,9 +299,11 @@ def _solve_points(
             doubt += max(upper - lowest, 0.0) + (0.0 if skip else moved)
         shrink(at, places, begin, skip, join, doubt, cost, gain, low, high)
         narrow(places, begin, low, high, first, last)
+        for c in range(1, k):
+            last[c] = start_of(row, last[c])
         if moved == 0.0:
             if (first != last).any() and decidable(k, first, last):
-                return _close(row, k, first, last, trial)
+                return _close(row, k, first, last, EXACT * lowest, trial)
             return 0.0
         if not skip and 2 * (last - first).sum() > before:
             most, power = 2 * most, 0.5
@@ -246,24 +312,44 @@ def _solve_points(
 
 
 @unchecked
-def _close(row: Row, k: int, first: Ints, last: Ints, found: Ints) -> float:
-    """Decide what is left, with means of cores from the sums; how far off this may be."""
+def _close(row: Row, k: int, first: Ints, last: Ints, doubt: float, found: Ints) -> float:
+    """Decide what is left, with means of cores from the sums, or if this may be off by more than
+    `doubt`, from their points; how far off it may be."""
+    off = _close_by(row, k, first, last, len(row.points) // (4 * k), found)
+    if off > doubt:
+        off = _close_by(row, k, first, last, len(row.points), found)
+    first[:], last[:] = found, found
+    return off
+
+
+@unchecked
+def _close_by(row: Row, k: int, first: Ints, last: Ints, few: int, found: Ints) -> float:
+    """`decide`, with means of cores of up to `few` points from these."""
     n = len(row.points)
     weights, means = np.empty((2, k))
     mass = sums(row, n)[WEIGHT]
-    lightest = mass
+    lightest, mean_error = mass, 0.0
     for c in range(k):
-        if 4 * k * (first[c + 1] - last[c]) < n:  # few points of many: the sums are too coarse
+        if first[c + 1] - last[c] <= few:  # few points of many: the sums are too coarse
             weights[c], means[c] = mean_of(row.points, row.heavy, row.scale, last[c], first[c + 1])
             continue
         before, after = sums(row, last[c]), sums(row, first[c + 1])
         weights[c] = after[WEIGHT] - before[WEIGHT]
         means[c] = (after[SUM] - before[SUM]) / weights[c] + row.center
         lightest = min(lightest, weights[c])
-    reach = max(abs(row.points[0]), abs(row.points[n - 1])) * row.scale
-    mean_error = 16.0 * UNIT * reach * mass / lightest
+        reach = max(abs(row.points[0]), abs(row.points[n - 1])) * row.scale
+        mean_error = 16.0 * UNIT * reach * mass / lightest
     off, _ = decide(
-        row.points, row.heavy, row.scale, k, first, last, weights, means, mean_error, found
+        row.points,
+        row.heavy,
+        row.scale,
+        k,
+        first,
+        last,
+        weights,
+        means,
+        mean_error,
+        row.tied,
+        found,
     )
-    first[:], last[:] = found, found
     return off

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.compiled import compiled, unchecked
-from dpnet.model.quantizer.kernels.grids.prefix import BLOCK, Row, sums
+from dpnet.model.quantizer.kernels.grids.prefix import BLOCK, Row, start_of, sums
 from dpnet.model.quantizer.kernels.price.table import SUM, WEIGHT
 
 Floats = NDArray[np.float64]
@@ -68,6 +68,7 @@ def spread(
             place = low + int(inner * step)
             if step >= BLOCK and before >= 0:
                 place -= place % BLOCK  # where the sums are known
+            place = start_of(row, place)
             if place > before:
                 places[count], count, before = place, count + 1, place
     if len(marks):
@@ -94,7 +95,8 @@ def window_grid(
         begin[cluster] = count
         if last[cluster] - first[cluster] < most:
             for place in range(first[cluster], last[cluster] + 1):
-                places[count], count = place, count + 1
+                if place == start_of(row, place):
+                    places[count], count = place, count + 1
         else:
             count += spread(row, first[cluster], last[cluster], most, power, marks, places[count:])
         if skip:

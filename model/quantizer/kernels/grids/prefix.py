@@ -27,7 +27,8 @@ State = tuple[float, float, float, float, float, float]
 class Row(NamedTuple):
     """Sorted points (n,), their weights (n,) or (0,) for 1 each, and sums before each block.
 
-    A value counts scale * point - center. `before` is (n // BLOCK + 1, 6), see `State`.
+    A value counts scale * point - center. `before` is (n // BLOCK + 1, 6), see `State`. `tied`:
+    some points are equal, and no break may be between them.
     """
 
     points: Floats
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     scale: float
     center: float
     before: Floats
+    tied: bool
 
 
 @compiled
@@ -75,10 +77,10 @@ def _whole_block(row: Row, state: State, first: int) -> State:
 
 
 @compiled
-def long_row(points: Floats, heavy: Floats, n: int, scale: float) -> Row:
+def long_row(points: Floats, heavy: Floats, n: int, scale: float, tied: bool) -> Row:
     """The first n of these points as a row."""
-    before = np.empty((n // BLOCK + 1, 6))
-    row = Row(points[:n], heavy[: n if len(heavy) else 0], scale, points[n // 2] * scale, before)
+    before, center = np.empty((n // BLOCK + 1, 6)), points[n // 2] * scale
+    row = Row(points[:n], heavy[: n if len(heavy) else 0], scale, center, before, tied)
     state = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for block in range(n // BLOCK + 1):
         b = before[block]
@@ -91,6 +93,14 @@ def long_row(points: Floats, heavy: Floats, n: int, scale: float) -> Row:
         else:
             state = _whole_block(row, state, first)
     return row
+
+
+@compiled
+def start_of(row: Row, place: int) -> int:
+    """The first of the points that are equal to that at `place`: where a break may be."""
+    while row.tied and 0 < place < len(row.points) and row.points[place - 1] == row.points[place]:
+        place -= 1
+    return place
 
 
 @compiled

@@ -15,9 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.quantizer.compiled import compiled
-from dpnet.model.quantizer.kernels.points import is_plain, merge, power_of_two
+from dpnet.model.quantizer.kernels.apart import cost_at_gaps
+from dpnet.model.quantizer.kernels.points import SQUARED, is_plain, merge, power_of_two
 from dpnet.model.quantizer.kernels.price.paths import Room, room_for
-from dpnet.model.quantizer.kernels.price.search import BARELY, FINELY, TRIES, first_price, search
+from dpnet.model.quantizer.kernels.price.search import (
+    BARELY,
+    BELL,
+    FINELY,
+    HOPELESS,
+    TRIES,
+    first_price,
+    search,
+)
 from dpnet.model.quantizer.kernels.price.table import (
     LIGHT,
     PAD,
@@ -33,7 +42,22 @@ from dpnet.model.quantizer.kernels.price.windows import excess, windows
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+SPREAD = 64.0  # errors times k**3: a middle half as wide as this hides nothing
 DOUBTS = 16.0  # errors of a break that seems the best: its own, and one for each halving of a block
+
+
+@compiled
+def are_hidden(points: Floats, heavy: Floats, scale: float, k: int, error: float) -> bool:
+    """Whether the price may be no more than `error`, since some points are so far from the others.
+
+    Most rows pass by their middle half; others by what is left with breaks at the widest gaps.
+    """
+    n = len(points)
+    middle = (points[3 * n // 4] - points[n // 4]) * scale
+    if middle * middle * n > SPREAD * k**3 * error:
+        return False
+    left = cost_at_gaps(points, heavy, scale, SQUARED, k, np.empty(n))
+    return bool(BELL * left < HOPELESS * k**3 * error)
 
 
 @compiled
@@ -67,10 +91,11 @@ def solve_points(
         sums[WEIGHT, n], sums[SQUARES, n], reach, largest, 0.0 if whole else light
     )
     table = Table(sums, inverse, len(heavy) > 0, n, error)
-    power = BARELY
-    if not 0.0 < price < math.inf:
-        price, power = first_price(table, k, room), FINELY
-    done, price = search(table, k, price, power, TRIES, room)
+    power, done = BARELY, False
+    if not are_hidden(points, heavy, scale, k, error):
+        if not 0.0 < price < math.inf:
+            price, power = first_price(table, k, room), FINELY
+        done, price = search(table, k, price, power, TRIES, room)
     for cluster in range(1, k):
         first[cluster], last[cluster] = cluster, n - k + cluster
     first[0] = last[0] = 0

@@ -14,6 +14,7 @@ TRIES, COARSE_TRIES = 60, 12
 # on, and from that of a row which has moved a little.
 COARSELY, FINELY, BARELY = 3.0, 2.0, 1.0
 HOPELESS = 16.0  # errors of a table: breaks are told apart by more, see `DOUBTS`
+BELL = 5.0  # the price of a bell shape is about so many of its squares, by k**3
 NEAR = 4  # clusters between two partitions: the slope between them is a price for one of these
 RAISES = 4  # of a price that does: the higher it is, the longer are the blocks
 
@@ -76,7 +77,7 @@ def first_price(table: Table, k: int, room: Room) -> float:
     stride = 1
     while table.n // (stride * COARSE) >= 4 * k:
         stride *= COARSE
-    price = 5.0 * table.sums[SQUARES, table.n] / k**3  # about that of a bell shape
+    price = BELL * table.sums[SQUARES, table.n] / k**3
     while stride > 1:
         few = coarse(table, stride)
         done, price = search(few, k, price, COARSELY, COARSE_TRIES, room)

@@ -42,7 +42,7 @@ def _beyond_doubt(near: Floats, heavy: Floats, k: int, first: Ints, last: Ints) 
         cores[cluster], means[cluster] = mean_of(
             near, heavy, 1.0, last[cluster], first[cluster + 1]
         )
-    off, margin = decide(near, heavy, 1.0, k, first, last, cores, means, 0.0, found)
+    off, margin = decide(near, heavy, 1.0, k, first, last, cores, means, 0.0, False, found)
     if not margin > 2.0 * off:
         return False
     first[: k + 1], last[: k + 1] = found, found
