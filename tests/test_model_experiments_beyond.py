@@ -1,4 +1,4 @@
-"""What goes beyond the paper: training on exact centroids, and distillation."""
+"""What goes beyond the paper: training on exact centroids, distillation, a lambda that grows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from dpnet.model.experiments.methods import Bench, Chain, chains
 from dpnet.model.experiments.nets.straight import straight_through
 from dpnet.model.experiments.plans import AVERAGED, BEYOND, METHODS, PAPERS
 from dpnet.model.experiments.schedules import Cosine
-from dpnet.model.experiments.settings import FitSettings
+from dpnet.model.experiments.settings import Clustering, FitSettings
 from dpnet.model.pictures import Pictures
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.training.recipe import build_net
+from dpnet.model.training.regularizer import ClusterRegularizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -158,6 +159,33 @@ def test_distillation_is_its_definition_and_leaves_the_teacher_alone(net: nn.Mod
 def test_options_that_are_none_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Distilled(nn.Identity(), **options)
+
+
+# A lambda that grows
+
+
+def test_lambda_grows_by_the_same_factor_from_epoch_to_epoch() -> None:
+    growing = Clustering(k=4, lam=800.0, growth=8.0)
+    assert [growing.lam_in(n, 4) for n in range(4)] == pytest.approx([100, 200, 400, 800])
+    assert growing.lam_in(0, 1) == 800.0
+    assert Clustering(k=4, lam=7.0).lam_in(0, 9) == 7.0
+    with pytest.raises(ValueError, match="growth must be finite and above 0, not 0"):
+        Clustering(k=4, growth=0)
+
+
+def test_each_epoch_is_pulled_with_its_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def pull(self: ClusterRegularizer, lr: float) -> None:
+        seen.append(self.lam)
+
+    monkeypatch.setattr(ClusterRegularizer, "pull", pull)
+    clustering = Clustering(k=4, lam=4.0, growth=4.0, pull=True, reading="sum", period=1)
+    told: list[str] = []
+    settings = FitSettings(epochs=3, schedule=Cosine(0.1, 0.01), batch=20, clustering=clustering)
+    fit(build_net(Small, 3), few_pictures(), settings, on_progress=lambda *one: told.append(one[2]))
+    assert seen == pytest.approx([1, 1, 2, 2, 4, 4])
+    assert "lambda 1 to 4 read sum" in told[0]
 
 
 # In a plan

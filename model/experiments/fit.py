@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dpnet.model.data.augmentation import prepare
 from dpnet.model.data.preparation import Preparation
 from dpnet.model.experiments.evaluation import accuracy
-from dpnet.model.experiments.settings import Epoch, FitSettings
+from dpnet.model.experiments.settings import Clustering, Epoch, FitSettings
 from dpnet.model.pictures import Pictures
 from dpnet.model.quantizer.exact import quantize
 from dpnet.model.quantizer.quantized import Quantized
@@ -136,15 +136,22 @@ class _Run:
             c, efolds = s.clustering, self._efolds()
             way = "pulled" if c.pull else "in the loss"
             text += (
-                f", k {c.k}, lambda {c.lam:g} read {c.reading}, {way}, "
+                f", k {c.k}, lambda {self._lambdas(c)} read {c.reading}, {way}, "
                 f"{min(efolds):.3g} to {max(efolds):.3g} e-folds in {c.period} epochs at the peak"
             )
         self._tell(text + (f", going on after epoch {self.done}" if self.done else ""))
+
+    def _lambdas(self, clustering: Clustering) -> str:
+        first = clustering.lam_in(0, self.settings.epochs)
+        return (
+            f"{clustering.lam:g}" if clustering.growth == 1 else f"{first:g} to {clustering.lam:g}"
+        )
 
     def epoch(self) -> None:
         """The next epoch, its record, its checkpoint."""
         began = time.perf_counter()
         if self.term is not None:
+            self._set_lambda(self.term)
             self.term.step(self.done)
         seed = self.settings.seed * 1_000_003 + self.done + 1
         with _seeded(seed, self.device):
@@ -233,6 +240,11 @@ class _Run:
             keep_zeros=c.keep_zeros,
             solver=self.solver,
         )
+
+    def _set_lambda(self, term: ClusterRegularizer) -> None:
+        clustering = self.settings.clustering
+        assert clustering is not None
+        term.lam = clustering.lam_in(self.done, self.settings.epochs)
 
     def _average(self) -> AveragedModel | None:
         if not self.settings.average:

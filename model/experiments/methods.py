@@ -108,7 +108,8 @@ class Bench:
         elif name.startswith("straight"):
             net = self._straight(name, chain.bits, on_progress)
         else:
-            settings = self.plan.clustered(self.seed, chain.bits, len(self.data.train_x))
+            made = self.plan.ramped if name == "dp-net-ramp" else self.plan.clustered
+            settings = made(self.seed, chain.bits, len(self.data.train_x))
             net = self._trained(name, settings, on_progress, _solver(name, self.seed))
         yield self._stage(name, net)
         yield from self._finished(chain, net, on_progress)

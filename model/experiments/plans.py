@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -37,12 +38,20 @@ FLOAT_BITS = 32
 LLOYD_METHODS = ("kmeans-net-linear", "kmeans-net-kmeans++")
 WITHOUT_LLOYD = ("ptq", "dp-net", CONTROL)
 PAPERS = (*WITHOUT_LLOYD, *LLOYD_METHODS)
-BEYOND = ("dp-net-distilled", "straight", "straight-distilled", "straight-distilled-averaged")
+BEYOND = (
+    "dp-net-ramp",
+    "dp-net-distilled",
+    "straight",
+    "straight-distilled",
+    "straight-distilled-averaged",
+)
 METHODS = (*PAPERS, *BEYOND)
 """What is compared as a rule, and what goes further than the paper; each method has its stages."""
 AVERAGED = 0.99
 """What each step's weights count for in the mean that is quantized, as a share of the next one's:
 of 0, 0.99 the better one on ResNet-8's held-out part."""
+RAMP = 1000.0
+"""By how much lambda grows in all where it does."""
 LAST = 0.05
 """The rate at the end of a cosine, as a share of its peak."""
 
@@ -161,6 +170,15 @@ class Plan:
             period=self.period,
             keep_zeros=bool(self.sparsity),
         )
+        return replace(settings, clustering=clustering)
+
+    def ramped(self, seed: int, bits: int, n_train: int) -> FitSettings:
+        """The same with a lambda that grows RAMP times, the plan's own in its middle, and the
+        implicit step, which is stable for any."""
+        settings = self.clustered(seed, bits, n_train)
+        assert settings.clustering is not None
+        lam = settings.clustering.lam * math.sqrt(RAMP)
+        clustering = replace(settings.clustering, lam=lam, growth=RAMP, pull=True)
         return replace(settings, clustering=clustering)
 
     def tuned(self, seed: int) -> FitSettings:

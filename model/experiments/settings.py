@@ -17,7 +17,9 @@ NONE = Augmentation()
 class Clustering:
     """The term of Eq. (3): `k`, `lam`, `period`, `reading`, `skip` and `keep_zeros` as
     `ClusterRegularizer` has them.  `pull`: its implicit step behind each step of the optimizer
-    instead of the term in the loss, stable for every `lam`."""
+    instead of the term in the loss, stable for every `lam`.  `growth`: in the last epoch lambda is
+    `lam`, in the first one `lam / growth`, and it grows by the same factor from each to the next.
+    """
 
     k: int | Mapping[str, int]
     lam: float = 100.0
@@ -26,6 +28,16 @@ class Clustering:
     pull: bool = False
     skip: tuple[str, ...] = ()
     keep_zeros: bool | None = None
+    growth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.growth) and self.growth > 0):
+            raise ValueError(f"growth must be finite and above 0, not {self.growth!r}")
+
+    def lam_in(self, epoch: int, epochs: int) -> float:
+        """Lambda in an epoch, from 0, of so many."""
+        before_last = (epochs - 1 - epoch) / (epochs - 1) if epochs > 1 else 0.0
+        return self.lam / math.pow(self.growth, before_last)
 
 
 @dataclass(frozen=True, kw_only=True)
