@@ -322,6 +322,29 @@ def test_settings_of_ones_own_are_in_the_command(
     )
 
 
+def test_several_seeds_are_one_result(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "table5", replace(TABLE5, methods=("ptq", "control")))
+    out = small / "r.json"
+    result = dpnet("experiment", "table5", *SHORT, "--seed", "3,1", "--out", out)
+    assert result.code == 0, result.err
+    document = json.loads(out.read_text())
+    assert document == json.loads(result.out) and "--seed 3,1" in document["command"]
+    assert document["machine"].count("cores") == 1
+    named = [(row["seed"], row["method"]) for row in document["rows"]]
+    half = len(named) // 2
+    assert [name for name, _ in named] == [3] * half + [1] * half
+    assert named[:half] == [(3, method) for _, method in named[half:]]
+    for row in document["rows"]:
+        control = next(r for r in document["rows"] if (r["seed"], r["bits"]) == (row["seed"], 32))
+        assert row["delta_control"] == pytest.approx(row["accuracy"] - control["accuracy"])
+    alone = dpnet("experiment", "table5", *SHORT, "--seed", "1", "--out", small / "one.json")
+    assert json.loads(alone.out)["rows"] == document["rows"][half:]
+    result = dpnet("experiment", "table5", "--seed", "1,1")
+    assert result.code == 2 and "--seed must be different numbers" in result.err
+
+
 def test_figure_2_shows_weights_nearer_to_their_centroids(
     small: Path, dpnet: Call, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,13 @@ def _methods(text: str) -> tuple[str, ...]:
     return found
 
 
+def _seeds(text: str) -> tuple[int, ...]:
+    found = tuple(SEED(part) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise click.BadParameter(f"must be different numbers, as 0,1,2, not {text!r}")
+    return found
+
+
 def _positive(text: str) -> float:
     value = number(text)
     if not 0.0 < value < math.inf:
@@ -85,7 +92,9 @@ def _positive(text: str) -> float:
 @click.option("--rho", type=_positive, metavar="X", help="the term's gradient is rho (W - C)")
 @click.option("--bf16", is_flag=True, help="forward passes in training in bfloat16")
 @click.option("--full", is_flag=True, help="the paper's schedule: days on a CPU")
-@click.option("--seed", type=SEED, default=0, metavar="N", help="default 0")
+@click.option(
+    "--seed", type=_seeds, default="0", metavar="N,N", help="one after the other (default 0)"
+)
 @click.option("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1 …")
 @click.option(
     "--engine/--no-engine", default=True, help="the golden model's accuracy too (default)"
@@ -107,7 +116,7 @@ def run(
     rho: float | None,
     bf16: bool,
     full: bool,
-    seed: int,
+    seed: tuple[int, ...],
     device: str,
     engine: bool,
     runs: Path | None,
@@ -139,46 +148,61 @@ def run(
     kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
     with going_on(kept), Progress(name) as progress:
         try:
-            chosen = within(plan, budget, device) if budget else Budget(plan, 0.0)
+            share = budget / len(seed) if budget else 0.0
+            chosen = within(plan, share, device) if share else Budget(plan, 0.0)
             progress.note(chosen.text)
             writer = _Writer(path, chosen.plan, seed, device)
-            found = run_plan(
-                chosen.plan,
-                seed=seed,
-                folder=folder,
-                code=writer.code,
-                device=device,
-                on_progress=progress,
-                on_rows=writer,
-            )
+            for one in seed:
+                writer.next(
+                    run_plan(
+                        chosen.plan,
+                        seed=one,
+                        folder=folder,
+                        code=writer.code,
+                        device=device,
+                        on_progress=progress,
+                        on_rows=writer,
+                    )
+                )
         except (DataError, WeightsError, BudgetError) as error:
             raise InputError(str(error)) from error
         except DivergedError as error:
             raise InputError(f"training failed: {error}") from error
         except CheckpointError as error:
             raise InputError(f"{error}, or give another --out") from error
-    emit(writer.made(found), _text(found.rows, path), as_json)
+    emit(writer.made(), _text(writer.rows, path), as_json)
     return FINE
 
 
 class _Writer:
-    """Writes the rows that there are after each new one."""
+    """Writes the rows that there are after each new one, those of earlier seeds first."""
 
-    def __init__(self, path: Path, plan: Plan, seed: int, device: str) -> None:
+    def __init__(self, path: Path, plan: Plan, seeds: Sequence[int], device: str) -> None:
         self.path, self.plan = path, plan
+        self.rows: tuple[Row, ...] = ()
+        self.machines: tuple[str, ...] = ()
         self.code = sources()
         self.command = shlex.join(
             [
                 *("dpnet", "experiment", plan.name, "--bits", ",".join(map(str, plan.bits))),
                 *("--epochs", str(plan.epochs), *_settings(plan)),
-                *("--seed", str(seed), "--device", device),
+                *("--seed", ",".join(map(str, seeds)), "--device", device),
             ]
         )
 
-    def made(self, found: Found) -> dict[str, object]:
-        """The document."""
+    def made(self, last: Found | None = None) -> dict[str, object]:
+        """The document, with what the seed under way has found."""
+        rows, machines = (self.rows, self.machines) if last is None else self._with(last)
         note = NOTES[self.plan.entry.dataset]
-        return document(self.command, note, found.machine, self.code, found.rows)
+        return document(self.command, note, "; ".join(machines), self.code, rows)
+
+    def next(self, found: Found) -> None:
+        """A seed is done."""
+        self.rows, self.machines = self._with(found)
+
+    def _with(self, found: Found) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+        machines = dict.fromkeys([*self.machines, *found.machine.split("; ")])
+        return (*self.rows, *found.rows), tuple(machines)
 
     def __call__(self, found: Found) -> None:
         write_json(self.path, self.made(found))
@@ -195,12 +219,24 @@ def _settings(plan: Plan) -> list[str]:
 
 
 def _text(rows: Sequence[Row], path: Path) -> str:
-    head = ["method", "bits", "epochs", "accuracy", "Δ", "Δ control", "engine", "bytes", "×"]
+    head = [
+        "method",
+        "bits",
+        "epochs",
+        "seed",
+        "accuracy",
+        "Δ",
+        "Δ control",
+        "engine",
+        "bytes",
+        "×",
+    ]
     lines = [
         [
             row.method,
             row.bits,
             row.epochs,
+            row.seed,
             f"{row.accuracy:.2f} %",
             _points(row.delta),
             _points(row.delta_control),
@@ -210,7 +246,8 @@ def _text(rows: Sequence[Row], path: Path) -> str:
         ]
         for row in with_deltas(rows)
     ]
-    before = f"{rows[0].network} before: {rows[0].accuracy_pretrained:.2f} %" if rows else ""
+    pretrained = dict.fromkeys(f"{row.accuracy_pretrained:.2f} %" for row in rows)
+    before = f"{rows[0].network} before: {', '.join(pretrained)}" if rows else ""
     noise = "differences of 0.3 points are within the noise of 10,000 pictures"
     return "\n".join([before, table(head, lines), noise, f"rows in {path}"])
 
