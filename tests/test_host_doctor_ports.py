@@ -142,7 +142,7 @@ def other(**registers: int) -> EngineModel:
 def test_an_engine_that_is_well(root: Path, far: Callable[..., str]) -> None:
     url = far(other().feed)
     assert at(root, url) == Finding(
-        "engine", OK, f"an array of 16 lanes at {url}, protocol 6, gateware 6"
+        "engine", OK, f"an array of 16 lanes at {url}, protocol 7, gateware 7"
     )
 
 
@@ -156,7 +156,7 @@ def test_engines_of_other_releases(root: Path, far: Callable[..., str]) -> None:
     older = at(root, url)
     assert (older.status, older.found) == (
         NOTE,
-        f"an array of 16 lanes at {url}, protocol 6: gateware 2, this host's is 6",
+        f"an array of 16 lanes at {url}, protocol 7: gateware 2, this host's is 7",
     )
 
 
