@@ -54,9 +54,10 @@ BENCH = {
     "taps": 20,
     "passes": 6,
     "map_depth": 1024,
-    "picture_depth": 256,
+    "picture_depth": 1536,
     "result_depth": 64,
 }
+"""Banks of pictures are larger than those of maps here, and no power of two."""
 
 
 def params_of(sizes):

@@ -273,7 +273,7 @@ class MapCore(wiring.Component):
                 stage.picture_write.eq(Mux(pictures.write[g], picked, 0)),
                 reading.eq(bus.reading & (maps.read[g] | pictures.read[g])),
                 stage.link_read.eq(reading),
-                stage.link_address.eq(maps.row),
+                stage.link_address.eq(Mux(maps.read[g], maps.row, pictures.row)),
                 stage.link_map.eq(Mux(maps.read[g], picked, 0)),
                 stage.link_picture.eq(Mux(pictures.read[g], picked, 0)),
             ]

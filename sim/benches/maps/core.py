@@ -189,7 +189,8 @@ async def halves_are_apart(dut: Any, apart: bool) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_stage_has_pictures_of_its_own(dut: Any) -> None:
-    """Words for all stages, then others for each; 0 behind the last one's."""
+    """Words for all stages, then others for each; 0 behind those of a stage, and behind the last
+    one's."""
     core = await begin(dut, "copies")
     params, driver, source = core.params, core.driver, core.source
     pitch, base = copy_words(params)[Region.VECTOR], Region.VECTOR.base // 4
@@ -202,10 +203,12 @@ async def every_stage_has_pictures_of_its_own(dut: Any) -> None:
     for copy in (base, *copies):
         await driver.expect_at([(copy + place, word) for place, word in common.items()])
     own = {copy + place: source.getrandbits(32) for copy in copies for place in places}
-    behind = base + (params.stages + 1) * pitch
-    await driver.write_at([*own.items(), (behind, 1), (behind + 1, 1)])
+    behind = [base + (params.stages + 1) * pitch + n for n in (0, 1)]
+    if size << params.cluster_bits < pitch:
+        behind += [copy + pitch - 1 for copy in copies]
+    await driver.write_at([*own.items(), *((place, 1) for place in behind)])
     await driver.settle()
-    await driver.expect_at([*own.items(), (behind, 0), (behind + 1, 0)])
+    await driver.expect_at([*own.items(), *((place, 0) for place in behind)])
     await driver.expect_at([(base + place, own[copies[0] + place]) for place in places])
     assert not driver.errors
     driver.finish()
