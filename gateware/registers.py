@@ -57,11 +57,11 @@ __all__ = [
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 6
+VERSION = 7
 """Version of frames, operations and registers, 1 to 7, one more with every change of these: an
 engine and a host of two versions do not talk, and say so."""
 
-GATEWARE = 6
+GATEWARE = 7
 """Version of the gateware, one more with every change of what an engine does."""
 
 HEADER_BYTES = 10
@@ -308,7 +308,7 @@ _TABLE: tuple[_Row, ...] = (
         "write",
         "VECTORS",
         "1 to 256: vectors of the next runs of a single layer; 1 after reset; of a map engine 1 + "
-        "the half of pictures and results",
+        "the half of pictures and results + 2 · (pictures in flight - 1)",
     ),
     _register(
         "write",

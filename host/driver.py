@@ -27,6 +27,7 @@ from dpnet.host.errors import DeadlineError, EngineError, LinkError, ProtocolErr
 from dpnet.host.link import Link, other_version
 from dpnet.host.link.request import Request
 from dpnet.host.segments import LoadImage, Progress, Reporter, Segment, Words, as_words, pieces
+from dpnet.model.engine.stores import HALVES
 
 _REPAIRS = 3
 _SLOWEST_WORDS_PER_S = 5_000
@@ -180,20 +181,28 @@ class Driver:
         number = self.start(first, last, vectors=vectors)
         return self.finish(number, f"layers {first} to {last}", timeout_s)
 
-    def start(self, first: int, last: int, *, vectors: int = 1, half: int = 0) -> int:
+    def start(
+        self, first: int, last: int, *, vectors: int = 1, half: int = 0, pictures: int = 1
+    ) -> int:
         """Start a run (see `run`) and return its number.  A map engine runs passes, on a `half` of
-        its pictures and results, 0 or 1."""
+        its pictures and results, 0 or 1, in flight on so many `pictures`."""
         if not 1 <= vectors <= (MAX_VECTORS if first == last else 1):
             most = f"1 to {MAX_VECTORS}" if first == last else "1 for a run of several layers"
             raise ValueError(f"vectors must be {most}, not {vectors!r}")
         if half not in (0, 1) or (half and vectors > 1):
             raise ValueError(f"half must be 0 or 1, and vectors 1 with it, not {half!r}")
+        if not 1 <= pictures <= MAX_VECTORS // HALVES or (pictures > 1 and vectors > 1):
+            raise ValueError(
+                f"pictures must be 1 to {MAX_VECTORS // HALVES}, and vectors 1 with them, not "
+                f"{pictures!r}"
+            )
         held = self.registers()
         _refuse_changed(held)
         number = (held["RUN"] + 1) & 0xFFFF
+        count = vectors + half + HALVES * (pictures - 1)
         word = register_word("START", run=number, first=first, last=last)
-        if held["VECTORS"] != vectors + half:
-            self._write_register("VECTORS", vectors + half)
+        if held["VECTORS"] != count:
+            self._write_register("VECTORS", count)
         self._write_register("START", word)
         return number
 

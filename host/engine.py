@@ -146,7 +146,12 @@ class Engine:
 
     @overload
     def load(
-        self, image: MapImage, *, layer: None = None, progress: Progress | None = None
+        self,
+        image: MapImage,
+        *,
+        layer: None = None,
+        in_flight: bool = False,
+        progress: Progress | None = None,
     ) -> LoadedNetwork: ...
     @overload
     def load(
@@ -154,33 +159,43 @@ class Engine:
     ) -> LoadedImage: ...
     @overload
     def load(
-        self, image: str | Path, *, layer: str | None = None, progress: Progress | None = None
+        self,
+        image: str | Path,
+        *,
+        layer: str | None = None,
+        in_flight: bool = False,
+        progress: Progress | None = None,
     ) -> Any: ...
     def load(
         self,
         image: Image | MapImage | str | Path,
         *,
         layer: str | None = None,
+        in_flight: bool = False,
         progress: Progress | None = None,
     ) -> Any:
         """Make the engine hold `image`, or the image in that file: a `LoadedImage` of an `Image`, a
         `LoadedNetwork` of a `MapImage`.  Of fp32 matrices, of which one is loaded, `layer` names
-        it.  `CapacityError` where the engine is too small, with one that is not, or of another
+        it; a network runs a picture at a time, or `in_flight` one in each stage of the engine at
+        once.  `CapacityError` where the engine is too small, with one that is not, or of another
         kind; `ImageError` for a file that is none, and for a layer that it has not.
         """
         chosen = image if isinstance(image, (Image, MapImage)) else read_image(image)
         if isinstance(chosen, MapImage):
-            return self._network(chosen, layer, progress)
+            return self._network(chosen, layer, in_flight, progress)
+        if in_flight:
+            raise ImageError("pictures in flight are for whole networks on a map engine")
         session = Session(self.driver, of_layer(chosen, layer))
         session.load(progress)
         return LoadedImage(session)
 
     def _network(
-        self, image: MapImage, layer: str | None, progress: Progress | None
+        self, image: MapImage, layer: str | None, in_flight: bool, progress: Progress | None
     ) -> LoadedNetwork:
         if layer is not None:
             raise ImageError("layers are chosen of fp32 images; a whole network runs as one")
-        session = MapSession(self.driver, image, map_parameters(self.driver, image))
+        engine = map_parameters(self.driver, image)
+        session = MapSession(self.driver, image, engine, in_flight=in_flight)
         session.load(progress)
         return LoadedNetwork(session)
 

@@ -60,10 +60,12 @@ class TimedDriver(Driver):
             "back", 4 * count, lambda: super(TimedDriver, self).read_words(address, count)
         )
 
-    def start(self, first: int, last: int, *, vectors: int = 1, half: int = 0) -> int:
+    def start(
+        self, first: int, last: int, *, vectors: int = 1, half: int = 0, pictures: int = 1
+    ) -> int:
         """See `Driver`."""
         self._run_began = self.link.transport.now()
-        return super().start(first, last, vectors=vectors, half=half)
+        return super().start(first, last, vectors=vectors, half=half, pictures=pictures)
 
     def finish(self, number: int, what: str, timeout_s: float) -> RunReport:
         """See `Driver`."""

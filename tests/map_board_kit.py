@@ -1,7 +1,7 @@
 """A map engine on a line: the link's model, with the step model of the engine behind it.
 
-It takes words where a map engine has them, runs all passes on the half that VECTORS names, and lets
-the other half be written and read meanwhile; its own half is BUSY then.
+It takes words where a map engine has them, runs all passes on the half and the pictures that
+VECTORS names, and lets the other half be written and read meanwhile; its own half is BUSY then.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dpnet.host.driver import Driver
 from dpnet.host.link import Link
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.steps.machine import Machine
-from dpnet.model.engine.stores import half_words
-from dpnet.sim.peers.engine_model import EngineModel
+from dpnet.model.engine.stores import copy_words, half_words
+from dpnet.sim.peers.engine_model import OK, EngineModel
 from dpnet.sim.peers.faulty import ModelTransport
 
 CLOCK_HZ = 100_000_000
@@ -42,23 +42,25 @@ class MapModel(EngineModel):
         super().__init__(
             identity=identity(params, clock_hz=CLOCK_HZ), halves=half_words(params), **others
         )
-        self.params = params
+        self.params, self.copy = params, copy_words(params)[Region.VECTOR]
         self.log: list[tuple[str, int, bool]] = []
 
     def compute(self, passes: int) -> int:
-        """Run the passes on the half that was named; the cycles."""
+        """Run the passes on the half and the pictures that were named; the cycles."""
         machine = Machine(self.params, {region: self._words(region) for region in range(1, 5)})
-        machine.write_picture(self._block(Region.VECTOR, self.halves[Region.VECTOR]), 0)
-        cycles = machine.run(passes, 0)
+        for stage in range(len(machine.pictures)):
+            machine.write_picture(self._picture(stage), 0, stage)
+        cycles = machine.run(passes, 0, pictures=(self.vectors - 1) // 2 + 1)
         size = self.halves[Region.RESULT]
         first = (int(Region.RESULT) << 26) + self.half * size
         for n, word in enumerate(machine.read_results(size, 0).tolist()):
             self.memory[first + n] = word
         return cycles
 
-    def _block(self, region: int, size: int) -> np.ndarray:
-        """A half's words."""
-        first = (int(region) << 26) + self.half * size
+    def _picture(self, stage: int) -> np.ndarray:
+        """The words of the half in a stage's copy."""
+        size = self.halves[Region.VECTOR]
+        first = (int(Region.VECTOR) << 26) + self.half * size + (stage + 1) * self.copy
         return np.array([self.memory.get(first + n, 0) for n in range(size)], np.uint32)
 
     def _words(self, region: int) -> np.ndarray:
@@ -67,13 +69,20 @@ class MapModel(EngineModel):
         return np.array([self.memory.get(base + n, 0) for n in range(max(held) + 1)], np.uint32)
 
     def _note(self, name: str, region: int, offset: int) -> None:
-        half = (offset % (1 << 28)) // (4 * self.halves[region])
+        within = offset % (1 << 28) % (4 * self.copy if region == Region.VECTOR else 1 << 28)
+        half = within // (4 * self.halves[region])
         self.log.append((name, half, self.busy))
 
     def _write(self, region: int, offset: int, payload: bytes, own: bool, stream: bool) -> int:
         if region == Region.VECTOR:
             self._note("picture", region, offset)
-        return super()._write(region, offset, payload, own, stream)
+        status = super()._write(region, offset, payload, own, stream)
+        if status == OK and region == Region.VECTOR and offset % (1 << 28) < 4 * self.copy:
+            # What is written for all stages each of them has.
+            for stage in range(self.params.stages):
+                at = offset + 4 * (stage + 1) * self.copy
+                super()._write(region, at, payload, own, stream)
+        return status
 
     def _read(self, region: int, offset: int, length: int) -> tuple[int, bytes]:
         if region == Region.RESULT:
@@ -89,7 +98,7 @@ class MapTransport(ModelTransport):
         super().__init__(engine=engine, **others)
 
     def _started(self, run: int, first: int, last: int, vectors: int) -> None:
-        assert isinstance(self.engine, MapModel) and self.engine.vectors in (1, 2) and first == 0
+        assert isinstance(self.engine, MapModel) and first == 0
         self._passes = last + 1
         self.engine.log.append(("start", self.engine.half, False))
         # What the run takes is known when it is through; the model computes at once.

@@ -39,8 +39,8 @@ def test_what_engines_say_of_themselves():
         identity(EngineParameters(), clock_hz=100_000_000).items()
         >= {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 6,
-            "GATEWARE": 6,
+            "PROTOCOL": 7,
+            "GATEWARE": 7,
             "KIND": 0,
             "STAGES": 8,
             "COLUMNS": 16,

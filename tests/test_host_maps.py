@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,48 @@ def test_a_batch_gives_what_plain_convolutions_give(name: str, count: int) -> No
     assert model.rejected == 0
 
 
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_pictures_in_flight(name: str, count: int) -> None:
+    """Two at once, the last one alone where they are odd."""
+    image = IMAGES[name]()
+    driver, model, _ = board(ENGINE)
+    session = MapSession(driver, image, ENGINE, in_flight=True)
+    assert session.load() is True and session.load() is False
+    pictures = integers(image, count)
+    steps: list[tuple[int, int]] = []
+    values, taken = session.run_batch(pictures, lambda done, total: steps.append((done, total)))
+    wanted = [convolved(image.network, picture)[image.network.output] for picture in pictures]
+    np.testing.assert_array_equal(values, wanted)
+    full = cycles(ENGINE, image.network, True)
+    assert session.most == 2 and session.cycles == full
+    sizes = [2] * (count // 2) + [1] * (count % 2)
+    assert [(run.count, run.cycles) for run in session.runs] == [
+        (size, full - 16 * (2 - size)) for size in sizes
+    ]
+    assert all(run.cycles == run.predicted for run in session.runs)
+    assert taken.tolist() == [run.cycles for run in session.runs for _ in range(run.count)]
+    assert steps == [(min(n + 2, count), count) for n in range(0, count, 2)]
+    assert model.rejected == 0
+    speed = session.throughput
+    assert speed is not None and speed.pictures == count
+    assert speed.computing_s == pytest.approx(sum(run.cycles for run in session.runs) / CLOCK_HZ)
+
+
+def test_pictures_in_flight_that_do_not_fit() -> None:
+    image = image_of(small_network())
+    small = replace(ENGINE, result_depth=8)
+    assert placed(image, small)
+    with pytest.raises(CapacityError) as caught:
+        placed(image, small, True)
+    told, url = str(caught.value).split("; an engine that holds it: ")
+    assert told == "the network in flight is larger than the engine: result_depth 8 (it needs 16)"
+    url, cure = url.split(", ")
+    assert cure == "or run one picture at a time"
+    larger = parse_engine(url)
+    assert isinstance(larger, MapEngineParameters) and placed(image, larger, True)
+
+
 def test_the_next_picture_is_written_while_one_is_computed() -> None:
     image = image_of(small_network())
     # A line that is quick beside the run.
@@ -95,6 +138,8 @@ def test_the_next_picture_is_written_while_one_is_computed() -> None:
 def test_halves_lie_beside_each_other() -> None:
     wide = MapEngineParameters(clusters=5, picture_depth=64, result_depth=16)
     assert [picture_address(wide, half) for half in (0, 1)] == [5 << 28, (5 << 28) + 4 * 8 * 8]
+    own = [picture_address(wide, half, stage) for half, stage in ((0, 0), (1, 0), (1, 2))]
+    assert own == [(5 << 28) + 4 * words for words in (128, 128 + 64, 3 * 128 + 64)]
     assert [result_address(wide, half) for half in (0, 1)] == [6 << 28, (6 << 28) + 4 * 2 * 8]
 
 
@@ -202,6 +247,13 @@ def test_halves_that_there_are_not(half: int, vectors: int) -> None:
     driver, _, _ = board(ENGINE)
     with pytest.raises(ValueError, match="half must be 0 or 1, and vectors 1 with it, not "):
         driver.start(0, 0, vectors=vectors, half=half)
+
+
+@pytest.mark.parametrize("pictures, vectors", [(0, 1), (129, 1), (2, 2)])
+def test_pictures_that_there_are_not(pictures: int, vectors: int) -> None:
+    driver, _, _ = board(ENGINE)
+    with pytest.raises(ValueError, match="pictures must be 1 to 128, and vectors 1 with them, not"):
+        driver.start(0, 0, vectors=vectors, pictures=pictures)
 
 
 def test_real_pictures() -> None:

@@ -106,6 +106,46 @@ def test_a_small_resnet_equals_golden(driver: Driver) -> None:
     assert taken.tolist() == [cycles(ENGINE, network)] * 4
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_pictures_in_flight(driver: Driver, count: int) -> None:
+    """Two at once, the last one alone where they are odd; the network of the runs before is placed
+    anew."""
+    network = residual()
+    session = MapSession(driver, image_of(network, engine=ENGINE), ENGINE, in_flight=True)
+    session.load()
+    rng = np.random.default_rng(count)
+    pictures = rng.integers(-128, 128, (count, 3, 8, 8))
+    values, _ = session.run_batch(pictures)
+    np.testing.assert_array_equal(values, compute(network, pictures)[network.output])
+    assert sum(run.count for run in session.runs) == count
+    full = cycles(ENGINE, network, True)
+    for run in session.runs:
+        assert run.cycles == run.predicted == full - 16 * (ENGINE.stages - run.count)
+    found = compare(session, pictures[:2])
+    assert (found.mismatches, found.late) == (0, 0)
+
+
+def test_the_command_in_flight(dpnet: Call, folder: Path) -> None:
+    pictures = integers(3, seed=5)
+    image_of(small_network(), engine=ENGINE, output_shape=(4,)).save(folder / "net.dpnet")
+    np.save(folder / "x.npy", pictures.astype(float))
+    arguments = ("run", "net.dpnet", "--input", "x.npy", "--in-flight")
+    result = dpnet(*arguments, "--port", URL, "--json")
+    assert result.code == 0, result.err
+    document = result.json
+    np.testing.assert_array_equal(document["outputs"], expected(pictures)[:, :, 0, 0])
+    full = cycles(ENGINE, IMAGE.network, True)
+    taken = [(run["pictures"], run["cycles"]) for run in document["runs"]]
+    assert taken == [(2, full), (1, full - 16)]
+    assert document["mismatches"] == 0 and document["in_flight"] == 2
+    assert document["cycles_per_input"] == document["predicted_cycles"] == (2 * full - 16) / 3
+    assert document["cycles_largest"] == full
+    text = dpnet(*arguments, "--port", URL).out
+    assert f"2 in flight in {full:,} cycles, the last 1 in {full - 16:,}: " in text
+    text = dpnet(*arguments, "--golden").out
+    assert f"{full / 2:,.1f} cycles each, 2 in flight, by the formula: nothing ran" in text
+
+
 def test_maps_between_are_read_back(session: MapSession, driver: Driver) -> None:
     """Whatever a pass has written and nothing else since: the maps of the last pass before the
     results."""
@@ -174,7 +214,7 @@ def test_passes_that_there_are_not(session: MapSession, driver: Driver) -> None:
     with pytest.raises(EngineError, match="range: "):
         driver.run(0, ENGINE.passes)
     with pytest.raises(EngineError, match="range: "):
-        driver.run(0, 0, vectors=3)
+        driver.run(0, 0, vectors=1 + 2 * ENGINE.stages)
     (picture,) = integers(1, seed=9)
     values, taken = session.run(picture)
     np.testing.assert_array_equal(values, expected(picture[None])[0])

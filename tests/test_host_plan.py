@@ -223,6 +223,36 @@ def test_map_engines_for_a_whole_network(dpnet):
         assert one["share"]["lut"] == one["lut"] / 20_800 <= 0.85
 
 
+def test_map_engines_for_pictures_in_flight(dpnet):
+    network = map_image()
+    arguments = ("net.dpnet", "--in-flight", "--board", "arty-a7-35t")
+    code, out, err = dpnet(*arguments, "--json")
+    assert (code, err) == (0, "")
+    proposals = json.loads(out)["proposals"]
+    each = [one["cycles_per_picture"] for one in proposals]
+    assert each == sorted(each)
+    for one in proposals:
+        engine = MapEngineParameters(**one["engine"])
+        made = place(engine, network, True).plan
+        assert (one["cycles"], one["in_flight"]) == (made.cycles, engine.stages)
+        assert one["cycles_per_picture"] == made.cycles / engine.stages
+        assert one["pictures_per_second_at_100_mhz"] == pytest.approx(
+            1e8 / one["cycles_per_picture"]
+        )
+    code, out, err = dpnet(*arguments)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "XC7A35T: map engines for the whole network, in flight"
+    first = lines[4].split()
+    assert f"{each[0]:,.0f}" in first and f"{proposals[0]['cycles']:,}" in first
+    assert "a run is of a picture in each stage" in out
+
+
+def test_pictures_in_flight_are_those_of_map_engines(dpnet):
+    message = "dpnet: --in-flight is for whole networks on a map engine\n"
+    assert dpnet("--matrix", "10x10", "--in-flight") == (2, "", message)
+
+
 def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
     network = map_image()
     code, out, err = dpnet("net.dpnet")

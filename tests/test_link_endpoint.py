@@ -25,7 +25,7 @@ def test_limits_bench():
 
 
 def test_halves_bench():
-    halves = {5: 40, 6: 32}
+    halves = {5: 14, 6: 32}
     endpoint = Endpoint(identity=VALUES, words=REGION_WORDS, halves=halves)
     text, values = emit(endpoint), {"identity": VALUES, "halves": halves}
     assert run_bench(text, "link.halves", values=values) == len(PAUSES) + 1

@@ -32,6 +32,37 @@ def test_cycles_of_the_five_networks(name):
     assert sum(made.layer_cycles().values()) == made.cycles
 
 
+IN_FLIGHT = {
+    "resnet-8": (24, 8, 6_460),
+    "resnet-20": (24, 8, 16_248),
+    "ds-cnn": (32, 6, 4_419),
+}
+"""Clusters, stages, and cycles of each of as many pictures as there are stages, rounded up."""
+
+
+@pytest.mark.parametrize("name", IN_FLIGHT)
+def test_cycles_of_pictures_in_flight(name):
+    """ResNet-20's to be met: 16,400."""
+    clusters, stages, wanted = IN_FLIGHT[name]
+    params = MapEngineParameters(clusters=clusters, stages=stages, streams=4)
+    made, alone = (plan(params, NETWORKS[name](), apart) for apart in (True, False))
+    assert made.pictures == stages and -(-made.cycles // stages) == wanted < alone.cycles
+    assert sum(made.layer_cycles().values()) == made.cycles
+    assert made.cycles_of(1) == made.cycles - 16 * (stages - 1)
+
+
+def test_a_layer_in_flight_by_hand():
+    """64 positions of 24 clusters are 3 groups, each a tile of all stages for each of 4 row groups:
+    576 additions and a drain of 16."""
+    params = MapEngineParameters(clusters=24, streams=4)
+    made = plan(params, NETWORKS["resnet-20"](), True)
+    [one] = [one for one in made.passes if one.work.layer.name == "2.1.a"]
+    assert (one.schedule.tiles, one.schedule.tile, one.schedule.last_tile) == (12, 592, 592)
+    alone = plan(params, NETWORKS["resnet-20"]())
+    [one] = [one for one in alone.passes if one.work.layer.name == "2.1.a"]
+    assert one.schedule.tiles == 2
+
+
 def test_a_layer_by_hand():
     """ResNet-8's conv2: 1,024 positions, 16 channels, 3 × 3, 16 rows: 512 groups on 8 stages, 64
     tiles of 144 additions and a drain of 16."""
@@ -85,6 +116,18 @@ def test_a_network_that_is_too_large_says_which_engine_holds_it():
     )
     assert caught.value.fitting is not None
     place(caught.value.fitting, small())
+
+
+def test_results_of_pictures_in_flight_need_room():
+    """512 bytes in each bank for a picture, in halves; in flight for each of eight."""
+    params = MapEngineParameters(result_depth=512)
+    place(params, small())
+    with pytest.raises(NetworkTooLarge) as caught:
+        place(params, small(), True)
+    assert str(caught.value) == (
+        "the network in flight is larger than the engine: result_depth 512 (it needs 4096); "
+        "result_depth=4096 fits"
+    )
 
 
 def test_a_network_that_no_engine_holds():
@@ -167,6 +210,10 @@ def test_a_maximum_of_nothing():
         ({"entry_bits": 19}, "entry_bits must be an integer from 2 to 18, not 19"),
         ({"index_depth": 33}, "index_depth must be a multiple of 2, not 33"),
         ({"multiplier": "9x9"}, "multiplier must be one of 25x18, 18x18, not '9x9'"),
+        (
+            {"clusters": 64, "stages": 63, "map_depth": 1 << 17},
+            "clusters, stages and their banks must have addresses of at most 28 bits, not of 29",
+        ),
     ],
 )
 def test_sizes_that_cannot_be_built(sizes, message):

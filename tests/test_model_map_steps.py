@@ -29,39 +29,45 @@ def engine(**sizes):
     return MapEngineParameters(**{**stores, **sizes})
 
 
-def check(params, network, picture, half=0):
-    """Every tensor after the pass that ends it, the result, the cycles."""
-    placed, wanted = place(params, network), convolved(network, picture)
+def check(params, network, pictures, half=0, apart=False):
+    """Every tensor of every picture after the pass that ends it, the results, the cycles."""
+    placed = place(params, network, apart)
+    wanted = [convolved(network, picture) for picture in pictures]
     machine = Machine(params, placed.words)
-    machine.write_picture(placed.picture_words(picture), half)
+    for stage, picture in enumerate(pictures):
+        machine.write_picture(placed.picture_words(picture), half, stage)
     passes = placed.plan.passes
     lasts = {one.write: n for n, one in enumerate(passes)}
 
     def watch(number):
         key = passes[number].write
         if lasts[key] == number and key in placed.bases:
-            stored = placed.map(key, machine.read_maps(placed.map_words))
-            assert (stored == wanted[key[0]]).all(), (number, key)
+            for stage, tensors in enumerate(wanted):
+                stored = placed.map(key, machine.read_maps(placed.map_words, stage))
+                assert (stored == tensors[key[0]]).all(), (number, key, stage)
 
-    taken = machine.run(len(passes), half, watch)
-    result = placed.results(machine.read_results(placed.result_words, half))
-    assert (result == wanted[network.output]).all()
-    assert taken == placed.plan.cycles == cycles(params, network)
-    check_sources(machine, passes, network)
+    taken = machine.run(len(passes), half, watch, len(pictures))
+    results = machine.read_results(placed.result_words, half)
+    for stage, tensors in enumerate(wanted):
+        assert (placed.results(results, stage) == tensors[network.output]).all()
+    assert placed.plan.cycles == cycles(params, network, apart)
+    assert taken == placed.plan.cycles_of(len(pictures))
+    check_sources(machine, placed.plan, len(pictures))
 
 
-def check_sources(machine, passes, network):
+def check_sources(machine, made, pictures):
     """A pass reads what passes before it have written of its map, and all of its positions are
     written once."""
+    passes, fewer = made.passes, made.fewer(pictures)
     for one, times in zip(passes, machine.times, strict=True):
         keys = {one.read, *([one.skip] if one.skip else [])}
         allowed = {n for n, other in enumerate(passes) if other.write in keys}
-        if network.input.name in {key[0] for key in keys}:
+        if made.network.input.name in {key[0] for key in keys}:
             allowed.add(NEVER)
         assert times.sources <= allowed
-        assert times.start == one.start and times.written == one.written
+        assert times.start == one.start and times.written == one.written - fewer
         values = one.work.count * one.work.window.height * one.work.window.width
-        assert times.bytes_written in (0, values)
+        assert times.bytes_written in (0, pictures * values)
 
 
 def divisors(n):
@@ -121,9 +127,14 @@ def networks(draw):
     st.integers(0, 1 << 16),
 )
 def test_random_networks(network, params, seed):
-    tensor = network.input
-    picture = np.random.default_rng(seed).integers(tensor.low, tensor.high + 1, tensor.shape)
-    check(params, network, picture, half=seed % 2)
+    """A picture; then pictures in flight, as many as there are stages or fewer."""
+    tensor, rng = network.input, np.random.default_rng(seed)
+    size = (params.stages, *tensor.shape)
+    pictures = rng.integers(tensor.low, tensor.high + 1, size)
+    check(params, network, pictures[:1], half=seed % 2)
+    count = rng.integers(1, params.stages + 1)
+    for some in (pictures, pictures[:count]):
+        check(params, network, some, half=seed % 2, apart=True)
 
 
 def picture_of(network, extreme=None):
@@ -136,7 +147,7 @@ def picture_of(network, extreme=None):
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_network(name):
     network = NETWORKS[name]()
-    check(MapEngineParameters(), network, picture_of(network))
+    check(MapEngineParameters(), network, [picture_of(network)])
 
 
 def test_strides_of_both_kinds_windows_and_channels_of_several_layers():
@@ -150,7 +161,8 @@ def test_strides_of_both_kinds_windows_and_channels_of_several_layers():
     z = net.conv("last", "z", 12, (4, 4), stride=(2, 2), padding=(1, 1, 1, 1), skip={"tensor": a})
     network = net.made(z)
     for params in (engine(stages=3), engine(clusters=3, stages=2), engine(clusters=5, streams=4)):
-        check(params, network, picture_of(network))
+        check(params, network, [picture_of(network)])
+        check(params, network, [picture_of(network, one) for one in (-128, 127)], apart=True)
 
 
 def test_extreme_values_of_a_signed_and_an_unsigned_picture():
@@ -159,7 +171,8 @@ def test_extreme_values_of_a_signed_and_an_unsigned_picture():
         net.tensors["picture"] = MapTensor("picture", (4, 5, 5), 1.0, signed)
         x = net.conv("x", "picture", 17, (3, 3), skip={"tensor": "picture", "channel": 9})
         network = net.made(net.maximum("m", x, (2, 2), stride=(1, 1)))
-        check(engine(stages=2), network, picture_of(network, extreme))
+        for apart in (False, True):
+            check(engine(stages=2), network, [picture_of(network, extreme)], apart=apart)
 
 
 def test_a_bank_is_read_once_a_cycle():
@@ -192,6 +205,18 @@ def test_a_wait_that_is_too_short_is_found():
     network = net.made(net.conv("c", x, 9, (6, 6), padding=(0, 0, 0, 0)))
     params = engine(stages=4)
     placed = place(params, network)
+    shortened(params, placed)
+
+
+def test_a_wait_that_is_too_short_in_flight():
+    net = Builder((3, 2, 2), seed=5)
+    x = net.conv("a", "picture", 16, (1, 1))
+    network = net.made(net.conv("b", x, 9, (1, 1)))
+    params = engine(clusters=4, stages=3)
+    shortened(params, place(params, network, True))
+
+
+def shortened(params, placed):
     waiting = [n for n, one in enumerate(placed.plan.passes) if one.wait]
     assert waiting
     for number in waiting:

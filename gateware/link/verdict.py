@@ -19,6 +19,7 @@ from dpnet.gateware.registers import (
     State,
     Status,
 )
+from dpnet.model.engine.parameters import ceil_log2
 
 
 class Verdict(wiring.Component):
@@ -33,7 +34,9 @@ class Verdict(wiring.Component):
     then, and that of results read.
 
     Parameters: `words`, how many the stores of each region have (regions left out: none);
-    `halves`, those of a half of VECTOR and of RESULT in an engine that has such, else None.
+    `halves`, those of a half of VECTOR and of RESULT in an engine that has such, else None; of
+    VECTOR there may be copies behind each other, as far apart as the power of two that holds both
+    halves.
     Members: `header` of the request; `state`, `epoch` and `busy` of the engine; `half` that its run
     uses; `status`.
     """
@@ -104,13 +107,16 @@ class Verdict(wiring.Component):
         )
 
     def _other_half(self, region):
-        """Whether it is of `region`, and of that half alone which the run does not use."""
+        """Whether it is of `region`, and of that half alone, of one copy, which the run does not
+        use."""
         if self.halves is None:
             return C(0)
         header, words = self.header, self.halves[region]
-        first, count = header.offset[2:REGION_SHIFT], header.length[2:]
+        copy = ceil_log2(2 * words)
+        first, count = header.offset[2 : 2 + copy], header.length[2:]
         here = header.offset[REGION_SHIFT:] == region
-        return here & Mux(self.half, first + count <= words, first >= words)
+        end = first + count
+        return here & Mux(self.half, end <= words, (first >= words) & (end <= 1 << copy))
 
     def _judge_write(self, m, own):
         header = self.header

@@ -15,6 +15,7 @@ from dpnet.gateware.maps.control.results import ResultBanks
 from dpnet.gateware.maps.control.sequencer import Sequencer
 from dpnet.gateware.maps.control.walker import Walker
 from dpnet.gateware.maps.control.writer import Writer
+from dpnet.gateware.maps.copies import copies_of
 from dpnet.gateware.maps.delay import delayed
 from dpnet.gateware.parts.bus import BUS_LATENCY, ERRORS, CoreSignature
 from dpnet.gateware.parts.bus_decoder import BusDecoder
@@ -32,10 +33,12 @@ MOST_PASSES = 256
 class MapCore(wiring.Component):
     """A map engine with its stores, as the link uses it.
 
-    The address map is that of `dpnet.model.engine.maps.placement.Placement`.  A run's `first` and
-    `last` are passes; its `last_vector` is the half of the pictures that is read, and of the
-    results that is written (0 or 1): a run is one picture.  Another one, a `last` below `first` or
-    behind the store of descriptors is refused: the error `range`, and nothing is run.  A run of all
+    The address map is that of `dpnet.model.engine.maps.placement.Placement`, that of the stages'
+    copies of pictures and maps `dpnet.model.engine.stores.copy_words`.  A run's `first` and
+    `last` are passes; bit 0 of its `last_vector` is the half of the pictures that is read, and of
+    the results that is written; the bits above it are its pictures less 1, where stages are apart:
+    those of the first stages.  More pictures than stages, a `last` below `first` or behind the
+    store of descriptors are refused: the error `range`, and nothing is run.  A run of all
     passes takes `dpnet.model.engine.maps.plan.cycles`.  While a run reads one half of the pictures
     the other may be written, and the other half of the results read; all else is read while the
     core is not `busy`.
@@ -120,6 +123,7 @@ class MapCore(wiring.Component):
             walker.begin.eq(sequencer.begin),
             walker.coming.eq(reader.pass_),
             walker.half.eq(sequencer.half),
+            walker.pictures.eq(sequencer.pictures),
             walker.clear.eq(sequencer.clear),
             walker.room.eq(items.room),
             sequencer.walking.eq(walker.busy),
@@ -193,8 +197,9 @@ class MapCore(wiring.Component):
         ]
         for one, port in zip(results.write, writer.results, strict=True):
             m.d.comb += one.eq(port)
-        for stage in stages:
+        for g, stage in enumerate(stages):
             m.d.comb += [one.eq(port) for one, port in zip(stage.maps, writer.maps, strict=True)]
+            m.d.comb += stage.mine.eq(writer.copies[g])
 
     def _layer_store(self, m, bus, reader, commands):
         """Descriptors and taps; whether one was corrupt."""
@@ -254,26 +259,25 @@ class MapCore(wiring.Component):
             _answer(m, bus, bus.reading & store.inside, word, f"{name}_asked")
 
     def _banks(self, m, bus, stages):
-        """Maps are read from stage 0's copy, as pictures, which are written to all of them."""
+        """Each stage's copies of maps, which are read, and of pictures, which are written too."""
         params, low = self.params, self.params.cluster_bits
-        maps = bus.store(Region.MAPS, low=low, depth=params.map_depth // 4)
-        pictures = bus.store(Region.VECTOR, low=low, depth=params.picture_depth // 4)
+        maps = copies_of(m, params, bus, Region.MAPS, params.map_depth)
+        pictures = copies_of(m, params, bus, Region.VECTOR, params.picture_depth)
         picked = Signal(params.clusters, name="bank_picked")
         m.d.comb += picked.eq(1 << bus.field(0, low))
-        for stage in stages:
+        for g, stage in enumerate(stages):
+            reading = Signal(name=f"bank_reading_{g}")
             m.d.comb += [
                 stage.picture_address.eq(pictures.row),
                 stage.picture_word.eq(bus.data),
-                stage.picture_write.eq(Mux(pictures.write, picked, 0)),
+                stage.picture_write.eq(Mux(pictures.write[g], picked, 0)),
+                reading.eq(bus.reading & (maps.read[g] | pictures.read[g])),
+                stage.link_read.eq(reading),
+                stage.link_address.eq(Mux(maps.read[g], maps.row, pictures.row)),
+                stage.link_map.eq(Mux(maps.read[g], picked, 0)),
+                stage.link_picture.eq(Mux(pictures.read[g], picked, 0)),
             ]
-        first, reading = stages[0], bus.reading & (maps.inside | pictures.inside)
-        m.d.comb += [
-            first.link_read.eq(reading),
-            first.link_address.eq(maps.row),
-            first.link_map.eq(Mux(maps.inside, picked, 0)),
-            first.link_picture.eq(Mux(pictures.inside, picked, 0)),
-        ]
-        _answer(m, bus, reading, first.link_word, "banks_asked")
+            _answer(m, bus, reading, stage.link_word, f"banks_asked_{g}")
 
     def _result_store(self, m, bus, results):
         params, low = self.params, self.params.cluster_bits

@@ -118,6 +118,9 @@ def _chip(function: Callable[..., int]) -> Callable[..., int]:
     is_flag=True,
     help="one layer, vector after vector: fewest cycles from one to the next",
 )
+@click.option(
+    "--in-flight", is_flag=True, help="a whole network: a picture in each stage of a map engine"
+)
 @click.option("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
 def run(
     file: Path | None,
@@ -127,6 +130,7 @@ def run(
     activation: str | None,
     board: str,
     repeated: bool,
+    in_flight: bool,
     count: int,
     as_json: bool,
     **sizes: int | None,
@@ -148,9 +152,12 @@ def run(
         if isinstance(image, MapImage):
             if positions or repeated:
                 raise InputError("--positions and --repeated are for images of the array")
-            return _plan_maps(image, _device(board, _given(sizes)), count, as_json)
+            device = _device(board, _given(sizes))
+            return _plan_maps(image, device, in_flight, count, as_json)
         layers, chosen, widths = _network(image, dict(positions))
     device = _device(board, _given(sizes))
+    if in_flight:
+        raise InputError("--in-flight is for whole networks on a map engine")
     if repeated and len(layers) > 1:
         raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
     if chosen != "fp32" and len(layers) > 1 and any(layer.positions > 1 for layer in layers):
@@ -169,7 +176,7 @@ def run(
     return FINE
 
 
-def _plan_maps(image: MapImage, device: Device, count: int, as_json: bool) -> int:
+def _plan_maps(image: MapImage, device: Device, in_flight: bool, count: int, as_json: bool) -> int:
     """Map engines for a whole network."""
     if device.family != "xc7":
         raise InputError(
@@ -177,13 +184,13 @@ def _plan_maps(image: MapImage, device: Device, count: int, as_json: bool) -> in
             "another --board"
         )
     with Progress(f"searching map engines for the {device.name}"):
-        found = propose(image.network, device, count=count)
+        found = propose(image.network, device, count=count, apart=in_flight)
     if not found:
         raise InputError(
             f"no map engine for this network fits the {device.name}: its stores alone are larger; "
             "use a larger chip, or fewer bits"
         )
-    emit(document_of(found, device), text_of(found, device), as_json)
+    emit(document_of(found, device), text_of(found, device, in_flight), as_json)
     return FINE
 
 

@@ -102,6 +102,9 @@ class Outcome:
     "--labels", type=FILE, metavar="FILE.npy", help="the right classes (n,) of --input: accuracy"
 )
 @click.option("--out", type=FILE, metavar="FILE.npy", help="write the outputs, real numbers")
+@click.option(
+    "--in-flight", is_flag=True, help="a whole network: a picture in each stage of the map engine"
+)
 @click.option("--layer", "name", metavar="NAME", help="the layer of an fp32 image")
 @click.option(
     "--seed",
@@ -126,6 +129,7 @@ def run(
     input: Path | None,
     labels: Path | None,
     out: Path | None,
+    in_flight: bool,
     name: str | None,
     seed: int,
     verify: bool,
@@ -144,7 +148,10 @@ def run(
             raise InputError("--layer is for fp32 images; a whole network runs as one")
         if input is None:
             raise InputError(f"{file} is a whole network: give its pictures with --input FILE.npy")
-        return _said(run_maps(port, image, Files(file, input, labels, out), verify), as_json)
+        files = Files(file, input, labels, out)
+        return _said(run_maps(port, image, files, verify, in_flight), as_json)
+    if in_flight:
+        raise InputError("--in-flight is for whole networks on a map engine")
     number = _layer_number(image, name)
     layer = image.layers[number]
     if image.is_fp32:  # its matrices stand alone: only the one that runs has to fit

@@ -50,7 +50,7 @@ def run_by_pass(session: MapSession, picture: NDArray[Any]) -> Iterator[PassRun]
     driver.write_words(picture_address(session.engine, 0), words)
     lasts = {one.write: n for n, one in enumerate(passes)}
     for n, one in enumerate(passes):
-        predicted = START_CYCLES + one.wait + one.schedule.written
+        predicted = START_CYCLES + one.wait + one.schedule.written - placed.plan.fewer(1)
         patience_s = 2 * predicted / session.clock_hz + SLACK_S
         report = driver.finish(driver.start(n, n), f"pass {n}", patience_s)
         values = _written(session, one.write) if lasts[one.write] == n else None

@@ -24,8 +24,9 @@ class NetworkResult:
     """What a run gave.
 
     `outputs` (n, …) as the user's network gives them, float64; `classes` (n,) of a network that
-    gives a vector, else None; `cycles` (n,) as the engine counted them, `predicted_cycles` of each
-    by the formula; `saturated_inputs`, the share, 0 to 1, of values beyond what the network was
+    gives a vector, else None; `cycles` (n,) as the engine counted them for the run that a picture
+    was in, alone or `in_flight` with up to so many, `predicted_cycles` of a run of all of these by
+    the formula; `saturated_inputs`, the share, 0 to 1, of values beyond what the network was
     calibrated for: they were cut off there.
     """
 
@@ -34,6 +35,7 @@ class NetworkResult:
     cycles: Integers
     predicted_cycles: int
     saturated_inputs: float
+    in_flight: int = 1
 
 
 class LoadedNetwork:
@@ -67,5 +69,6 @@ class LoadedNetwork:
             cycles,
             self.session.cycles,
             beyond / pictures.size,
+            self.session.most,
         )
         return self.result.outputs

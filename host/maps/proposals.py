@@ -26,26 +26,30 @@ def document_of(found: Sequence[MapProposal], device: Device) -> dict[str, Any]:
     }
 
 
-def text_of(found: Sequence[MapProposal], device: Device) -> str:
-    """A table of the proposals, and how the first one is named."""
+def text_of(found: Sequence[MapProposal], device: Device, in_flight: bool = False) -> str:
+    """A table of the proposals, and how the first one is named; with a picture in each stage also
+    the cycles of a run."""
     best = engine_sizes(found[0].engine)
     limits = ", ".join(
         f"{NAMES[kind]} {float(limit):.0%}" for kind, limit in LIMITS.items() if limit < 1
     )
-    header = ("clusters × stages, streams", "lanes", "cycles a picture", "pictures/s", "adds")
+    header = ["clusters × stages, streams", "lanes", "cycles a picture", "pictures/s", "adds"]
+    if in_flight:
+        header.insert(3, "a run")
+    shared = ", a run is of a picture in each stage" if in_flight else ""
     return "\n".join(
         (
-            f"{device.name}: map engines for the whole network",
+            f"{device.name}: map engines for the whole network{', in flight' if in_flight else ''}",
             "",
             table(
                 (*header, *(NAMES[kind] for kind in KINDS), "binds"),
-                [_cells(one, device) for one in found],
+                [_cells(one, device, in_flight) for one in found],
             ),
             "",
-            f"cycles are exact, the link not counted; pictures/s at {CLOCK_MHZ} MHz; adds: the "
-            "part of the cycles in which lanes add; resources of the engine without a link are an "
-            "estimate, found by three engines that Yosys counted and within 4 % of these, compared "
-            f"with no others yet; a design may take at most {limits}",
+            f"cycles are exact, the link not counted{shared}; pictures/s at {CLOCK_MHZ} MHz; adds: "
+            "the part of the cycles in which lanes add; resources of the engine without a link are "
+            "an estimate, found by three engines that Yosys counted and within 4 % of these, "
+            f"compared with no others yet; a design may take at most {limits}",
             "the first one: " + ", ".join(f"{name}={size}" for name, size in best.items()),
             f"simulate it: --port '{engine_url(found[0].engine)}'",
             "build it: make bitstream BOARD=… with the same text as ENGINE='…'",
@@ -71,21 +75,24 @@ def _row(one: MapProposal, device: Device) -> dict[str, Any]:
         "engine": asdict(one.engine),
         "lanes": one.engine.lanes,
         "cycles": total,
+        "in_flight": one.pictures,
+        "cycles_per_picture": one.each,
         **{f"{kind}_cycles": spent for kind, spent in asdict(one.cycles).items()},
         "us_at_100_mhz": total / CLOCK_MHZ,
-        "pictures_per_second_at_100_mhz": CLOCK_MHZ * 1e6 / total,
+        "pictures_per_second_at_100_mhz": CLOCK_MHZ * 1e6 / one.each,
         "binds": one.binds,
         **resource_figures(one.resources, device),
     }
 
 
-def _cells(one: MapProposal, device: Device) -> list[str]:
+def _cells(one: MapProposal, device: Device, in_flight: bool) -> list[str]:
     engine, total = one.engine, one.cycles.total
     return [
         f"{engine.clusters} × {engine.stages}, {engine.streams}",
         f"{engine.lanes:,}",
-        f"{total:,}",
-        f"{CLOCK_MHZ * 1e6 / total:,.0f}",
+        f"{one.each:,.0f}",
+        *([f"{total:,}"] if in_flight else []),
+        f"{CLOCK_MHZ * 1e6 / one.each:,.0f}",
         f"{one.cycles.adds / total:.0%}",
         *resource_cells(one.resources, device),
         NAMES.get(one.binds, one.binds),

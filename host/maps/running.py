@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dpnet.host.commands import DifferenceError, engine, going_on
 from dpnet.host.maps.engines import engine_url
 from dpnet.host.maps.pictures import labels_of, pictures_of
+from dpnet.host.maps.runs import flight_text
 from dpnet.host.maps.session import MapSession, map_parameters
 from dpnet.host.maps.tables import saturation_text
 from dpnet.host.report import Progress
@@ -91,16 +92,19 @@ class _Lines:
         return "\n".join(self.lines)
 
 
-def run_maps(url: str | None, image: MapImage, files: Files, verify: bool) -> Found:
-    """Pictures on the engine at `url`, compared with the golden model if `verify`; without a URL by
-    the golden model alone, which gives the engine's integers."""
+def run_maps(
+    url: str | None, image: MapImage, files: Files, verify: bool, in_flight: bool = False
+) -> Found:
+    """Pictures on the engine at `url`, one at a time or `in_flight` one in each stage, compared
+    with the golden model if `verify`; without a URL by the golden model alone, which gives the
+    engine's integers."""
     given = _Given.of(image, files)
     if url is None:
-        return _by_golden(image, files, given)
-    return _on_engine(url, image, files, given, verify)
+        return _by_golden(image, files, given, in_flight)
+    return _on_engine(url, image, files, given, verify, in_flight)
 
 
-def _by_golden(image: MapImage, files: Files, given: _Given) -> Found:
+def _by_golden(image: MapImage, files: Files, given: _Given, in_flight: bool) -> Found:
     with Progress("computing") as progress:
         found = results(image.network, given.pictures, progress)
     report = _begun(image, files, given, None)
@@ -109,35 +113,35 @@ def _by_golden(image: MapImage, files: Files, given: _Given) -> Found:
     report.add(
         saturation_text(found.saturated), saturated=found.saturated, saturated_inputs=cut_off
     )
-    cycles = formula(image.engine, image.network)
+    cycles: float = formula(image.engine, image.network, in_flight)
+    each = f"{cycles:,} cycles each"
+    if in_flight:
+        cycles /= image.engine.stages
+        each = f"{cycles:,.1f} cycles each, {image.engine.stages} in flight"
     report.add(
-        f"by the golden model; on {engine_url(image.engine)} {cycles:,} cycles each, by the "
-        "formula: nothing ran on an engine",
+        f"by the golden model; on {engine_url(image.engine)} {each}, by the formula: nothing ran "
+        "on an engine",
         predicted_cycles=cycles,
     )
     return Found(report.document, report.text)
 
 
-def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: bool) -> Found:
+def _on_engine(
+    url: str, image: MapImage, files: Files, given: _Given, verify: bool, in_flight: bool
+) -> Found:
     network = image.network
     with engine(url) as driver, going_on(RESUME):
-        session = MapSession(driver, image, map_parameters(driver, image))
+        size = map_parameters(driver, image)
+        session = MapSession(driver, image, size, in_flight=in_flight)
         with Progress("loading") as progress:
             session.load(progress)
         integers, beyond = to_integers(given.pictures, network)
         with Progress("running") as progress:
-            values, cycles = session.run_batch(integers, progress)
+            values, _ = session.run_batch(integers, progress)
     report = _begun(image, files, given, url)
     _add_outputs(report, image, given, values, files.out)
     share = beyond / given.pictures.size
-    report.add(
-        f"{cycles[0]:,} cycles each, {session.cycles:,} by the formula: "
-        f"{1000 * cycles[0] / session.clock_hz:.4f} ms at {session.clock_hz / 1e6:g} MHz",
-        cycles_per_input=int(cycles[0]),
-        cycles_largest=int(cycles.max()),
-        predicted_cycles=session.cycles,
-        clock_hz=session.clock_hz,
-    )
+    _add_cycles(report, session)
     speed = session.throughput
     assert speed is not None
     report.add(
@@ -157,6 +161,32 @@ def _on_engine(url: str, image: MapImage, files: Files, given: _Given, verify: b
         return Found(report.document, report.text)
     mismatches = _compare(report, image, given, values)
     return Found(report.document, report.text, mismatches, values.size)
+
+
+def _add_cycles(report: _Lines, session: MapSession) -> None:
+    """Of a picture, and of the runs that had several."""
+    runs, clock = session.runs, session.clock_hz
+    cycles: float = runs[0].cycles
+    predicted: float = runs[0].predicted
+    line = f"{cycles:,} cycles each, {predicted:,} by the formula"
+    if session.in_flight:
+        pictures = sum(run.count for run in runs)
+        cycles = sum(run.cycles for run in runs) / pictures
+        predicted = sum(run.predicted for run in runs) / pictures
+        line = f"{cycles:,.1f} cycles each, {predicted:,.1f} by the formula, {flight_text(runs)}"
+    report.add(
+        f"{line}: {1000 * cycles / clock:.4f} ms at {clock / 1e6:g} MHz",
+        cycles_per_input=cycles,
+        cycles_largest=max(run.cycles for run in runs),
+        predicted_cycles=predicted,
+        in_flight=session.most,
+        clock_hz=clock,
+    )
+    if session.in_flight:
+        report.document["runs"] = [
+            {"pictures": run.count, "cycles": run.cycles, "predicted_cycles": run.predicted}
+            for run in runs
+        ]
 
 
 def golden_report(

@@ -11,7 +11,8 @@ from dpnet.gateware.registers import BY_NAME
 from dpnet.host.driver import Driver
 from dpnet.host.errors import EngineError
 from dpnet.host.maps.engines import engine_url
-from dpnet.host.maps.halves import HALVES, picture_address, result_address
+from dpnet.host.maps.halves import picture_address, result_address
+from dpnet.host.maps.runs import Run
 from dpnet.host.maps.throughput import Throughput
 from dpnet.host.segments import LoadImage, Progress, Segment
 from dpnet.host.session import CapacityError, parameters
@@ -42,14 +43,15 @@ def map_parameters(driver: Driver, image: MapImage) -> MapEngineParameters:
     return engine
 
 
-def placed(image: MapImage, engine: MapEngineParameters) -> Placement:
-    """The image's network as words of an engine's stores; `CapacityError` where it is larger, with
-    an engine that holds it."""
+def placed(image: MapImage, engine: MapEngineParameters, in_flight: bool = False) -> Placement:
+    """The image's network as words of an engine's stores, for a picture at a time or a picture in
+    each stage; `CapacityError` where it is larger, with an engine that holds it."""
     try:
-        found = place(engine, image.network)
+        found = place(engine, image.network, in_flight)
     except NetworkTooLarge as error:
         told = str(error).rpartition("; ")[0] if error.fitting else str(error)
         remedy = f"; an engine that holds it: {engine_url(error.fitting)}" if error.fitting else ""
+        remedy += ", or run one picture at a time" if in_flight else ""
         raise CapacityError(f"{told}{remedy}") from None
     if len(found.plan.passes) > LARGEST_PASSES:
         raise CapacityError(
@@ -59,21 +61,31 @@ def placed(image: MapImage, engine: MapEngineParameters) -> Placement:
 
 
 class MapSession:
-    """An engine with one network on it.
+    """An engine with one network on it; a run computes a picture, or `in_flight` one in each stage.
 
-    Members: `placement`, the network's words for this engine; `clock_hz`, the engine's; `cycles`
-    of a picture by the formula, which those that the engine counts are equal to; `throughput` of
-    the last batch.  All methods raise `LinkError`s, and `ImageError` for pictures that are no
-    integers of the network's first tensor; results that changed between the engine's storing and
-    reading them are an `EngineError`, and so are results of an engine that holds another image by
-    now.
+    Members: `placement`, the network's words for this engine; `most` pictures of a run; `clock_hz`,
+    the engine's; `cycles` of a run of so many by the formula, which those that the engine counts
+    are equal to; of the last batch `runs` and `throughput`.  All methods raise `LinkError`s, and
+    `ImageError` for pictures that are no integers of the network's first tensor; results that
+    changed between the engine's storing and reading them are an `EngineError`, and so are results
+    of an engine that holds another image by now.
     """
 
-    def __init__(self, driver: Driver, image: MapImage, engine: MapEngineParameters) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        image: MapImage,
+        engine: MapEngineParameters,
+        *,
+        in_flight: bool = False,
+    ) -> None:
         self.driver, self.image, self.engine = driver, image, engine
-        self.placement = placed(image, engine)
+        self.placement = placed(image, engine, in_flight)
+        self.in_flight = in_flight
+        self.most = self.placement.plan.pictures
         self.clock_hz = driver.identify().clock_hz
         self.cycles = self.placement.plan.cycles
+        self.runs: list[Run] = []
         self.throughput: Throughput | None = None
         self._crc: int | None = None
         self._until = 0.0
@@ -96,37 +108,41 @@ class MapSession:
     def run_batch(
         self, pictures: NDArray[Any], progress: Progress | None = None
     ) -> tuple[Integers, Integers]:
-        """As `run`, for pictures (N, C, H, W) one after the other: outputs (N, C, H, W), cycles
-        (N,).  While one is computed, the next one is written and the results before are read.
-        `progress` is called with the pictures whose results are there, and all."""
+        """As `run`, for pictures (N, C, H, W), run after run: outputs (N, C, H, W), cycles (N,) of
+        the run that each picture was in.  While a run is on, the pictures of the next one are
+        written and the results before are read.  `progress` is called with the pictures whose
+        results are there, and all."""
         given = self._checked(pictures)
-        count = len(given)
         shape = self.image.network.tensor(self.image.network.output).shape
-        values, cycles = np.empty((count, *shape), np.int64), np.empty(count, np.int64)
-        self._write(given, 0)
+        values = np.empty((len(given), *shape), np.int64)
+        self.runs = self.runs_of(len(given))
+        self._write(given, self.runs[0])
         began = self.driver.link.transport.now()
-        for n in range(count):
-            number = self._start(n)
-            if n + 1 < count:
-                self._write(given, n + 1)
+        for n, run in enumerate(self.runs):
+            number = self._start(run)
+            if n + 1 < len(self.runs):
+                self._write(given, self.runs[n + 1])
             if n > 0:
-                values[n - 1] = self._results(n - 1)
-                self._check_results()
-                _report(progress, n, count)
-            cycles[n] = self._finish(number, n)
-        self.throughput = self._measured(began, cycles)
-        values[count - 1] = self._results(count - 1)
-        self._check_results()
-        _report(progress, count, count)
+                self._read(values, self.runs[n - 1], progress)
+            run.cycles = self._finish(number, run)
+        self.throughput = self._measured(began)
+        self._read(values, self.runs[-1], progress)
+        cycles = np.repeat([run.cycles for run in self.runs], [run.count for run in self.runs])
         return values, cycles
 
-    def _measured(self, began: float, cycles: Integers) -> Throughput:
+    def runs_of(self, count: int) -> list[Run]:
+        """The runs of so many pictures; the last one may have fewer than the others."""
+        plan = self.placement.plan
+        sizes = [min(self.most, count - first) for first in range(0, count, self.most)]
+        return [Run(n, n * self.most, size, plan.cycles_of(size)) for n, size in enumerate(sizes)]
+
+    def _measured(self, began: float) -> Throughput:
         return Throughput(
-            pictures=len(cycles),
+            pictures=sum(run.count for run in self.runs),
             seconds=self.driver.link.transport.now() - began,
-            computing_s=int(cycles.sum()) / self.clock_hz,
+            computing_s=sum(run.cycles for run in self.runs) / self.clock_hz,
             written_bytes=4 * self.placement.picture_count,
-            read_bytes=4 * self.placement.result_words,
+            read_bytes=4 * self._result_words(1),
         )
 
     def _checked(self, pictures: NDArray[Any]) -> NDArray[Any]:
@@ -141,34 +157,35 @@ class MapSession:
             raise ImageError(f"pictures must be integers from {first.low} to {first.high}")
         return given
 
-    def _start(self, n: int) -> int:
-        """Start the run of picture n, all passes on its half; the run's number."""
-        number = self.driver.start(0, len(self.placement.plan.passes) - 1, half=n % HALVES)
-        self._until = self.driver.link.transport.now() + self.cycles / self.clock_hz
+    def _start(self, run: Run) -> int:
+        """Start a run, all passes on its half; the engine's number of it."""
+        last = len(self.placement.plan.passes) - 1
+        number = self.driver.start(0, last, half=run.half, pictures=run.count)
+        self._until = self.driver.link.transport.now() + run.predicted / self.clock_hz
         return number
 
-    def _finish(self, number: int, n: int) -> int:
+    def _finish(self, number: int, run: Run) -> int:
         """Wait for the end of a run; its cycles."""
         # It is known when that will be: who only asked now and then would come late.
         transport = self.driver.link.transport
         if (left_s := self._until - transport.now()) > 0:
             transport.sleep(left_s)
-        patience_s = 2 * self.cycles / self.clock_hz + SLACK_S
-        return self.driver.finish(number, f"picture {n}", patience_s).cycles
+        patience_s = 2 * run.predicted / self.clock_hz + SLACK_S
+        return self.driver.finish(number, run.what, patience_s).cycles
 
-    def _write(self, pictures: NDArray[Any], n: int) -> None:
-        """Picture n into its half."""
-        words = self.placement.picture_words(pictures[n])
-        self.driver.write_words(picture_address(self.engine, n % HALVES), words)
+    def _write(self, pictures: NDArray[Any], run: Run) -> None:
+        """A run's pictures into its half."""
+        for n, picture in enumerate(pictures[run.part]):
+            address = picture_address(self.engine, run.half, n if self.in_flight else None)
+            self.driver.write_words(address, self.placement.picture_words(picture))
 
-    def _results(self, n: int) -> Integers:
-        """Those of picture n, from its half."""
-        address = result_address(self.engine, n % HALVES)
-        words = self.driver.read_words(address, self.placement.result_words)
-        return self.placement.results(words)
-
-    def _check_results(self) -> None:
-        """After results were read: they are this image's, or an `EngineError` is raised."""
+    def _read(self, values: Integers, run: Run, progress: Progress | None) -> None:
+        """A run's results from its half into those of all: they are this image's, or an
+        `EngineError` is raised."""
+        address = result_address(self.engine, run.half)
+        words = self.driver.read_words(address, self._result_words(run.count))
+        for n in range(run.count):
+            values[run.first + n] = self.placement.results(words, n)
         self.driver.check_results()
         held = int.from_bytes(self.driver.link.read(BY_NAME["IMAGE_CRC"].offset, 4), "little")
         if self._crc is not None and held != self._crc:
@@ -176,8 +193,9 @@ class MapSession:
                 "the engine holds another image by now: another session or program loaded it, or "
                 "the engine was reset; load and run again"
             )
+        if progress is not None:
+            progress(run.part.stop, len(values))
 
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
+    def _result_words(self, pictures: int) -> int:
+        """Words that the results of the first pictures of a run take."""
+        return pictures * self.placement.result_words // self.most

@@ -58,13 +58,26 @@ def half_words(params: MapEngineParameters) -> dict[Region, int]:
     }
 
 
+def copy_words(params: MapEngineParameters) -> dict[Region, int]:
+    """Words from one copy of a map engine's pictures, and of its maps, to the next one.  What is
+    written to copy 0 every stage has, of which stage 0's is read; copy 1 + g is stage g's alone.
+    """
+    depths = {Region.VECTOR: params.picture_depth, Region.MAPS: params.map_depth}
+    return {
+        region: 1 << ceil_log2(depth // BANK_BYTES) + params.cluster_bits
+        for region, depth in depths.items()
+    }
+
+
 def _map_words(params: MapEngineParameters) -> dict[Region, int]:
     lane, halves = ceil_log2(LANES), half_words(params)
+    copies = {region: params.stages * words for region, words in copy_words(params).items()}
     return {
         Region.INDEX: params.stream_depth << 1 + ceil_log2(params.streams),
         Region.CODEBOOK: params.row_groups << 2 * lane,
         Region.ROWS: params.row_groups << ceil_log2(MAP_ROW.words) + lane,
         Region.LAYERS: taps_at(params) + params.taps * TAP.words,
-        **{region: HALVES * words for region, words in halves.items()},
-        Region.MAPS: params.map_depth // BANK_BYTES << params.cluster_bits,
+        Region.VECTOR: copies[Region.VECTOR] + HALVES * halves[Region.VECTOR],
+        Region.RESULT: HALVES * halves[Region.RESULT],
+        Region.MAPS: copies[Region.MAPS] + (params.map_depth // BANK_BYTES << params.cluster_bits),
     }

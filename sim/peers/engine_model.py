@@ -60,11 +60,12 @@ class EngineModel:
     While `busy` is true a run is on; `on_start(run, first, last, vectors)` is called when one
     starts, `on_abort()` when it is told to end: by default it is over then.  An engine checks a
     valid image all the time; here `check_image` is a pass.  A map engine has `halves`, words of a
-    half of regions 5 and 6; its run is on the `half` that VECTORS said at the start.
+    half of regions 5 and 6; its run is on the `half` that VECTORS said at the start.  Region 5 may
+    go on with copies of its halves, as far apart as the power of two that holds them.
     """
 
     identity: Mapping[str, int] = field(default_factory=dict)
-    version: int = 6
+    version: int = 7
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     halves: Mapping[int, int] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
@@ -211,11 +212,15 @@ class EngineModel:
         return OK
 
     def _is_free(self, region: int, offset: int, size: int) -> bool:
-        """Whether all of it lies in the half that a run leaves alone."""
+        """Whether all of it lies in the half that a run leaves alone, of one copy."""
         if region not in self.halves:
             return False
-        first, end = offset % (1 << 28), 4 * self.halves[region]
-        return first + size <= end if self.half == 1 else first >= end
+        end = 4 * self.halves[region]
+        copy = 4
+        while copy < 2 * end:
+            copy *= 2
+        first = offset % (1 << 28) % copy
+        return first + size <= end if self.half == 1 else end <= first <= copy - size
 
     def _write_register(self, offset: int, payload: bytes) -> int:
         name = next((r.name for r in REGISTERS if r.offset == offset), "")
@@ -330,8 +335,8 @@ class EngineModel:
         errors = ("NONFINITE", "RANGE", "SIGMA", "OVERFLOW", "PARITY")
         values = {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 6,
-            "GATEWARE": 6,
+            "PROTOCOL": 7,
+            "GATEWARE": 7,
             **dict.fromkeys(IDENTITY, 0),
             **self.identity,
             "BOOT_NONCE": self.nonce,

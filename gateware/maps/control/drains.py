@@ -29,9 +29,11 @@ class DrainPassLayout(data.StructLayout):
     * `maximum`, `1`: it is one of maxima.
     * `to_map`, `1`: it writes a map.
     * `to_result`, `1`: it writes results.
+    * `apart`, `1`: each stage writes those of a picture of its own.
     * `write_words`, `address_bits(params)`: from row to row of a map.
     * `result`, `18`: byte of the first result in a half.
     * `result_words`, `18`: from row to row of results.
+    * `result_pitch`, `14`: words of 4 bytes from picture to picture of them.
     * `skips`, `1`: it adds skip values.
     * `skip_picture`, `1`: these are a picture's.
     * `skip_unsigned`, `1`: these are unsigned.
@@ -54,9 +56,11 @@ class DrainPassLayout(data.StructLayout):
                 "maximum": 1,
                 "to_map": 1,
                 "to_result": 1,
+                "apart": 1,
                 "write_words": address,
                 "result": 18,
                 "result_words": 18,
+                "result_pitch": 14,
                 "skips": 1,
                 "skip_picture": 1,
                 "skip_unsigned": 1,

@@ -73,6 +73,7 @@ class StageReads(wiring.Component):
     * `x`, `Out(signed(8)).array(clusters)`: what each cluster reads, 128 less where it is
       unsigned; of 0 where it reads nothing, -128 in a maximum; 0 of an idle cycle.
     * `maps`, `In(BankWriteLayout(address_bits(params))).array(clusters)`: a byte for each bank.
+    * `mine`, `In(1)`: these bytes are for this stage.
     * `picture_address`, `In(address_bits(params) - 2)`: word of the pictures' banks to be written.
     * `picture_word`, `In(32)`: what is written.
     * `picture_write`, `In(clusters)`: the bank that it is written to.
@@ -98,6 +99,7 @@ class StageReads(wiring.Component):
                 "skip": In(SkipLayout(params)),
                 "x": Out(signed(8)).array(clusters),
                 "maps": In(BankWriteLayout(bits)).array(clusters),
+                "mine": In(1),
                 "picture_address": In(bits - 2),
                 "picture_word": In(32),
                 "picture_write": In(clusters),
@@ -239,7 +241,7 @@ class StageReads(wiring.Component):
         m.d.comb += [
             bank.w_address.eq(write.address[2:]),
             bank.w_data.eq(write.byte),
-            bank.w_enable.eq(write.enable << write.address[:2]),
+            bank.w_enable.eq((write.enable & self.mine) << write.address[:2]),
         ]
         return bank
 

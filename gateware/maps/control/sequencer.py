@@ -30,14 +30,16 @@ class Sequencer(wiring.Component):
     * `start`, `In(1)`: begins a run; not while `busy`.
     * `first`, `In(8)`: the first pass, with `start`.
     * `last`, `In(8)`: the last pass, with `start`.
-    * `number`, `In(8)`: with `start`, the half of the pictures and results; more than 1 is refused,
-      as are a `last` below `first` or behind the store.
+    * `number`, `In(8)`: with `start`, the half of the pictures and results, and twice the pictures
+      less 1, of which there are no more than stages; more is refused, as are a `last` below
+      `first` or behind the store.
     * `abort`, `In(1)`: ends the run.
     * `busy`, `Out(1)`: from the cycle after `start` on.
     * `cycles`, `Out(48)`: from `start` to the last write, both included.
     * `passes_done`, `Out(16)`: passes of the run that have written all.
     * `refused`, `Out(1)`: strobes, a cycle after a `start` that is refused.
     * `half`, `Out(1)`: of the run.
+    * `pictures`, `Out(stage_bits(params))`: those of the run, less 1.
     * `read`, `Out(1)`: the descriptor of `pass_number` is to be read.
     * `pass_number`, `Out(ceil_log2(passes) or 1)`: it.
     * `ready`, `In(1)`: that is done.
@@ -71,6 +73,7 @@ class Sequencer(wiring.Component):
                 "passes_done": Out(16),
                 "refused": Out(1),
                 "half": Out(1),
+                "pictures": Out(stage_bits(params)),
                 "read": Out(1),
                 "pass_number": Out(ceil_log2(params.passes) or 1),
                 "ready": In(1),
@@ -102,7 +105,9 @@ class Sequencer(wiring.Component):
             self.busy.eq(running | (settling != 0)),
             self.flush.eq(fresh),
             refuses.eq(
-                (self.number > 1) | (self.last < self.first) | (self.last >= self.params.passes)
+                (self.number[1:] >= self.params.stages)
+                | (self.last < self.first)
+                | (self.last >= self.params.passes)
             ),
             begins.eq(self.start & ~self.busy & ~refuses),
             self.clear.eq(running & (self.run_done | (aborted & (tiles == 0)))),
@@ -118,7 +123,8 @@ class Sequencer(wiring.Component):
         with m.If(self.start & ~self.busy):
             m.d.sync += [
                 running.eq(~refuses),
-                self.half.eq(self.number),
+                self.half.eq(self.number[0]),
+                self.pictures.eq(self.number[1:]),
                 self.cycles.eq(1),
                 self.passes_done.eq(0),
             ]

@@ -30,7 +30,8 @@ class Walker(wiring.Component):
 
     The first positions show in the cycle after `begin`; an item's positions follow each other, and
     so do items while there is `room`.  An item takes at most `LANES` cycles, those from one stage's
-    start to the next one's.
+    start to the next one's.  Where stages are apart, a group is walked over again for each of them
+    that has a picture.
 
     Parameters: `params`, a `MapEngineParameters`.
 
@@ -39,6 +40,8 @@ class Walker(wiring.Component):
     * `begin`, `In(1)`: begins a pass; not while `busy`.
     * `coming`, `In(PassLayout(params))`: that pass, with `begin`.
     * `half`, `In(1)`: of the picture, with `begin`.
+    * `pictures`, `In(stage_bits(params))`: stages that have one of their own where they are apart,
+      less 1; with `begin`.
     * `clear`, `In(1)`: forgets the pass.
     * `pass_`, `Out(PassLayout(params))`: the pass that was begun last.
     * `busy`, `Out(1)`: items are still to come.
@@ -58,6 +61,7 @@ class Walker(wiring.Component):
                 "begin": In(1),
                 "coming": In(PassLayout(params)),
                 "half": In(1),
+                "pictures": In(stage_bits(params)),
                 "clear": In(1),
                 "pass_": Out(PassLayout(params)),
                 "busy": Out(1),
@@ -73,17 +77,18 @@ class Walker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fields, coming = self.pass_.fields, self.coming.fields
-        # A group's end, the window's and the pass's; the window is walked over again for each row
-        # group.
+        # A group's end, the window's and the pass's; a group is walked over again for each picture,
+        # the window for each row group.
         left, groups, row_groups = Signal(7), Signal(20), Signal(12)
         last_group, last_row_group = Signal(), Signal()
         again, steps = Signal(), steps_of(self.params)
+        repeats = self._repeats(m)
         m.d.comb += [
             self.valid.eq(self.busy & (self.room | (self.cluster != 0))),
             self.done.eq(self.valid & (left < steps)),
             last_group.eq(groups == 0),
             last_row_group.eq(row_groups == 0),
-            again.eq(self.done & last_group),
+            again.eq(self.done & ~repeats & last_group),
         ]
         with m.If(self.begin):
             m.d.sync += [
@@ -100,17 +105,28 @@ class Walker(wiring.Component):
                 m.d.sync += [
                     self.cluster.eq(0),
                     left.eq(fields.group_width - 1),
-                    groups.eq(Mux(last_group, fields.groups - 1, groups - 1)),
-                    row_groups.eq(row_groups - last_group),
-                    self.busy.eq(~(last_group & last_row_group)),
+                    groups.eq(Mux(again, fields.groups - 1, groups - ~repeats)),
+                    row_groups.eq(row_groups - again),
+                    self.busy.eq(~(again & last_row_group)),
                 ]
         with m.If(self.clear):
             m.d.sync += self.busy.eq(0)
-        self._walk(m, again, left)
-        self._items(m, again, row_groups)
+        self._walk(m, again, left, repeats)
+        self._items(m, again, row_groups, repeats)
         return m
 
-    def _walk(self, m, again, left):
+    def _repeats(self, m):
+        """Whether the next item is the same again, for another picture."""
+        pictures, coming = Signal.like(self.pictures), Signal.like(self.pictures)
+        left = Signal.like(self.pictures, name="pictures_left")
+        m.d.comb += coming.eq(Mux(self.coming.fields.apart, self.pictures, 0))
+        with m.If(self.begin):
+            m.d.sync += [pictures.eq(coming), left.eq(coming)]
+        with m.Elif(self.done):
+            m.d.sync += left.eq(Mux(left == 0, pictures, left - 1))
+        return left != 0
+
+    def _walk(self, m, again, left, repeats):
         """The positions, and the next ones."""
         params, fields = self.params, self.pass_.fields
         first, coming = self._first_words(m, again)
@@ -131,13 +147,24 @@ class Walker(wiring.Component):
             m.d.comb += walks[-1].eq(Mux(left >= n, after, here))
         begin = begun(m, params, self.coming.fields, coming, "begins")
         again_at = begun(m, params, fields, first, "begins_again")
+        group_at = self._group_begin(m, walks[0])
         with m.If(self.begin):
             m.d.sync += walks[0].eq(begin)
         with m.Elif(again):
             m.d.sync += walks[0].eq(again_at)
+        with m.Elif(self.done & repeats):
+            m.d.sync += walks[0].eq(group_at)
         with m.Elif(self.valid):
             m.d.sync += walks[0].eq(walks[-1])
         self._places(m, walks)
+
+    def _group_begin(self, m, walk):
+        """Where the group in work begins."""
+        found, kept = (Signal(walk.shape(), name=f"group_{what}") for what in ("begin", "kept"))
+        m.d.comb += found.eq(Mux(self.cluster == 0, walk, kept))
+        with m.If(self.valid):
+            m.d.sync += kept.eq(found)
+        return found
 
     def _first_words(self, m, again):
         """Words of the first position's places, read and skip: those of the next row group, and
@@ -173,7 +200,7 @@ class Walker(wiring.Component):
             for position, walk in zip(self.position, walks[:-1], strict=True):
                 m.d.comb += position[name].eq(walk[f"{name}_word"] - part.word)
 
-    def _items(self, m, again, row_groups):
+    def _items(self, m, again, row_groups, repeats):
         """Where a tile ends, and what else is known of an item."""
         params, fields = self.params, self.pass_.fields
         stage, spread = Signal(stage_bits(params)), Signal(stream_bits(params))
@@ -182,7 +209,9 @@ class Walker(wiring.Component):
         crowded = (spread == params.streams - 1) & ~fields.shared
         m.d.comb += [
             final.eq(again & last_row_group),
-            ends.eq((stage == params.stages - 1) | (again & crowded) | final),
+            ends.eq(
+                ~repeats & ((stage == params.stages - 1) | (again & crowded) | final | fields.apart)
+            ),
         ]
         with m.If(self.begin):
             m.d.sync += [stage.eq(0), spread.eq(0), first.eq(1)]

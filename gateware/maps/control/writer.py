@@ -47,6 +47,7 @@ class Writer(wiring.Component):
     * `valid`, `In(1)`: there is a row.
     * `o`, `In(8).array(clusters)`: it.
     * `maps`, `Out(BankWriteLayout(address_bits(params))).array(clusters)`: for each bank of maps.
+    * `copies`, `Out(stages)`: the stages whose copies of these banks it is for.
     * `results`, `Out(BankWriteLayout(ceil_log2(result_depth))).array(clusters)`: for each bank of
       results.
     * `tile_done`, `Out(1)`: the last row that a tile may have is at the write ports.
@@ -67,6 +68,7 @@ class Writer(wiring.Component):
                 "valid": In(1),
                 "o": In(8).array(clusters),
                 "maps": Out(BankWriteLayout(address_bits(params))).array(clusters),
+                "copies": Out(params.stages),
                 "results": Out(BankWriteLayout(ceil_log2(params.result_depth))).array(clusters),
                 "tile_done": Out(1),
                 "pass_done": Out(1),
@@ -98,8 +100,12 @@ class Writer(wiring.Component):
         result = self._offset(
             m, "result_row", result_bits, work.result + half, work.result_words, last_row
         )
+        # A tile begins in stage 0.
+        fresh = Signal(name="fresh_tile")
+        m.d.comb += fresh.eq(self.item.first | item.last)
         self._maps(m, item.banks, targets, offset)
-        self._results(m, item, result)
+        self._copies(m, fresh)
+        self._results(m, item, result, fresh | ~work.apart)
         ends = open_ & row.all() & item.last
         done = Cat(ends, ends & item.final, ends & item.final & work.final)
         m.d.comb += Cat(self.tile_done, self.pass_done, self.run_done).eq(
@@ -134,14 +140,32 @@ class Writer(wiring.Component):
                 port.eq(first),
             ]
 
-    def _results(self, m, item, offset):
-        """A cluster has its own bank; a row's groups lie one behind the other."""
-        group, used, address = Signal(20), Signal.like(item.used), Signal.like(offset)
+    def _copies(self, m, fresh):
+        """A stage after the other, or all."""
+        stages = self.params.stages
+        copies = Signal(stages, name="stage_copies")
         with m.If(self.take):
-            m.d.sync += group.eq(Mux(self.item.first | item.ends, 0, group + 1))
+            m.d.sync += copies.eq(
+                Mux(self.work.apart, Mux(fresh, 1, copies << 1), (1 << stages) - 1)
+            )
+        m.d.comb += self.copies.eq(delayed(m, copies, 1 + BEHIND, "copies_line"))
+
+    def _results(self, m, item, offset, first):
+        """A cluster has its own bank; a row's groups lie one behind the other, and pictures that a
+        tile has after its `first` one a pitch further each."""
+        group, following = Signal(20), Signal(20)
+        used, address, at = Signal.like(item.used), Signal.like(offset), Signal.like(offset)
+        # A group's last item is its tile's where stages are apart, else it is its only one.
+        moves = item.last | ~self.work.apart
+        m.d.comb += following.eq(Mux(self.item.first | item.ends, 0, group + moves))
+        with m.If(self.take):
+            m.d.sync += [
+                group.eq(following),
+                at.eq(Mux(first, following, at + (self.work.result_pitch << 2))),
+            ]
         m.d.sync += [
             used.eq(Mux(self.work.to_result, item.used, 0)),
-            address.eq(offset + group),
+            address.eq(offset + at),
         ]
         for c, port in enumerate(self.results):
             first = Signal(port.shape(), name=f"result_{c}")

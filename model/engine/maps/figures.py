@@ -16,8 +16,8 @@ Shape = tuple[int, int, int]
 @dataclass(frozen=True)
 class LayerFigures:
     """A layer, or a copy of a map that the engine makes for readers of another stride (`layer` is
-    None then).  `adds` of weights for a picture; `utilization` is their share, 0 to 1, of what all
-    lanes could have added in the layer's `cycles`."""
+    None then).  `adds` of weights for a picture; `utilization` is their share, times the pictures
+    of a run, 0 to 1, of what all lanes could have added in the layer's `cycles`."""
 
     name: str
     operator: str
@@ -32,28 +32,34 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class NetworkFigures:
-    """All layers, and the whole network on an engine: cycles from a picture to its result."""
+    """All layers, and the whole network on an engine: cycles of a run, from its start to its last
+    result, and its `pictures`."""
 
     engine: MapEngineParameters
     layers: tuple[LayerFigures, ...]
     cycles: int
     utilization: float
+    pictures: int = 1
 
     @property
     def adds(self) -> int:
         return sum(layer.adds for layer in self.layers)
 
 
-def network_figures(engine: MapEngineParameters, network: MapNetwork) -> NetworkFigures:
-    """The figures of a network on an engine, whether that holds it or not."""
-    made = plan(engine, network)
+def network_figures(
+    engine: MapEngineParameters, network: MapNetwork, apart: bool = False
+) -> NetworkFigures:
+    """The figures of a network on an engine, whether that holds it or not; with a picture in all
+    stages or pictures `apart`, one in each."""
+    made = plan(engine, network, apart)
     layers = {layer.name: layer for layer in network.layers}
     rows = [
         _figures(made, name, layers.get(name), cycles)
         for name, cycles in made.layer_cycles().items()
     ]
-    adds = sum(row.adds for row in rows)
-    return NetworkFigures(engine, tuple(rows), made.cycles, adds / (engine.lanes * made.cycles))
+    adds = made.pictures * sum(row.adds for row in rows)
+    share = adds / (engine.lanes * made.cycles)
+    return NetworkFigures(engine, tuple(rows), made.cycles, share, made.pictures)
 
 
 def _figures(made: Plan, name: str, layer: MapLayer | None, cycles: int) -> LayerFigures:
@@ -70,7 +76,7 @@ def _figures(made: Plan, name: str, layer: MapLayer | None, cycles: int) -> Laye
         k=None if work.entries is None else work.entries.shape[1],
         adds=adds,
         cycles=cycles,
-        utilization=adds / (made.params.lanes * cycles) if cycles else 0.0,
+        utilization=made.pictures * adds / (made.params.lanes * cycles) if cycles else 0.0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpnet.model.engine.parameters import MULTIPLIERS, EngineParameters, ceil_div, ceil_log2
+from dpnet.model.engine.regions import REGION_SHIFT
 
 LANES = 16
 """Lanes of a unit: output channels that are computed at once, buckets of a lane, and the cycles
@@ -40,7 +41,8 @@ class MapEngineParameters:
     `index_depth` counts words of `LANES` indices, the same number for each stream; `row_groups`
     codebooks and parameters of `LANES` rows, `taps` entries of the tap table, `passes` descriptors.
     Bytes of each cluster's bank: `map_depth` for maps, `picture_depth` for the picture (half of it
-    while the other half is written), `result_depth` for results (half of it likewise).
+    while the other half is written), both once for each stage; `result_depth` for results (half of
+    it likewise).
     `max_columns` is the largest number of additions to a bucket in a tile, so that none that counts
     overflows; buckets whose entry is 0 may.
     `entry_bits` are those of a codebook's integers, and `multiplier` is the size of the chip's
@@ -88,6 +90,13 @@ class MapEngineParameters:
         if self.multiplier not in MULTIPLIERS:
             raise ValueError(
                 f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}"
+            )
+        banks = ceil_log2(max(self.map_depth, self.picture_depth))
+        bits = self.cluster_bits + banks + ceil_log2(self.stages + 1)
+        if bits > REGION_SHIFT:
+            raise ValueError(
+                f"clusters, stages and their banks must have addresses of at most {REGION_SHIFT} "
+                f"bits, not of {bits}"
             )
 
     @property

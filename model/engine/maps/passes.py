@@ -25,7 +25,8 @@ class Pass:
     A row group reads `channels` channels at each tap, the first one from `first_channel` on, each
     further one `block` channels behind the one before.  `indices` (row groups, taps · channels,
     lanes), a tap's channels one after the other, and `entries` (row groups, lanes, K) are None for
-    a maximum.  `shared`: all row groups have the same indices.
+    a maximum.  `shared`: all row groups have the same indices.  `apart`: each stage computes a
+    picture of its own, so that all of them work on the same positions.
     """
 
     layer: MapLayer
@@ -40,6 +41,7 @@ class Pass:
     indices: Bytes | None
     entries: Integers | None
     shared: bool
+    apart: bool = False
 
     @property
     def row_groups(self) -> int:
@@ -88,9 +90,10 @@ class Pass:
 
 
 def layer_passes(
-    params: MapEngineParameters, layer: MapLayer, network: MapNetwork
+    params: MapEngineParameters, layer: MapLayer, network: MapNetwork, apart: bool = False
 ) -> Iterator[Pass]:
-    """The passes of a layer, one after the other.  Raises `ValueError` naming the layer."""
+    """The passes of a layer, one after the other, of a picture or of pictures that are `apart`.
+    Raises `ValueError` naming the layer."""
     input, output = network.tensor(layer.input), network.tensor(layer.output)
     try:
         window = geometry(layer, input, output)
@@ -101,18 +104,19 @@ def layer_passes(
             skip_window = skip_geometry(layer.skip, network.tensor(layer.skip.tensor), window)
     except ValueError as error:
         raise ValueError(f"layer {layer.name}: {error}") from None
-    for one in _split(params, layer, input.shape[0], window):
-        yield replace(one, skip_window=skip_window)
+    for one in _split(params, layer, input.shape[0], window, apart):
+        yield replace(one, skip_window=skip_window, apart=apart)
 
 
 def _split(
-    params: MapEngineParameters, layer: MapLayer, channels: int, window: Geometry
+    params: MapEngineParameters, layer: MapLayer, channels: int, window: Geometry, apart: bool
 ) -> Iterator[Pass]:
     """Rows that read the same channels, or blocks of channels."""
     groups = channels if layer.indices is None else layer.groups
     rows, wide = layer.rows // groups, channels // groups
     if layer.indices is None:
-        yield from _blocks(layer, window, groups, 1, 1, _fewest(params, window, groups, 1, LANES))
+        together = _fewest(params, window, groups, 1, LANES, apart)
+        yield from _blocks(layer, window, groups, 1, 1, together)
     elif groups == 1 or rows > LANES:
         for group in range(groups):
             yield _dense(layer, window, group * rows, rows, group * wide, wide)
@@ -120,20 +124,22 @@ def _split(
         most = _together(layer, window, groups, rows)
         together = _evenly(groups, most)
         if layer.entries is not None and layer.entries.shape[1] == 1:
-            together = _fewest(params, window, groups, wide, most)
+            together = _fewest(params, window, groups, wide, most, apart)
         yield from _blocks(layer, window, groups, rows, wide, together)
 
 
 def _fewest(
-    params: MapEngineParameters, window: Geometry, groups: int, wide: int, most: int
+    params: MapEngineParameters, window: Geometry, groups: int, wide: int, most: int, apart: bool
 ) -> int:
     """How many groups, up to `most`, make a row group of the fastest pass where all row groups have
-    the same indices: a tile of fewer channels is shorter, and its stages work on more of them."""
+    the same indices: a tile of fewer channels is shorter, and its stages work on more of them,
+    unless each has a picture of its own."""
 
     def cycles(together: int) -> int:
         items = ceil_div(groups, together) * ceil_div(window.height * window.width, params.clusters)
         adds = len(window.taps) * wide * together
-        return ceil_div(items, params.stages) * params.tile_cycles(adds, params.stages)
+        tiles = items if apart else ceil_div(items, params.stages)
+        return tiles * params.tile_cycles(adds, params.stages)
 
     even = [together for together in range(most - 1, 0, -1) if groups % together == 0]
     return min([_evenly(groups, most), *even], key=cycles)

@@ -77,8 +77,9 @@ class Placement:
             banks[bank, base + channel * form.words + word] = values.astype(np.int64) & 0xFF
         return interleaved(banks)
 
-    def results(self, words: Words) -> Integers:
-        """Words of one half of the RESULT region, from its base on -> the result (C, H, W)."""
+    def results(self, words: Words, picture: int = 0) -> Integers:
+        """Words of one half of the RESULT region, from its base on -> the result (C, H, W) of a
+        picture of the run."""
         network = self.plan.network
         banks = deinterleaved(words, self.params.clusters)
         tensor = network.tensor(network.output)
@@ -92,6 +93,7 @@ class Placement:
                 x = group_x[group, cluster] + window.left
                 for row in range(one.work.count):
                     byte = at.result + row * one.dispatch.groups + group
+                    byte = byte + 4 * at.result_pitch * picture
                     channel = layer.output_channel + one.work.first_row + row
                     result[channel, y, x] = banks[cluster, byte]
         return np.where(result > tensor.high, result - 256, result)
@@ -125,9 +127,8 @@ class Placement:
 
     @property
     def result_words(self) -> int:
-        """Words of the RESULT region that hold a result, in each half."""
-        size = _results(self.plan)
-        return ceil_div(size, 4) << self.params.cluster_bits
+        """Words of the RESULT region that hold the results of a run, in each half."""
+        return self.plan.pictures * _result_pitch(self.plan) << self.params.cluster_bits
 
     def _picture_bytes(self) -> int:
         """Bytes of each bank of a half that a picture takes, whole words."""
@@ -160,8 +161,9 @@ def deinterleaved(words: Words, clusters: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(full[:, :clusters].T).view(np.uint8)
 
 
-def place(params: MapEngineParameters, network: MapNetwork) -> Placement:
-    """Everything that an engine must be loaded with to run the network.
+def place(params: MapEngineParameters, network: MapNetwork, apart: bool = False) -> Placement:
+    """Everything that an engine must be loaded with to run the network, with a picture in all
+    stages or pictures `apart`, one in each.
 
     Raises `NetworkTooLarge` for one that the engine does not hold, saying what would do, and
     `ValueError` naming the layer for one that does not keep to its contract.
@@ -169,18 +171,18 @@ def place(params: MapEngineParameters, network: MapNetwork) -> Placement:
     check_tensors(network)
     for layer in network.layers:
         check_layer(params, layer)
-    made = plan(params, network)
+    made = plan(params, network, apart)
     pictures, maps = picture_bases(made), map_bases(made)
     taps, first_taps = _taps(made)
     streams = _streams(made)
     _check_sizes(made, maps, pictures, len(taps), streams)
     bases, result, slot, places = {**maps, **pictures}, 0, 0, []
+    pitch = _result_pitch(made) if made.pictures > 1 else 0
     for n, one in enumerate(made.passes):
         to_result = one.write[0] == network.output and one.write in made.forms
         to_result &= not one.work.layer.name.startswith("copy of ")
-        places.append(
-            Places(first_taps[n], slot, *streams[n], result, one.write in maps, to_result)
-        )
+        to_map = one.write in maps
+        places.append(Places(first_taps[n], slot, *streams[n], result, pitch, to_map, to_result))
         slot += one.work.row_groups
         result += one.work.count * one.dispatch.groups if to_result else 0
     words = {
@@ -256,13 +258,14 @@ def _layer_region(
     return region
 
 
-def _results(made: Plan) -> int:
-    """Bytes of each cluster's results."""
-    return sum(
+def _result_pitch(made: Plan) -> int:
+    """Words of 4 bytes that a picture's results take in each cluster's bank."""
+    size = sum(
         one.work.count * one.dispatch.groups
         for one in made.passes
         if one.writes(made.network.output)
     )
+    return ceil_div(size, 4)
 
 
 def _check_sizes(
@@ -286,7 +289,7 @@ def _check_sizes(
         "passes": len(made.passes),
         "map_depth": words_needed(made, maps),
         "picture_depth": 2 * words_needed(made, pictures),
-        "result_depth": 2 * _results(made),
+        "result_depth": 2 * 4 * made.pictures * _result_pitch(made),
         "max_columns": max(one.work.bucket_adds for one in made.passes),
     }
     for one in made.passes:
@@ -305,7 +308,8 @@ def _check_sizes(
     rounded: dict[str, Any] = {
         name: ceil_div(size, 8 * LANES) * 8 * LANES for name, size in larger.items()
     }
-    message = f"the network is larger than the engine: {lacks}"
+    what = "the network in flight" if made.apart else "the network"
+    message = f"{what} is larger than the engine: {lacks}"
     try:
         fitting = replace(params, **rounded)
     except ValueError as error:

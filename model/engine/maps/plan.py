@@ -11,7 +11,7 @@ from dpnet.model.engine.maps.dispatch import Dispatch
 from dpnet.model.engine.maps.layout.choice import Choice
 from dpnet.model.engine.maps.layout.forms import Form
 from dpnet.model.engine.maps.layout.steps import Key, Step
-from dpnet.model.engine.maps.parameters import START_CYCLES, MapEngineParameters
+from dpnet.model.engine.maps.parameters import LANES, START_CYCLES, MapEngineParameters
 from dpnet.model.engine.maps.passes import Pass, layer_passes
 from dpnet.model.engine.maps.timing import Schedule, Timed, wait_cycles
 from dpnet.model.maps.layers import MapLayer, MapNetwork
@@ -53,17 +53,32 @@ class PlannedPass:
 
 @dataclass(frozen=True)
 class Plan:
-    """The passes of a network in order, and the forms of its tensors."""
+    """The passes of a network in order, and the forms of its tensors.  `apart`: a run computes a
+    picture in each stage, else one in all of them."""
 
     params: MapEngineParameters
     network: MapNetwork
     passes: tuple[PlannedPass, ...]
     forms: dict[Key, Form]
+    apart: bool = False
+
+    @property
+    def pictures(self) -> int:
+        """Pictures of a run, at most."""
+        return self.params.stages if self.apart else 1
 
     @property
     def cycles(self) -> int:
-        """Cycles of a run, a picture: from its start to the last result, both included."""
+        """Cycles of a run of all `pictures`: from its start to the last result, both included."""
         return self.passes[-1].written
+
+    def cycles_of(self, pictures: int) -> int:
+        """Those of a run of fewer pictures, whose last result is one of an earlier stage."""
+        return self.cycles - self.fewer(pictures)
+
+    def fewer(self, pictures: int) -> int:
+        """Cycles that any run is shorter by where it has only so many pictures."""
+        return LANES * (self.pictures - pictures)
 
     def layer_cycles(self) -> dict[str, int]:
         """Cycles by layer (copies by the name of what is copied); they add up to `cycles` with the
@@ -79,7 +94,7 @@ class Plan:
         return found
 
 
-def cycles(params: MapEngineParameters, network: MapNetwork) -> int:
+def cycles(params: MapEngineParameters, network: MapNetwork, apart: bool = False) -> int:
     """Cycles from the start of a run to its last result, both included, exactly:
 
         START_CYCLES + Σ over the passes of (wait + (tiles - 1) · tile + last tile)
@@ -87,15 +102,18 @@ def cycles(params: MapEngineParameters, network: MapNetwork) -> int:
 
     adds = taps · channels; tile = max(adds + 16, 16 · stages), of the last tile those that have
     work; tiles = row groups · groups of positions / stages, rounded up, more only where a tile
-    would hold more row groups than `streams` (`Schedule.firsts`); wait: `wait_cycles`."""
-    return plan(params, network).cycles
+    would hold more row groups than `streams` (`Schedule.firsts`); wait: `wait_cycles`.  With a
+    picture `apart` in each stage there are row groups · groups of positions tiles, of all stages;
+    a run of n pictures takes 16 · (stages - n) less."""
+    return plan(params, network, apart).cycles
 
 
-def plan(params: MapEngineParameters, network: MapNetwork) -> Plan:
-    """Passes, forms and times of a network.  Raises `ValueError` for a network without layers, and
-    for what contradicts itself, naming the layer."""
-    works = [list(layer_passes(params, layer, network)) for layer in network.layers]
-    steps = list(_steps(params, network, works))
+def plan(params: MapEngineParameters, network: MapNetwork, apart: bool = False) -> Plan:
+    """Passes, forms and times of a network, with a picture in all stages or pictures `apart`, one
+    in each.  Raises `ValueError` for a network without layers, and for what contradicts itself,
+    naming the layer."""
+    works = [list(layer_passes(params, layer, network, apart)) for layer in network.layers]
+    steps = list(_steps(params, network, works, apart))
     if not steps:
         raise ValueError("the network has no layers")
     chosen, forms = Choice(params, network, steps).made()
@@ -113,7 +131,7 @@ def plan(params: MapEngineParameters, network: MapNetwork) -> Plan:
                 step.work, dispatch, schedule, wait, start, step.read, step.skip, step.write
             )
         )
-    return Plan(params, network, tuple(passes), forms)
+    return Plan(params, network, tuple(passes), forms, apart)
 
 
 def _strides(
@@ -133,7 +151,10 @@ def _strides(
 
 
 def _steps(
-    params: MapEngineParameters, network: MapNetwork, works: Sequence[Sequence[Pass]]
+    params: MapEngineParameters,
+    network: MapNetwork,
+    works: Sequence[Sequence[Pass]],
+    apart: bool,
 ) -> Iterator[Step]:
     """The passes of all layers, and copies behind the last layer that writes what is copied."""
     strides = _strides(network, works)
@@ -146,7 +167,7 @@ def _steps(
             read, write = one.window.stride, strides[layer.output][0]
             yield Step(one, (layer.input, read), skip, (layer.output, write))
         for stride in strides[layer.output][1:] if last[layer.output] == n else ():
-            for one in layer_passes(params, copy_layer(network, layer.output), network):
+            for one in layer_passes(params, copy_layer(network, layer.output), network, apart):
                 yield Step(one, (layer.output, PLAIN), None, (layer.output, stride))
 
 

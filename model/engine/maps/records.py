@@ -27,7 +27,7 @@ PASS = Record(
         ("channel_words", 16),
         ("block_words", 18),
         ("group_width", 7),
-        ("unused_3", 1),
+        ("apart", 1),
         ("shared", 1),
         ("maximum", 1),
         ("index_mode", 2),
@@ -75,7 +75,7 @@ PASS = Record(
         ("skip_first", 16),
         ("skip_channels", 16),
         ("result", 18),
-        ("unused_22", 14),
+        ("result_pitch", 14),
         ("result_words", 18),
         ("unused_23", 14),
     )
@@ -91,7 +91,8 @@ from the last place of a row and its gap to the next row's first.
 What is computed when: `groups` of `group_width` positions, with a `gap` of idle ones between rows;
 `row_groups` times, each from `slot` on with its codebook and parameters.  `shared`: all
 row groups take the same indices, so a tile may hold groups of several.  `maximum`: no sums and no
-indices.  `index_mode` is 0, 1 or 3 for 1, 2 or 4 bits.  Row group r has them in stream (n mod
+indices.  `apart`: each stage computes a picture of its own, all of them the same positions.
+`index_mode` is 0, 1 or 3 for 1, 2 or 4 bits.  Row group r has them in stream (n mod
 streams), n = `first_stream` + r, from the word `first_index` + (n div streams) · words of a row
 group on.  `tile` and `last_tile` are cycles to the next tile; the pass begins `wait` cycles later
 than it could.
@@ -99,7 +100,8 @@ than it could.
 What is written: `rows` of a row group (`last_rows` of the last one), clamped to `low` … `high`.
 `to_map`: from the place `write` on, `write_words` from row to row; in x `write_x` a step, after
 `x_phases` of them `write_x_wrap`, the first row beginning with `first_x_phase`; likewise in y.
-`to_result`: the byte `result` + `result_words` · row + group in the cluster's bank of results.
+`to_result`: the byte `result` + `result_words` · row + group in the cluster's bank of results, of
+the picture in stage g 4 · `result_pitch` · g further.
 
 What is added while drained, if it `skips`: from the place `skip` on (`skip_row` as `read_row`) row
 `skip_first` has channel 0 of `skip_channels`, `skip_words` apart.

@@ -27,22 +27,26 @@ Integers = NDArray[np.int64]
 class Schedule:
     """A pass's tiles.  Its items, `groups` of positions for each of the `row_groups`, go to the
     stages one after the other; a tile ends with its last stage, and before an item of one row group
-    more than there are streams of indices, unless all are `shared`.  It reads for `adds` cycles."""
+    more than there are streams of indices, unless all are `shared`.  It reads for `adds` cycles.
+    Where stages are `apart`, a tile is one item, which every stage has, each of its own picture."""
 
     params: MapEngineParameters
     adds: int
     row_groups: int
     groups: int
     shared: bool
+    apart: bool = False
 
     @classmethod
     def of(cls, params: MapEngineParameters, one: Pass, dispatch: Dispatch) -> Schedule:
-        return cls(params, one.adds, one.row_groups, dispatch.groups, one.shared)
+        return cls(params, one.adds, one.row_groups, dispatch.groups, one.shared, one.apart)
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:
         """The first item of each tile."""
         items, firsts = self.row_groups * self.groups, [0]
+        if self.apart:
+            return tuple(range(items))
         while True:
             limit = firsts[-1] + self.params.stages
             if not self.shared:
@@ -58,6 +62,8 @@ class Schedule:
     @property
     def last_stages(self) -> int:
         """Stages that have work in the last tile."""
+        if self.apart:
+            return self.params.stages
         return self.row_groups * self.groups - self.firsts[-1]
 
     @property
@@ -83,7 +89,8 @@ class Schedule:
 
     @property
     def starts(self) -> Integers:
-        """The first command of each row group's groups (row_groups, groups)."""
+        """The first command of each row group's groups (row_groups, groups); that of stage 0 where
+        stages are apart: what another one waits for is as much later as that stage."""
         item = np.arange(self.row_groups * self.groups)
         firsts = np.array(self.firsts)
         tile = np.searchsorted(firsts, item, "right") - 1

@@ -26,13 +26,15 @@ Words = NDArray[np.uint32]
 @dataclass(frozen=True)
 class Places:
     """Where a pass has its things: the first entry of the tap table, row group, word of indices and
-    their stream, byte of results; whether it writes a map, results, or both."""
+    their stream, byte of results and words of 4 bytes from one picture's to the next one's; whether
+    it writes a map, results, or both."""
 
     first_tap: int
     slot: int
     first_index: int
     first_stream: int
     result: int
+    result_pitch: int
     to_map: bool
     to_result: bool
 
@@ -51,6 +53,7 @@ def pass_words(plan: Plan, one: PlannedPass, bases: dict[Key, int], at: Places) 
         "block_words": work.block * read.words,
         "group_width": dispatch.group_width,
         "gap": dispatch.gap,
+        "apart": work.apart,
         "shared": work.shared,
         "maximum": work.indices is None,
         "index_mode": work.index_bits - 1,
@@ -73,6 +76,7 @@ def pass_words(plan: Plan, one: PlannedPass, bases: dict[Key, int], at: Places) 
         "low": layer.low,
         "high": layer.high,
         "result": at.result,
+        "result_pitch": at.result_pitch,
         "result_words": dispatch.groups,
         **_pair("read", read, bases[one.read] * read.clusters, work.first_channel),
         **_pair("read_row", read, read.step(dispatch)),

@@ -19,6 +19,7 @@ from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import place, taps_at
 from dpnet.model.engine.maps.records import MAP_ROW
 from dpnet.model.engine.regions import Region
+from dpnet.model.engine.stores import HALVES, copy_words, half_words
 from dpnet.model.maps.golden import compute
 from dpnet.sim.kit.bench import parameters
 from dpnet.sim.kit.core_driver import attach
@@ -34,15 +35,16 @@ ENDS = 100
 
 
 class Core:
-    """A core with a network, and pictures whose results are known."""
+    """A core with a network, and pictures whose results are known; one at a time, or `apart`, one
+    in each stage."""
 
-    def __init__(self, dut: Any, seed: str) -> None:
+    def __init__(self, dut: Any, seed: str, apart: bool = False) -> None:
         self.dut = dut
         self.source = random.Random(f"{cocotb.RANDOM_SEED} {seed}")
         self.driver = attach(dut)
         self.params = MapEngineParameters(**parameters()["sizes"])
         self.network = small_network(self.source.getrandbits(16))
-        self.placed = place(self.params, self.network)
+        self.placed = place(self.params, self.network, apart)
         self.passes = len(self.placed.plan.passes)
         shape = (4, *self.network.input.shape)
         self.pictures = np.random.default_rng(self.source.getrandbits(16)).integers(
@@ -50,25 +52,28 @@ class Core:
         )
         self.wanted = compute(self.network, self.pictures)[self.network.output]
 
-    def address(self, region: Region, half: int, depth: int) -> int:
-        return region.base + 4 * (half * depth // 8 << self.params.cluster_bits)
+    def address(self, region: Region, half: int) -> int:
+        return region.base + 4 * half * half_words(self.params)[region]
 
     async def load(self) -> None:
         for region, words in self.placed.words.items():
             await self.driver.write(region.base, words.tolist())
 
-    async def give(self, number: int, half: int) -> None:
-        """A picture into a half."""
-        words = self.placed.picture_words(self.pictures[number]).tolist()
-        await self.driver.write(self.address(Region.VECTOR, half, self.params.picture_depth), words)
+    async def give(self, numbers: list[int], half: int) -> None:
+        """Pictures into a half, the first one for the first stage, or for all."""
+        for stage, number in enumerate(numbers):
+            words = self.placed.picture_words(self.pictures[number]).tolist()
+            copy = (stage + 1) * copy_words(self.params)[Region.VECTOR]
+            at = self.address(Region.VECTOR, half) + 4 * copy * self.placed.plan.apart
+            await self.driver.write(at, words)
 
-    async def compare(self, number: int, half: int) -> None:
-        """The results in a half are the picture's: those bytes that are results."""
-        count = self.placed.result_words
-        at = self.address(Region.RESULT, half, self.params.result_depth)
+    async def compare(self, numbers: list[int], half: int) -> None:
+        """The results in a half are the pictures': those bytes that are results."""
+        count, at = self.placed.result_words, self.address(Region.RESULT, half)
         words = np.array([await self.word(at + 4 * n) for n in range(count)], np.uint32)
-        found = self.placed.results(words)
-        assert (found == self.wanted[number]).all(), f"picture {number} in half {half}"
+        for n, number in enumerate(numbers):
+            found = self.placed.results(words, n)
+            assert (found == self.wanted[number]).all(), f"picture {number} in half {half}"
 
     async def word(self, address: int) -> int:
         """A word that is not known before."""
@@ -85,23 +90,27 @@ class Core:
         await RisingEdge(dut.clk)
         return word
 
-    async def run(self, half: int, errors: int = 0) -> None:
+    def vectors(self, half: int, pictures: int) -> int:
+        return 1 + half + HALVES * (pictures - 1)
+
+    async def run(self, half: int, errors: int = 0, pictures: int = 1) -> None:
         """All passes: their cycles, and these errors."""
-        cycles = await self.driver.run(0, self.passes - 1, half + 1)
-        assert cycles == self.placed.plan.cycles, f"{cycles} cycles"
+        cycles = await self.driver.run(0, self.passes - 1, self.vectors(half, pictures))
+        assert cycles == self.placed.plan.cycles_of(pictures), f"{cycles} cycles"
         assert self.driver.errors == errors, f"errors {self.driver.errors:#b}"
         assert int(self.dut.link__tiles_done.value) == self.passes
 
     async def all_is_well(self) -> None:
-        """Whatever was before: a picture is right, to the cycle, without an error."""
-        number, half = self.source.randrange(4), self.source.randrange(2)
-        await self.give(number, half)
-        await self.run(half)
-        await self.compare(number, half)
+        """Whatever was before: pictures are right, to the cycle, without an error."""
+        count = self.source.randint(1, self.placed.plan.pictures)
+        numbers, half = self.source.choices(range(4), k=count), self.source.randrange(2)
+        await self.give(numbers, half)
+        await self.run(half, pictures=count)
+        await self.compare(numbers, half)
 
 
-async def begin(dut: Any, seed: str) -> Core:
-    core = Core(dut, seed)
+async def begin(dut: Any, seed: str, apart: bool = False) -> Core:
+    core = Core(dut, seed, apart)
     await start(dut)
     await core.driver.idle()
     await core.load()
@@ -109,14 +118,16 @@ async def begin(dut: Any, seed: str) -> Core:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-async def a_run_is_ended(dut: Any) -> None:
+@cocotb.parametrize(apart=[False, True])
+async def a_run_is_ended(dut: Any, apart: bool) -> None:
     """In any cycle of a run: it ends when its tile has, no error comes of it, and the next run is
     as ever."""
-    core = await begin(dut, "abort")
+    core = await begin(dut, "abort", apart)
     slowest = max(one.work.adds for one in core.placed.plan.passes)
     limit = slowest + LANES * core.params.stages + ENDS
     for number in range(parameters()["rounds"]):
-        await core.driver.start(0, core.passes - 1)
+        vectors = core.vectors(0, core.placed.plan.pictures)
+        await core.driver.start(0, core.passes - 1, vectors)
         cycles = 0 if number == 0 else core.source.randrange(core.placed.plan.cycles)
         for _ in range(cycles):
             await RisingEdge(dut.clk)
@@ -134,12 +145,12 @@ async def a_run_is_ended(dut: Any) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def what_cannot_be_run_is_refused(dut: Any) -> None:
-    """A third half, passes that there are not, passes the other way round: the error `range` and
-    no cycle; then a run is as ever."""
+    """More pictures than stages, passes that there are not, passes the other way round: the error
+    `range` and no cycle; then a run is as ever."""
     core = await begin(dut, "refused")
     last, depth = core.passes - 1, core.params.passes
     for first, end, vectors in (
-        (0, last, 3),
+        (0, last, core.vectors(0, core.params.stages + 1)),
         (0, last, 256),
         (2, 1, 1),
         (0, depth, 2),
@@ -152,23 +163,55 @@ async def what_cannot_be_run_is_refused(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-async def halves_are_apart(dut: Any) -> None:
-    """While a picture is computed the next one is written to the other half, with idle cycles; the
-    results of the one before stay in theirs."""
-    core = await begin(dut, "halves")
+@cocotb.parametrize(apart=[False, True])
+async def halves_are_apart(dut: Any, apart: bool) -> None:
+    """While pictures are computed the next ones are written to the other half, with idle cycles;
+    the results of those before stay in theirs."""
+    core = await begin(dut, "halves", apart)
     core.driver.pause = sometimes(core.source, 0.3)
-    await core.give(0, 0)
-    for number in range(4):
-        half = number % 2
-        await core.driver.start(0, core.passes - 1, half + 1)
-        if number < 3:
-            await core.give(number + 1, 1 - half)
+    plan = core.placed.plan
+    batches = [
+        core.source.sample(range(4), core.source.randint(1, plan.pictures)) for _ in range(6)
+    ]
+    await core.give(batches[0], 0)
+    for n, numbers in enumerate(batches):
+        half = n % 2
+        await core.driver.start(0, core.passes - 1, core.vectors(half, len(numbers)))
+        if numbers is not batches[-1]:
+            await core.give(batches[n + 1], 1 - half)
         await core.driver.idle()
-        assert int(dut.link__cycles.value) == core.placed.plan.cycles
-        await core.compare(number, half)
-        if number:
-            await core.compare(number - 1, 1 - half)
+        assert int(dut.link__cycles.value) == plan.cycles_of(len(numbers))
+        await core.compare(numbers, half)
+        if n:
+            await core.compare(batches[n - 1], 1 - half)
     assert not core.driver.errors
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def every_stage_has_pictures_of_its_own(dut: Any) -> None:
+    """Words for all stages, then others for each; 0 behind those of a stage, and behind the last
+    one's."""
+    core = await begin(dut, "copies")
+    params, driver, source = core.params, core.driver, core.source
+    pitch, base = copy_words(params)[Region.VECTOR], Region.VECTOR.base // 4
+    size = params.picture_depth // 4
+    places = [row << params.cluster_bits | b for row in range(size) for b in range(params.clusters)]
+    copies = [base + (g + 1) * pitch for g in range(params.stages)]
+    common = {place: source.getrandbits(32) for place in places}
+    await driver.write_at((base + place, word) for place, word in common.items())
+    await driver.settle()
+    for copy in (base, *copies):
+        await driver.expect_at([(copy + place, word) for place, word in common.items()])
+    own = {copy + place: source.getrandbits(32) for copy in copies for place in places}
+    behind = [base + (params.stages + 1) * pitch + n for n in (0, 1)]
+    if size << params.cluster_bits < pitch:
+        behind += [copy + pitch - 1 for copy in copies]
+    await driver.write_at([*own.items(), *((place, 1) for place in behind)])
+    await driver.settle()
+    await driver.expect_at([*own.items(), *((place, 0) for place in behind)])
+    await driver.expect_at([(base + place, own[copies[0] + place]) for place in places])
+    assert not driver.errors
+    driver.finish()
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
@@ -198,7 +241,9 @@ async def stores_are_read_back(dut: Any) -> None:
     }
     for (region, first), (size, mask) in sizes.items():
         some = 200
-        places = [*range(min(size, some)), *range(max(some, size - some), size), size, size + 1]
+        places = [*range(min(size, some)), *range(max(some, size - some), size)]
+        # Behind pictures for all stages there are those of each.
+        places += [] if region == Region.VECTOR else [size, size + 1]
         words = {first + n: (source.getrandbits(32), mask(n) if n < size else 0) for n in places}
         at = region.base // 4
         await driver.write_at((at + n, word) for n, (word, _) in words.items())
@@ -215,7 +260,7 @@ async def changed_bits_are_told(dut: Any) -> None:
     stages = range(core.params.stages)
     pictures = [(f"stage_{g}", "pictures_0", "ram") for g in stages]
     for path in (("passes", "ram"), ("taps", "ram"), *pictures):
-        await core.give(0, 0)
+        await core.give([0], 0)
         flip(memory(dut, *path), 0, core.source.randrange(16))
         await core.driver.run(0, core.passes - 1)
         assert core.driver.errors & PARITY, f"a bit of {path} was turned over, and nobody saw it"

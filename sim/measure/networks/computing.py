@@ -31,19 +31,19 @@ class _Counting(MapRuns):
         self.outputs = 0
         self.cycles: set[int] = set()
 
-    def run(self, first: int, last: int, half: int) -> Run:
-        found = super().run(first, last, half)
+    def run(self, first: int, last: int, half: int, pictures: int = 1) -> Run:
+        found = super().run(first, last, half, pictures)
         if (first, last) == (0, len(self.placed.plan.passes) - 1):
             self.cycles.add(found.cycles)
         return found
 
-    def result(self, half: int) -> Integers:
-        values = super().result(half)
+    def result(self, half: int, picture: int = 0) -> Integers:
+        values = super().result(half, picture)
         self.outputs += values.size
         return values
 
-    def map(self, key: Key) -> Integers:
-        values = super().map(key)
+    def map(self, key: Key, stage: int = 0) -> Integers:
+        values = super().map(key, stage)
         self.outputs += values.size
         return values
 

@@ -75,7 +75,7 @@ def stage_reads(params: MapEngineParameters) -> Estimate:
     back to the clusters, two steps of a turn to a LUT."""
     clusters = params.clusters
     turned = (SPREAD_BITS + 1 + BYTE) * ceil_div(ceil_log2(clusters), 2)
-    own = Estimate(lut=clusters * (turned + 103) + 7, lutram=33, ff=43 * clusters + 77)
+    own = Estimate(lut=clusters * (turned + 103) + 43, lutram=33, ff=43 * clusters + 77)
     maps = Estimate(lut=17, ff=71) + memory(36, params.map_depth // 4)
     pictures = Estimate(lut=14, ff=53) + memory(33, params.picture_depth // 4)
     return own + (maps + pictures).times(clusters)
@@ -123,8 +123,8 @@ def control(params: MapEngineParameters) -> Estimate:
     clusters, steps = params.clusters, ceil_div(params.clusters, POSITIONS)
     items = Estimate(lut=60 * clusters + 20, lutram=36 * clusters + 56, ff=16)
     chosen = ceil_div(44 * clusters * (clusters - 1), 10)
-    writer = Estimate(lut=chosen + 25 * clusters + 25, ff=97 * clusters + 122)
-    walker = Estimate(lut=600 * steps + 30, ff=70 * steps + 960)
+    writer = Estimate(lut=chosen + 25 * clusters + 54, lutram=params.stages, ff=97 * clusters + 140)
+    walker = Estimate(lut=600 * steps + 194, ff=70 * steps + 1092)
     passes = memory(33, ceil_div(PASS.words, 2) * params.passes)
     stores = (passes + memory(33, params.taps)).times(2)
     rest = Estimate(lut=1087 + 6 * clusters, lutram=39, ff=2780 + 14 * clusters, dsp=2)

@@ -26,19 +26,28 @@ from dpnet.model.maps.layers import MapNetwork
 CLUSTERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48)
 STAGES = (1, 2, 3, 4, 6, 8, 10, 12, 16)
 STREAMS = (2, 4)
+APART_STREAMS = (1,)
+"""With a picture in each stage no tile has more than one row group."""
 FULL = 0.8
 """From this part of its limit on a resource binds."""
 
 
 @dataclass(frozen=True)
 class MapProposal:
-    """An engine that the chip and that holds the network: `cycles` of a picture by what they are
-    for, `resources`, and `loads`, the part taken of what may be taken of each kind."""
+    """An engine that the chip and that holds the network: `cycles` of a run of its `pictures` by
+    what they are for, `resources`, and `loads`, the part taken of what may be taken of each kind.
+    """
 
     engine: MapEngineParameters
     cycles: Cycles
     resources: Estimate
     loads: Mapping[str, float]
+    pictures: int = 1
+
+    @property
+    def each(self) -> float:
+        """Cycles of a picture."""
+        return self.cycles.total / self.pictures
 
     @property
     def binds(self) -> str:
@@ -56,9 +65,11 @@ def propose(
     *,
     limits: Mapping[str, Fraction] = LIMITS,
     count: int = 5,
+    apart: bool = False,
 ) -> list[MapProposal]:
     """The `count` fastest engines that hold `network` within `limits` of `device`, the fastest
-    first, of equally fast ones the smallest; none if none fits.
+    first, of equally fast ones the smallest; none if none fits.  A picture is in all stages, or
+    pictures are `apart`, one in each.
 
     For each number of stages and streams the largest number of clusters is planned that the chip
     holds, with stores as large as the network needs; shapes of less than two thirds of the lanes
@@ -70,21 +81,25 @@ def propose(
         raise ValueError(f"map engines are estimated for XC7 chips, not for the {device.name}")
     room = {kind: device.sizes[kind] * limits[kind] for kind in KINDS}
     found: list[MapProposal] = []
-    for shapes in sorted(_columns(network, room), key=lambda shapes: -shapes[0].lanes):
+    columns = _columns(network, room, APART_STREAMS if apart else STREAMS)
+    for shapes in sorted(columns, key=lambda shapes: -shapes[0].lanes):
         most = max((one.engine.lanes for one in found), default=0)
         for shape in shapes:
             if 3 * shape.lanes < 2 * most:
                 break
-            if made := _fitted(shape, network, room):
+            if made := _fitted(shape, network, room, apart):
                 found.append(made)
                 break
-    return sorted(found, key=lambda one: (one.cycles.total, one.resources.lut))[:count]
+    return sorted(found, key=lambda one: (one.each, one.resources.lut))[:count]
 
 
-def sized(shape: MapEngineParameters, network: MapNetwork) -> tuple[MapEngineParameters, Placement]:
+def sized(
+    shape: MapEngineParameters, network: MapNetwork, apart: bool = False
+) -> tuple[MapEngineParameters, Placement]:
     """The engine of this shape whose stores are as large as the network needs, and the network in
-    one of larger stores.  Raises `NetworkTooLarge` where no engine of the shape holds it."""
-    made = place(replace(shape, **_LARGEST, index_depth=shape.streams << 20), network)
+    one of larger stores; with pictures `apart` or not.  Raises `NetworkTooLarge` where no engine of
+    the shape holds it."""
+    made = place(replace(shape, **_LARGEST, index_depth=shape.streams << 20), network, apart)
     plan, streams = made.plan, shape.streams
     needed = {
         "max_columns": 1 << ceil_log2(max(one.work.bucket_adds for one in plan.passes)),
@@ -125,11 +140,11 @@ _STEPS = {
 
 
 def _columns(
-    network: MapNetwork, room: Mapping[str, Fraction]
+    network: MapNetwork, room: Mapping[str, Fraction], several: tuple[int, ...]
 ) -> Iterator[list[MapEngineParameters]]:
     """For each number of streams and stages, shapes that fit with stores below which no plan can
     be, the most clusters first."""
-    for streams in STREAMS:
+    for streams in several:
         for stages in STAGES:
             shapes = [
                 shape
@@ -173,11 +188,11 @@ def _least(
 
 
 def _fitted(
-    shape: MapEngineParameters, network: MapNetwork, room: Mapping[str, Fraction]
+    shape: MapEngineParameters, network: MapNetwork, room: Mapping[str, Fraction], apart: bool
 ) -> MapProposal | None:
     """The proposal; None if the network or the engine is too large."""
     try:
-        engine, placement = sized(shape, network)
+        engine, placement = sized(shape, network, apart)
     except NetworkTooLarge:
         return None
     taken = estimate_maps(engine)
@@ -185,7 +200,7 @@ def _fitted(
     if max(loads.values()) > 1:
         return None
     cycles = sum((cost for cost, _ in layer_costs(placement)), Cycles())
-    return MapProposal(engine, cycles, taken, loads)
+    return MapProposal(engine, cycles, taken, loads, placement.plan.pictures)
 
 
 def _loads(taken: Estimate, room: Mapping[str, Fraction]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeAlias
 
 import numpy as np
@@ -44,7 +45,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Item:
-    """What a stage does in a tile: a group, `number` in its window, of a row group."""
+    """What a stage does in a tile, or all of them where they are apart: a group, `number` in its
+    window, of a row group."""
 
     row_group: int
     number: int
@@ -114,9 +116,14 @@ class Walker:
 
 
 def tiles(fields: Fields, clusters: int, stages: int, streams: int) -> Iterator[list[Item]]:
-    """The items of each tile, one for each stage from the first one on."""
+    """The items of each tile, one for each stage from the first one on; where these are apart, an
+    item for all of the `stages` that have a picture."""
     tile: list[Item] = []
     groups = list(Walker(fields, clusters).groups())
+    if fields["apart"]:
+        for row_group, (number, group) in product(range(fields["row_groups"]), enumerate(groups)):
+            yield [Item(row_group, number, group)] * stages
+        return
     for row_group in range(fields["row_groups"]):
         for number, group in enumerate(groups):
             spread = row_group - tile[0].row_group if tile else 0

@@ -41,23 +41,27 @@ class PassTimes:
 
 class Machine:
     """A map engine with these stores.  `buckets` (stages, clusters, lanes, K) count on without ever
-    being emptied, modulo 2^`sum_bits`."""
+    being emptied, modulo 2^`sum_bits`.  Where stages are apart, each has `maps` and `pictures` of
+    its own; else their copies of the banks are alike, and are one here.  The first pass says for
+    all of them which it is."""
 
     def __init__(self, params: MapEngineParameters, words: Mapping[Region, Words]) -> None:
         self.params = params
         self.stores = Stores(params, words)
-        self.maps = Banks(params.clusters, params.map_depth)
-        self.pictures = Banks(params.clusters, params.picture_depth)
+        self._apart = self.stores.descriptor(0)["apart"]
+        copies = range(params.stages if self._apart else 1)
+        self.maps = [Banks(params.clusters, params.map_depth) for _ in copies]
+        self.pictures = [Banks(params.clusters, params.picture_depth) for _ in copies]
         self.results = Banks(params.clusters, params.result_depth)
         shape = params.stages, params.clusters, LANES, LANES
         self.buckets = np.zeros(shape, np.int64)
         self.times: list[PassTimes] = []
 
-    def write_picture(self, words: Words, half: int) -> None:
-        """Words of the VECTOR region from the start of a half on."""
+    def write_picture(self, words: Words, half: int, stage: int = 0) -> None:
+        """Words of the VECTOR region from the start of a half on, of a stage's copy."""
         banks = deinterleaved(words, self.params.clusters)
         first = half * self.params.picture_depth // 2
-        self.pictures.bytes[:, first : first + banks.shape[1]] = banks
+        self.pictures[stage].bytes[:, first : first + banks.shape[1]] = banks
 
     def read_results(self, words: int, half: int) -> Words:
         """Words of the RESULT region from the start of a half on."""
@@ -65,16 +69,24 @@ class Machine:
         count = 4 * words >> ceil_log2(self.params.clusters)
         return interleaved(self.results.bytes[:, first : first + count])
 
-    def read_maps(self, words: int) -> Words:
-        """The first words of the MAPS region."""
+    def read_maps(self, words: int, stage: int = 0) -> Words:
+        """The first words of the MAPS region, of a stage's copy."""
         count = 4 * words >> ceil_log2(self.params.clusters)
-        return interleaved(self.maps.bytes[:, :count])
+        return interleaved(self.maps[stage].bytes[:, :count])
 
-    def run(self, passes: int, half: int = 0, watch: Callable[[int], None] | None = None) -> int:
-        """Runs the first `passes` passes on a half of the pictures; the cycles that it takes.
-        `watch` is called with a pass's number when it has written all."""
-        for banks in (self.maps, self.pictures, self.results):
+    def run(
+        self,
+        passes: int,
+        half: int = 0,
+        watch: Callable[[int], None] | None = None,
+        pictures: int | None = None,
+    ) -> int:
+        """Runs the first `passes` passes on a half of the pictures, where stages are apart on those
+        of the first `pictures` stages, or of all; the cycles that it takes.  `watch` is called with
+        a pass's number when it has written all."""
+        for banks in (*self.maps, *self.pictures, self.results):
             banks.start()
+        self._busy_stages = self.params.stages if pictures is None or not self._apart else pictures
         self.times = []
         self._stage_free = np.zeros(self.params.stages, np.int64)
         self._drained, cycle = 0, START_CYCLES
@@ -95,7 +107,9 @@ class Machine:
             raise ScheduleError(f"pass {number} drains while the one before still writes")
         self.times.append(PassTimes(start))
         taps = self.stores.taps(fields)
-        work = list(tiles(fields, params.clusters, params.stages, params.streams))
+        if fields["apart"] != self._apart:
+            raise ScheduleError(f"pass {number} has other pictures than the ones before it")
+        work = list(tiles(fields, params.clusters, self._busy_stages, params.streams))
         for n, tile in enumerate(work):
             for stage, item in enumerate(tile):
                 self._item(number, fields, taps, half, item, stage, start + LANES * stage)
@@ -120,12 +134,12 @@ class Machine:
         if start < self._stage_free[stage] or drain < self._drained:
             raise ScheduleError(f"pass {number}: stage {stage} is not free in cycle {start}")
         self._stage_free[stage] = self._drained = drain + LANES
-        x, inside = self._activations(fields, taps, half, item, start)
+        x, inside = self._activations(fields, taps, half, item, stage, start)
         if fields["maximum"]:
             sums = _maxima(fields, x, inside)
         else:
             sums = self._sums(fields, item, stage, x)
-        self._results(number, fields, half, item, drain, sums)
+        self._results(number, fields, half, item, stage, drain, sums)
 
     def _beside(self, number: int, item: Item, kind: str) -> None:
         """Refuses a group whose positions do not lie beside each other, a word or few apart."""
@@ -138,7 +152,7 @@ class Machine:
             raise ScheduleError(f"pass {number}: group {item.number} does not lie in one row")
 
     def _activations(
-        self, fields: Fields, taps: list[Tap], half: int, item: Item, start: int
+        self, fields: Fields, taps: list[Tap], half: int, item: Item, stage: int, start: int
     ) -> tuple[Integers, Bools]:
         """What the units read in a tile (adds, clusters), and where that is inside of the map."""
         clusters, channels = self.params.clusters, fields["channels"]
@@ -157,8 +171,8 @@ class Machine:
         shape = len(taps), channels, clusters
         inside = np.broadcast_to(inside[:, None], shape).reshape(-1, clusters)
         values = self._read(
-            fields["picture"],
-            half,
+            self._copy(stage, fields["picture"]),
+            half * fields["picture"],
             start + READ_CYCLES + np.arange(len(taps) * channels),
             np.broadcast_to(bank[:, None], shape).reshape(-1, clusters),
             (word[:, None] + step).reshape(-1, clusters),
@@ -166,11 +180,14 @@ class Machine:
         )
         return _lane_value(values, fields["unsigned"]), inside
 
+    def _copy(self, stage: int, picture: int) -> Banks:
+        """The banks that a stage reads."""
+        return (self.pictures if picture else self.maps)[stage if self._apart else 0]
+
     def _read(
-        self, picture: int, half: int, cycle: Integers, bank: Integers, word: Integers, used: Bools
+        self, banks: Banks, half: int, cycle: Integers, bank: Integers, word: Integers, used: Bools
     ) -> Integers:
-        banks = self.pictures if picture else self.maps
-        first = half * self.params.picture_depth // 2 if picture else 0
+        first = half * self.params.picture_depth // 2
         values = banks.read(cycle, bank, word + first, used)
         writers = banks.writer[bank[used], word[used] + first]
         self.times[-1].sources |= {int(writer) for writer in np.unique(writers)}
@@ -194,7 +211,14 @@ class Machine:
         return sums
 
     def _results(
-        self, number: int, fields: Fields, half: int, item: Item, drain: int, sums: Integers
+        self,
+        number: int,
+        fields: Fields,
+        half: int,
+        item: Item,
+        stage: int,
+        drain: int,
+        sums: Integers,
     ) -> None:
         """The rows of a row group, one a cycle: skip value, rounding, clamp, the banks."""
         last = item.row_group == fields["row_groups"] - 1
@@ -204,29 +228,32 @@ class Machine:
         bias, multiplier, shift, factor = self.stores.rows(fields["slot"] + item.row_group, count)
         total = sums.T[:count] + bias
         if fields["skips"]:
-            total = total + factor * self._skip(fields, half, item, drain, row)
+            total = total + factor * self._skip(fields, half, item, stage, drain, row)
         product = total * multiplier
         value = shift_right_even(product, np.broadcast_to(shift, product.shape))
         byte = np.clip(value, fields["low"], fields["high"]) & 0xFF
         first = drain + LANES - 1 + WRITE_CYCLES
         if fields["to_map"]:
             word = item.column("write", 0) + row * fields["write_words"]
-            self.maps.write(first, item.column("write", 1), word, used, byte, number)
+            self._copy(stage, 0).write(first, item.column("write", 1), word, used, byte, number)
             times.bytes_written += count * int(used.sum())
         if fields["to_result"]:
             word = np.broadcast_to(row * fields["result_words"] + item.number, byte.shape)
             word = word + fields["result"] + half * self.params.result_depth // 2
+            word = word + 4 * fields["result_pitch"] * stage * fields["apart"]
             self.results.write(first, np.arange(len(used)), word, used, byte, number)
         times.written = first + LANES
 
-    def _skip(self, fields: Fields, half: int, item: Item, drain: int, row: Integers) -> Integers:
+    def _skip(
+        self, fields: Fields, half: int, item: Item, stage: int, drain: int, row: Integers
+    ) -> Integers:
         """Skip values of rows (n, 1), read while the buckets drain (n, clusters)."""
         channel = row - fields["skip_first"]
         there = (channel >= 0) & (channel < fields["skip_channels"])
         used = there & np.array([one is not None for one in item.positions])
         values = self._read(
-            fields["skip_picture"],
-            half,
+            self._copy(stage, fields["skip_picture"]),
+            half * fields["skip_picture"],
             drain + READ_CYCLES + np.arange(len(row)),
             np.broadcast_to(item.column("skip", 1), used.shape),
             item.column("skip", 0) + channel * fields["skip_words"],

@@ -21,6 +21,7 @@ SIZES: dict[str, dict[str, int]] = {
     "least": {"clusters": 1, "stages": 1, "streams": 1},
     "wide": {"clusters": 5, "stages": 4, "streams": 3},
     "broad": {"clusters": 17, "stages": 1, "streams": 1},
+    "steps": {"clusters": 18, "stages": 2, "streams": 2},
 }
 STORES: dict[str, Any] = {
     "index_depth": 96,
@@ -117,6 +118,7 @@ class PassMaker:
             "channels": channels,
             "channel_words": source.getrandbits(16),
             "block_words": source.choice([0, source.getrandbits(18)]),
+            "apart": source.randrange(2),
             "shared": source.randrange(2),
             "index_mode": source.choice([0, 1, 3]),
             "first_stream": source.randrange(params.streams),
@@ -143,6 +145,7 @@ class PassMaker:
             "write_words": source.getrandbits(16),
             "result": source.getrandbits(18),
             "result_words": source.getrandbits(18),
+            "result_pitch": source.getrandbits(14),
         }
 
 

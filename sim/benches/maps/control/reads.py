@@ -48,6 +48,7 @@ class ReadBench:
         }
         ports = ["read", "take", "item", "skips", "skip", "link_read", "link_address"]
         ports += ["link_map", "link_picture", "picture_address", "picture_word", "picture_write"]
+        ports += ["mine"]
         for n in range(params.clusters):
             ports += [f"spots__{n}", f"maps__{n}"]
         self.line = Timeline(name, self.part, dict.fromkeys(ports, 0))
@@ -62,20 +63,23 @@ class ReadBench:
         }
 
     def fill(self) -> None:
-        """Writes all bytes: maps by bytes, each bank another one; pictures by words."""
+        """Writes all bytes: maps by bytes, each bank another one, between bytes that are for other
+        stages; pictures by words."""
         line, params = self.line, self.params
         layout = BankWriteLayout(address_bits(params))
-        for at in range(params.map_depth):
+        for cycle in range(2 * params.map_depth):
+            at, others = divmod(cycle, 2)
             for n in range(params.clusters):
                 byte = (at + 7 * n) % params.map_depth
-                given = {"enable": 1, "address": byte, "byte": int(self.banks["maps"][n, byte])}
-                line.give(at, **{f"maps__{n}": vector(layout, given)})
+                value = int(self.banks["maps"][n, byte]) ^ 0xFF * others
+                given = {"enable": 1, "address": byte, "byte": value}
+                line.give(cycle, mine=1 - others, **{f"maps__{n}": vector(layout, given)})
         words = self.banks["pictures"].astype(np.uint8).view("<u4")
         places = [(n, at) for n in range(params.clusters) for at in range(words.shape[1])]
         for cycle, (n, at) in enumerate(places):
             word = int(words[n, at])
             line.give(cycle, picture_address=at, picture_word=word, picture_write=1 << n)
-        self.cycle = max(params.map_depth, len(places)) + 2
+        self.cycle = max(2 * params.map_depth, len(places)) + 2
 
     def add_item(self) -> None:
         """An item's additions, then the skip values of its drain, or nothing."""

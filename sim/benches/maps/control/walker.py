@@ -95,7 +95,7 @@ class WalkerBench:
         shown, group = self.words(item, fields, half), item.group
         ends = {
             "short": int(row_group == fields["row_groups"] - 1),
-            "ends": int(item.number == fields["groups"] - 1),
+            "ends": int(item.number == fields["groups"] - 1) & (last | 1 - fields["apart"]),
         }
         streams = self.params.streams
         words, limit = index_words(fields), 1 << index_bits(self.params)
@@ -125,11 +125,12 @@ class WalkerBench:
             "write": common | ends | {"final": final, "banks": sum(1 << bank for bank in written)},
         }
 
-    def expect(self, fields: Fields, half: int) -> int:
+    def expect(self, fields: Fields, half: int, pictures: int) -> int:
         """All of a pass; how many cycles it takes without a pause."""
         params = self.params
         count = 0
-        work = list(tiles(fields, params.clusters, params.stages, params.streams))
+        stages = pictures if fields["apart"] else params.stages
+        work = list(tiles(fields, params.clusters, stages, params.streams))
         for t, tile in enumerate(work):
             for n, item in enumerate(tile):
                 for cluster in range(fields["group_width"]):
@@ -141,14 +142,14 @@ class WalkerBench:
                 self.board.expect(self.item(item, fields, half, place))
         return count
 
-    async def walk(self, fields: Fields, half: int) -> int:
+    async def walk(self, fields: Fields, half: int, pictures: int) -> int:
         """A pass; the cycles from its begin to its end."""
         dut = self.dut
-        dut.begin.value, dut.half.value = 1, half
+        dut.begin.value, dut.half.value, dut.pictures.value = 1, half, pictures - 1
         dut.coming.value = pass_vector(PassLayout(self.params), self.params, fields)
         await RisingEdge(dut.clk)
         # Only with `begin` do these count.
-        dut.begin.value, dut.half.value, dut.coming.value = 0, 0, 0
+        dut.begin.value, dut.half.value, dut.pictures.value, dut.coming.value = 0, 0, 0, 0
         cycles, busy = 0, True
         while busy:
             dut.room.value = int(not self.full())
@@ -193,8 +194,9 @@ async def walks_as_the_model(dut: Any, kind: str) -> None:
         maker = PassMaker(bench.params, bench.source)
         for _ in range(parameters()["passes"]):
             fields, half = maker.made(), bench.source.randrange(2)
-            least = bench.expect(fields, half)
-            cycles = await bench.walk(fields, half)
+            pictures = bench.source.randint(1, bench.params.stages)
+            least = bench.expect(fields, half, pictures)
+            cycles = await bench.walk(fields, half, pictures)
             assert kind != "none" or cycles == least, f"{bench.name}: {cycles} cycles"
         bench.board.finish()
 
@@ -203,7 +205,7 @@ async def walks_as_the_model(dut: Any, kind: str) -> None:
 async def forgets(dut: Any) -> None:
     """After `clear` nothing comes of the pass, and the next one is as ever."""
     bench = WalkerBench(dut, next(iter(parameters()["sizes"])), "none")
-    bench.dut.begin.value = bench.dut.clear.value = 0
+    bench.dut.begin.value = bench.dut.clear.value = bench.dut.pictures.value = 0
     bench.dut.room.value = 1
     await start(dut)
     maker = PassMaker(bench.params, bench.source)
@@ -221,6 +223,6 @@ async def forgets(dut: Any) -> None:
         assert not int(bench.dut.busy.value) and not int(bench.dut.valid.value)
         await RisingEdge(bench.dut.clk)
         fields = maker.made()
-        bench.expect(fields, 0)
-        await bench.walk(fields, 0)
+        bench.expect(fields, 0, 1)
+        await bench.walk(fields, 0, 1)
     bench.board.finish()

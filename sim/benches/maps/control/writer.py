@@ -56,6 +56,8 @@ class WriterBench:
                 if one["enable"]:
                     written[bank] = one["address"], one["byte"]
             found[port] = written
+        # Of no byte nobody looks whose it is.
+        found["copies"] = int(part.copies.value) if found["maps"] else 0
         return found
 
     def add_pass(self, fields: Fields) -> None:
@@ -96,7 +98,8 @@ class WriterBench:
             row = {f"o__{n}": value for n, value in enumerate(values)}
             line.give(drained + RESULT + number, valid=1, **row)
             maps, results = self.written(fields, item, number, values, half)
-            line.expect(first + number, maps=maps, results=results)
+            stages = 1 << item.stage if item.apart else (1 << params.stages) - 1
+            line.expect(first + number, maps=maps, copies=stages if maps else 0, results=results)
         done = {"tile_done": item.last, "pass_done": item.final, "run_done": item.final and final}
         line.expect(first + LANES - 1, **{name: int(flag) for name, flag in done.items()})
 
@@ -108,6 +111,7 @@ class WriterBench:
         maps, results = {}, {}
         depth = params.result_depth
         at = fields["result"] + half * depth // 2 + row * fields["result_words"] + item.group
+        at += 4 * fields["result_pitch"] * item.stage if item.apart else 0
         for n, value in enumerate(values):
             if item.used >> n & 1:
                 word = item.words[n] + row * fields["write_words"]
@@ -130,4 +134,6 @@ async def writes_rows(dut: Any, kind: str) -> None:
             getattr(bench.part, port).value = 0
         await start(dut)
         quiet = dict.fromkeys(("take", "tile_done", "pass_done", "run_done"), 0)
-        await bench.line.run(bench.cycle + 60, bench.show, quiet | {"maps": {}, "results": {}})
+        await bench.line.run(
+            bench.cycle + 60, bench.show, quiet | {"maps": {}, "copies": 0, "results": {}}
+        )
