@@ -57,9 +57,10 @@ __all__ = [
 MAGIC = 0x44504E54
 """The letters DPNT: what the first register of every engine reads."""
 
-VERSION = 7
-"""Version of frames, operations and registers, 1 to 7, one more with every change of these: an
-engine and a host of two versions do not talk, and say so."""
+VERSION = 6
+"""Version of frames, operations and registers, 1 to 7, one more with every change of these but
+those that an engine of before refuses: an engine and a host of two versions do not talk, and say
+so."""
 
 GATEWARE = 7
 """Version of the gateware, one more with every change of what an engine does."""

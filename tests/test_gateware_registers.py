@@ -39,7 +39,7 @@ def test_what_engines_say_of_themselves():
         identity(EngineParameters(), clock_hz=100_000_000).items()
         >= {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 7,
+            "PROTOCOL": 6,
             "GATEWARE": 7,
             "KIND": 0,
             "STAGES": 8,

@@ -142,30 +142,30 @@ def other(**registers: int) -> EngineModel:
 def test_an_engine_that_is_well(root: Path, far: Callable[..., str]) -> None:
     url = far(other().feed)
     assert at(root, url) == Finding(
-        "engine", OK, f"an array of 16 lanes at {url}, protocol 7, gateware 7"
+        "engine", OK, f"an array of 16 lanes at {url}, protocol 6, gateware 7"
     )
 
 
 def test_engines_of_other_releases(root: Path, far: Callable[..., str]) -> None:
     release = "use the host software and the bitstream of one release"
-    url = far(other(PROTOCOL=6).feed)
+    url = far(other(PROTOCOL=7).feed)
     assert at(root, url) == Finding(
-        "engine", MISSING, "the engine speaks protocol 6, this host 7", release
+        "engine", MISSING, "the engine speaks protocol 7, this host 6", release
     )
     url = far(other(GATEWARE=2).feed)
     older = at(root, url)
     assert (older.status, older.found) == (
         NOTE,
-        f"an array of 16 lanes at {url}, protocol 7: gateware 2, this host's is 7",
+        f"an array of 16 lanes at {url}, protocol 6: gateware 2, this host's is 7",
     )
 
 
 def test_an_engine_with_frames_of_another_version(root: Path, far: Callable[..., str]) -> None:
-    url = far(EngineModel(version=6).feed)
+    url = far(EngineModel(version=7).feed)
     assert at(root, url) == Finding(
         "engine",
         MISSING,
-        "the engine speaks protocol 6, this host 7",
+        "the engine speaks protocol 7, this host 6",
         "use the host software and the bitstream of one release",
     )
 

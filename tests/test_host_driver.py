@@ -21,7 +21,7 @@ def test_identity():
     driver, _ = driver_of(identity=values)
     found = driver.identify()
     assert {name: getattr(found, name.lower()) for name in IDENTITY} == values
-    assert (found.protocol, found.gateware) == (7, 7)
+    assert (found.protocol, found.gateware) == (6, 7)
     assert found.lanes == values["STAGES"] * values["COLUMNS"] * values["SEGMENTS"]
     for name in ("stage", "STAGES", "status", "__deepcopy__"):
         with pytest.raises(AttributeError) as caught:
@@ -57,7 +57,7 @@ def test_register_addresses_have_no_holes():
         (
             "PROTOCOL",
             1,
-            "the engine speaks protocol 1, this host 7; use the host software and the bitstream "
+            "the engine speaks protocol 1, this host 6; use the host software and the bitstream "
             "of one release",
         ),
     ],

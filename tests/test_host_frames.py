@@ -31,7 +31,7 @@ def test_layout(frame):
     length = len(frame.payload)
     assert raw[:10] == struct.pack(
         "<BBBBIH",
-        0x70 + frame.operation,
+        0x60 + frame.operation,
         frame.txid,
         frame.epoch,
         frame.flags,
@@ -45,19 +45,19 @@ def test_layout(frame):
 
 def test_a_read_has_the_length_that_it_wants_and_no_payload():
     raw = unstuff(Frame(1, 7, offset=4, wanted=0x104).encode()[1:-1])
-    assert raw[:10].hex() == "710700000400000004" + "01"
+    assert raw[:10].hex() == "610700000400000004" + "01"
     assert len(raw) == 14
 
 
 def test_a_crc_that_was_computed_elsewhere():
     # CRC-32/ISO-HDLC has the check value CBF43926 for "123456789".
-    body = b"\x72\x01\x02\x03\x04\x05\x06\x07\x09\x00123456789"
+    body = b"\x62\x01\x02\x03\x04\x05\x06\x07\x09\x00123456789"
     assert zlib.crc32(b"123456789") == 0xCBF43926
     raw = body + zlib.crc32(body).to_bytes(4, "little")
     assert decode(stuff(raw)).payload == b"123456789"
 
 
-def stuffed(first=0x72, length=4, payload=b"abcd", crc=0):
+def stuffed(first=0x62, length=4, payload=b"abcd", crc=0):
     body = struct.pack("<BBBBIH", first, 0, 0, 0, 0, length) + payload
     return stuff(body + (zlib.crc32(body) ^ crc).to_bytes(4, "little"))
 
@@ -67,14 +67,14 @@ def stuffed(first=0x72, length=4, payload=b"abcd", crc=0):
     [
         (stuffed(crc=1), "the CRC-32 is wrong"),
         (stuffed(crc=1 << 31), "the CRC-32 is wrong"),
-        (stuffed(first=0x12), "frames have version 7, not 1"),
-        (stuffed(first=0xB2), "frames have version 7, not 3"),
+        (stuffed(first=0x12), "frames have version 6, not 1"),
+        (stuffed(first=0xB2), "frames have version 6, not 3"),
         (stuffed(length=5), "the header says 5 bytes of payload, there are 4"),
         (
             stuffed(length=257, payload=b"a" * 257),
             "the header says 257 bytes of payload, there are 257",
         ),
-        (stuffed(first=0x71), "the header says 4 bytes of payload, there are 4"),
+        (stuffed(first=0x61), "the header says 4 bytes of payload, there are 4"),
         (stuff(b"123"), "a frame has at least 14 bytes, not 3"),
         (b"\x05abc", "a COBS block of 4 bytes is cut at 3"),
         (b"\x02a\x00", "COBS has no zeros"),

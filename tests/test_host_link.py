@@ -340,7 +340,7 @@ def test_answers_to_others_are_not_ours():
         def write(self, data):
             super().write(data)
             for raw in [unstuff(part) for part in data.split(b"\0") if part]:
-                for first, txid in ((raw[0] + 0x80, raw[1] ^ 64), (0xF3, raw[1])):
+                for first, txid in ((raw[0] + 0x80, raw[1] ^ 64), (0xE3, raw[1])):
                     body = bytes([first, txid, 0, 0, 0, 0, 0, 0, 4, 0]) + b"evil"
                     line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
                     self._arrivals.insert(0, (self._now, b"\0" + line + b"\0"))
@@ -348,7 +348,7 @@ def test_answers_to_others_are_not_ours():
     assert Link(Stranger()).read(0, 4) == b"TNPD"
 
 
-def answer(operation, txid, payload=b"", version=7, status=0):
+def answer(operation, txid, payload=b"", version=6, status=0):
     body = bytes([0x80 | version << 4 | operation, txid, 0, status, *bytes(4), len(payload), 0])
     body += payload
     return b"\0" + stuff(body + zlib.crc32(body).to_bytes(4, "little")) + b"\0"
@@ -378,11 +378,11 @@ def test_an_engine_of_another_version_is_told_apart():
                 line = stuff(body + zlib.crc32(body).to_bytes(4, "little"))
                 self._arrivals.append((self._now, b"\0" + line + b"\0"))
 
-    for line, version in ((ModelTransport(EngineModel(version=6)), 6), (Older(), 3)):
+    for line, version in ((ModelTransport(EngineModel(version=7)), 7), (Older(), 3)):
         with pytest.raises(ProtocolError) as caught:
             Link(line).read(0, 4)
         assert str(caught.value) == (
-            f"the engine speaks protocol {version}, this host 7; use the host software and the "
+            f"the engine speaks protocol {version}, this host 6; use the host software and the "
             "bitstream of one release"
         )
         assert line.now() < 0.1

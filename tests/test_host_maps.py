@@ -99,6 +99,16 @@ def test_pictures_in_flight(name: str, count: int) -> None:
     assert speed.computing_s == pytest.approx(sum(run.cycles for run in session.runs) / CLOCK_HZ)
 
 
+def test_pictures_in_flight_on_an_engine_of_before() -> None:
+    image = next(iter(IMAGES.values()))()
+    driver, model, _ = board(ENGINE)
+    model.identity = {**model.identity, "GATEWARE": 6}
+    message = "need an engine of gateware 7 or later, not of 6: build its bitstream anew, or run"
+    with pytest.raises(CapacityError, match=message):
+        MapSession(driver, image, ENGINE, in_flight=True)
+    assert not MapSession(driver, image, ENGINE).in_flight
+
+
 def test_pictures_in_flight_that_do_not_fit() -> None:
     image = image_of(small_network())
     small = replace(ENGINE, result_depth=8)

@@ -106,7 +106,7 @@ def port():
 
 def test_plain_pyserial_reads_the_magic_register(port):
     # A READ of four bytes at 0, built by hand: header, CRC-32, COBS between zeros.
-    header = bytes([0x71, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
+    header = bytes([0x61, 7, 0, 1]) + (0).to_bytes(4, "little") + (4).to_bytes(2, "little")
     raw = header + zlib.crc32(header).to_bytes(4, "little")
     blocks = raw.split(b"\0")
     line = b"\0" + b"".join(bytes([len(block) + 1]) + block for block in blocks) + b"\0"
@@ -120,7 +120,7 @@ def test_plain_pyserial_reads_the_magic_register(port):
         decoded += answer[at + 1 : at + code] + (b"\0" if code < 255 else b"")
         at += code
     decoded = decoded[:-1]
-    assert decoded[:2] == bytes([0xF1, 7])
+    assert decoded[:2] == bytes([0xE1, 7])
     assert decoded[10:14] == (0x44504E54).to_bytes(4, "little")
     assert zlib.crc32(decoded[:-4]) == int.from_bytes(decoded[-4:], "little")
 

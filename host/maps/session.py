@@ -60,6 +60,10 @@ def placed(image: MapImage, engine: MapEngineParameters, in_flight: bool = False
     return found
 
 
+IN_FLIGHT = 7
+"""The first gateware whose map engines have pictures in flight."""
+
+
 class MapSession:
     """An engine with one network on it; a run computes a picture, or `in_flight` one in each stage.
 
@@ -80,6 +84,12 @@ class MapSession:
         in_flight: bool = False,
     ) -> None:
         self.driver, self.image, self.engine = driver, image, engine
+        gateware = driver.identify().gateware
+        if in_flight and gateware < IN_FLIGHT:
+            raise CapacityError(
+                f"pictures in flight need an engine of gateware {IN_FLIGHT} or later, not of "
+                f"{gateware}: build its bitstream anew, or run one picture at a time"
+            )
         self.placement = placed(image, engine, in_flight)
         self.in_flight = in_flight
         self.most = self.placement.plan.pictures

@@ -65,7 +65,7 @@ class EngineModel:
     """
 
     identity: Mapping[str, int] = field(default_factory=dict)
-    version: int = 7
+    version: int = 6
     words: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(range(1, 7), 1 << 20))
     halves: Mapping[int, int] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
@@ -335,7 +335,7 @@ class EngineModel:
         errors = ("NONFINITE", "RANGE", "SIGMA", "OVERFLOW", "PARITY")
         values = {
             "MAGIC": 0x44504E54,
-            "PROTOCOL": 7,
+            "PROTOCOL": 6,
             "GATEWARE": 7,
             **dict.fromkeys(IDENTITY, 0),
             **self.identity,

@@ -227,7 +227,7 @@ class Requests:
         payload = self._payload(source.choice([0, 4, 256]))
         head = struct.pack(
             "<BBBBIH",
-            source.choice([0x72, 0xF2, 0x02, 0x15, 0x32, 0x7A]),
+            source.choice([0x62, 0xE2, 0x02, 0x15, 0x32, 0x6A]),
             self._txid,
             self.model.epoch,
             0,

@@ -96,8 +96,8 @@ async def every_operation_is_answered(dut: Any) -> None:
             line = b"\0" + stuff(body + struct.pack("<I", binascii.crc32(body))) + b"\0"
             expected = host.model.feed(line)
             raw = unstuff(expected.strip(b"\0"))
-            assert raw is not None and raw[0] == 0xF0 | operation
-            known = version == 7 and 1 <= operation <= 6
+            assert raw is not None and raw[0] == 0xE0 | operation
+            known = version == 6 and 1 <= operation <= 6
             assert (raw[3] == BAD_OPERATION) == (not known)
             assert await talk(dut, line, expected, "none", 0) == expected
             # What has the mark of a response: an echo, or another engine.
