@@ -253,6 +253,23 @@ def test_pictures_in_flight_are_those_of_map_engines(dpnet):
     assert dpnet("--matrix", "10x10", "--in-flight") == (2, "", message)
 
 
+def test_map_engines_for_an_ecp5(dpnet):
+    network = map_image()
+    code, out, err = dpnet("net.dpnet", "--board", "ulx3s", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["device"]["name"] == "LFE5U-85F"
+    for one in document["proposals"]:
+        engine = MapEngineParameters(**one["engine"])
+        assert engine.multiplier == "18x18"
+        assert place(engine, network).plan.cycles == one["cycles"]
+        assert one["pictures_per_second_at_50_mhz"] == pytest.approx(5e7 / one["cycles"])
+    text = dpnet("net.dpnet", "--board", "ulx3s")[1]
+    assert "LUT4" in text and "MULT18X18D" in text and "DP16KD pairs" in text
+    assert "pictures/s at 50 MHz" in text and "within 6 % of these" in text
+    assert "multiplier=18x18" in text.splitlines()[-2], "as the board is built"
+
+
 def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
     network = map_image()
     code, out, err = dpnet("net.dpnet")
@@ -272,11 +289,6 @@ def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
         (["--positions", "4"], "--positions and --repeated are for images of the array"),
         (["--repeated"], "--positions and --repeated are for images of the array"),
         (["--k", "4"], "--k and --activation are for --matrix; an image has its own"),
-        (
-            ["--board", "ulx3s"],
-            "map engines are estimated for 7-series chips, not yet for the LFE5U-85F; give another "
-            "--board",
-        ),
         (
             [f"--{kind}={size}" for kind, size in CHIP.items()],
             "no map engine for this network fits the chip: its stores alone are larger; use a "

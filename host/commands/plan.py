@@ -178,11 +178,6 @@ def run(
 
 def _plan_maps(image: MapImage, device: Device, in_flight: bool, count: int, as_json: bool) -> int:
     """Map engines for a whole network."""
-    if device.family != "xc7":
-        raise InputError(
-            f"map engines are estimated for 7-series chips, not yet for the {device.name}; give "
-            "another --board"
-        )
     with Progress(f"searching map engines for the {device.name}"):
         found = propose(image.network, device, count=count, apart=in_flight)
     if not found:

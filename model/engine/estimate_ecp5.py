@@ -64,11 +64,11 @@ def lane_luts(engine: EngineParameters) -> int:
 def multipliers(engine: EngineParameters) -> int:
     """MULT18X18D: those that multiply a column's buckets by its entries, those of the units that
     requantize, and one for each adder that is asked into a DSP slice."""
-    each = _pieces(engine.sum_bits) * _pieces(engine.entry_bits)
+    each = pieces(engine.sum_bits) * pieces(engine.entry_bits)
     requantize = _REQUANTIZE * engine.banks if engine.integer else 0
     return engine.columns * each + requantize + engine.stages * engine.dsp_columns
 
 
-def _pieces(bits: int) -> int:
+def pieces(bits: int) -> int:
     """Parts of a signed number that a multiplier takes: a sign and 17 bits of it."""
     return ceil_div(bits - 1, 17)

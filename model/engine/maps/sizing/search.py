@@ -1,12 +1,13 @@
 """Which map engine for a network and a chip: a search over clusters, stages and streams.
 
-Cycles are the planner's, to which the engine keeps, resources those of `estimate_maps`.
+Cycles are the planner's, to which the engine keeps, resources those of `estimate_maps`, or for an
+ECP5 of `estimate_maps_ecp5`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -19,6 +20,7 @@ from dpnet.model.engine.maps.parameters import LANES, MapEngineParameters
 from dpnet.model.engine.maps.placement import NetworkTooLarge, Placement, place, taps_at
 from dpnet.model.engine.maps.records import MAP_ROW, TAP
 from dpnet.model.engine.maps.sizing.estimate import estimate_maps
+from dpnet.model.engine.maps.sizing.estimate_ecp5 import LINK, estimate_maps_ecp5
 from dpnet.model.engine.parameters import ceil_div, ceil_log2
 from dpnet.model.engine.regions import Region
 from dpnet.model.maps.layers import MapNetwork
@@ -30,6 +32,22 @@ APART_STREAMS = (1,)
 """With a picture in each stage no tile has more than one row group."""
 FULL = 0.8
 """From this part of its limit on a resource binds."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How engines are made for chips of a family: the size of its `multiplier`, the `estimate` of
+    an engine, and the `room` that is left for what every design has besides."""
+
+    multiplier: str
+    estimate: Callable[[MapEngineParameters], Estimate]
+    room: Estimate
+
+
+FAMILIES = {
+    "xc7": Family("25x18", estimate_maps, Estimate()),
+    "ecp5": Family("18x18", estimate_maps_ecp5, LINK),
+}
 
 
 @dataclass(frozen=True)
@@ -74,20 +92,18 @@ def propose(
     For each number of stages and streams the largest number of clusters is planned that the chip
     holds, with stores as large as the network needs; shapes of less than two thirds of the lanes
     of the largest one that fits are left out.
-    Raises `ValueError` for a chip of another family than XC7, and naming the layer for a network
-    that no engine computes.
+    Raises `ValueError` naming the layer for a network that no engine computes.
     """
-    if device.family != "xc7":
-        raise ValueError(f"map engines are estimated for XC7 chips, not for the {device.name}")
-    room = {kind: device.sizes[kind] * limits[kind] for kind in KINDS}
+    family = FAMILIES[device.family]
+    room = {kind: device.sizes[kind] * limits[kind] - getattr(family.room, kind) for kind in KINDS}
     found: list[MapProposal] = []
-    columns = _columns(network, room, APART_STREAMS if apart else STREAMS)
+    columns = _columns(network, family, room, APART_STREAMS if apart else STREAMS)
     for shapes in sorted(columns, key=lambda shapes: -shapes[0].lanes):
         most = max((one.engine.lanes for one in found), default=0)
         for shape in shapes:
             if 3 * shape.lanes < 2 * most:
                 break
-            if made := _fitted(shape, network, room, apart):
+            if made := _fitted(shape, network, family, room, apart):
                 found.append(made)
                 break
     return sorted(found, key=lambda one: (one.each, one.resources.lut))[:count]
@@ -140,7 +156,10 @@ _STEPS = {
 
 
 def _columns(
-    network: MapNetwork, room: Mapping[str, Fraction], several: tuple[int, ...]
+    network: MapNetwork,
+    family: Family,
+    room: Mapping[str, Fraction],
+    several: tuple[int, ...],
 ) -> Iterator[list[MapEngineParameters]]:
     """For each number of streams and stages, shapes that fit with stores below which no plan can
     be, the most clusters first."""
@@ -149,15 +168,15 @@ def _columns(
             shapes = [
                 shape
                 for clusters in CLUSTERS
-                if (shape := _least(network, clusters, stages, streams)) is not None
-                and max(_loads(estimate_maps(shape), room).values()) <= 1
+                if (shape := _least(network, clusters, stages, streams, family)) is not None
+                and max(_loads(family.estimate(shape), room).values()) <= 1
             ]
             if shapes:
                 yield shapes[::-1]
 
 
 def _least(
-    network: MapNetwork, clusters: int, stages: int, streams: int
+    network: MapNetwork, clusters: int, stages: int, streams: int, family: Family
 ) -> MapEngineParameters | None:
     """The shape with stores that hold all weights, and what any layer reads and writes; None if no
     engine has them."""
@@ -182,20 +201,25 @@ def _least(
             map_depth=4 * ceil_div(max([4, *held]), 4 * clusters),
             picture_depth=8 * ceil_div(2 * picture, 8 * clusters),
             result_depth=8 * ceil_div(2 * sizes[network.output], 8 * clusters),
+            multiplier=family.multiplier,
         )
     except ValueError:
         return None
 
 
 def _fitted(
-    shape: MapEngineParameters, network: MapNetwork, room: Mapping[str, Fraction], apart: bool
+    shape: MapEngineParameters,
+    network: MapNetwork,
+    family: Family,
+    room: Mapping[str, Fraction],
+    apart: bool,
 ) -> MapProposal | None:
     """The proposal; None if the network or the engine is too large."""
     try:
         engine, placement = sized(shape, network, apart)
     except NetworkTooLarge:
         return None
-    taken = estimate_maps(engine)
+    taken = family.estimate(engine)
     loads = _loads(taken, room)
     if max(loads.values()) > 1:
         return None
