@@ -259,7 +259,20 @@ FAULTS = (
     Fault(
         "quantizer-digits", "negative numbers are sorted the other way round",
         "model/quantizer/kernels/radix.py",
-        "own ^= every if own >> sign else top", "own ^= top", ("test_model_quantizer_ordered",),
+        "key[j] = own ^ (every if own >> sign else top)", "key[j] = own ^ top",
+        ("test_model_quantizer_ordered",),
+    ),
+    Fault(
+        "quantizer-equal", "a break is between equal values of a long row",
+        "model/quantizer/kernels/grids/places.py",
+        "place = start_of(row, place)", "pass",
+        ("test_model_quantizer_ties",),
+    ),
+    Fault(
+        "quantizer-far", "of far values that occur twice one is left among the others",
+        "model/quantizer/kernels/apart.py",
+        "start, below = end, below + 1", "start, below = start + 1, below + 1",
+        ("test_model_quantizer_ties",),
     ),
     Fault(
         "quantizer-stale", "the digest forgets kernels in rooms",
