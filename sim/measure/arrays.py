@@ -1,13 +1,16 @@
-"""Arrays that fill the chip, simulated at full size: every result against golden, every cycle.
+"""Engines that fill a chip, simulated at full size: every result against golden, every cycle.
 
     make arrays            (python -m dpnet.sim.measure.arrays [NAME …] [--vectors 8] [--seed 0]
     [--json])
 
+Arrays compute random products, map engines whole networks with their published weights, which lie
+with their inputs where DPNET_DATA and DPNET_WEIGHTS say; without these they are left out.
 Writes build/arrays.json and, with the chip's roofline, build/roofline.png.  Latency is from the
-start, with the vector in the engine, to the last result in the result buffer; the interval is from
-one product to the next, vectors back to back.
-Exit codes: 0 all equal golden and the formulas; 1 something differs; 2 wrong usage; 3 no simulator,
-or it failed; 130 interrupted.
+start, with the vector or the pictures in the engine, to the last result in the result buffer; the
+interval is from one product to the next, vectors back to back, or the part of each picture in
+flight.
+Exit codes: 0 all equal golden and the formulas; 1 something differs; 2 wrong usage, or data are
+missing (all else was measured); 3 no simulator, or it failed; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,74 +25,26 @@ if __name__ == "__main__":  # first: what follows may be missing, or interrupted
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpnet.gateware.core import ArrayCore
 from dpnet.gateware.emit import emit
 from dpnet.host.report import table
 from dpnet.model.build_root import build_root
-from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration, K
-from dpnet.model.engine.layout import Descriptor, Region, result_bytes, results, slot_words
-from dpnet.model.engine.parameters import ceil_div
+from dpnet.model.data.places import DataError
+from dpnet.model.engine.configurations import ARRAYS, LEAN, SMALL, Configuration
 from dpnet.model.evidence import provenance
 from dpnet.model.files import write_json
 from dpnet.sim.board.bare_core import BareCore, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.kit.random_networks import Network
+from dpnet.sim.measure.maps import ON_CHIPS, run_network
 from dpnet.sim.measure.roofline import draw
+from dpnet.sim.measure.single import Single
 from dpnet.sim.simulator import SimulatorError
-
-
-@dataclass
-class Single(Network):
-    """One random layer at the start of an engine's stores, K = 16."""
-
-    rows: int = 1
-    columns: int = 1
-
-    def __post_init__(self) -> None:
-        engine = self.engine
-        descriptor = Descriptor(
-            beats=engine.beats(self.columns),
-            tiles=engine.tiles(self.rows),
-            rows=self.rows,
-            k=K,
-            index_row=0,
-            slot=0,
-            result_slot=0,
-            in_row=0,
-            out_bits=8,
-            fp32_in=engine.fp32,
-            vector_rows=ceil_div(engine.beats(self.columns), engine.row_beats),
-            fp32_out=engine.fp32,
-            relu=not engine.fp32,
-        )
-        self.layers.append(self._numbers(descriptor, self.columns))
-
-    def load(self, core: BareCore, vectors: Sequence[NDArray[np.uint32]]) -> None:
-        """Everything that runs of these vectors need."""
-        for address, words in self.image():
-            core.write(address, words)
-        for n, vector in enumerate(vectors):
-            core.write(*self.input(self.layers[0], vector, n))
-
-    def mismatches(self, core: BareCore, vectors: Sequence[NDArray[np.uint32]]) -> int:
-        """Results that differ from golden."""
-        engine, layer = self.engine, self.layers[0]
-        slots = engine.tiles(self.rows) * engine.stages
-        count = result_bytes(engine, self.rows) // 4
-        wrong = 0
-        for n, vector in enumerate(vectors):
-            address = Region.RESULT.base + 4 * n * slots * slot_words(engine)
-            found = results(engine, core.read(address, count), self.rows)
-            wrong += int((found != layer.results(vector)).sum())
-        return wrong
 
 
 def run_array(name: str, made: Configuration, vectors: int, seed: int) -> dict[str, Any]:
@@ -109,6 +64,8 @@ def run_array(name: str, made: Configuration, vectors: int, seed: int) -> dict[s
     predicted = made.latency_cycles + (vectors - 1) * made.interval_cycles
     return {
         "name": name,
+        "network": None,
+        "pictures_in_flight": None,
         "rows": made.rows,
         "columns": made.columns,
         "activation": made.activation,
@@ -127,23 +84,45 @@ def run_array(name: str, made: Configuration, vectors: int, seed: int) -> dict[s
 
 
 def show(rows: list[dict[str, Any]]) -> str:
-    """A table for people; times at 100 MHz."""
-    return table(
-        ["array", "matrix", "lanes", "one product", "to the next", "at 100 MHz", "differ", "built"],
-        [
+    """Tables for people, of arrays and of networks; times at 100 MHz."""
+    arrays = [row for row in rows if row["network"] is None]
+    networks = [row for row in rows if row["network"] is not None]
+    tables = [
+        table(
+            ["array", "matrix", "lanes", "one product", "to the next", "time", "differ", "built"],
             [
-                row["name"],
-                f"{row['rows']} × {row['columns']}",
-                f"{row['lanes']:,}",
-                f"{row['latency_cycles']} cycles",
-                f"{row['interval_cycles']} cycles",
-                f"{row['interval_cycles'] / 100:.2f} µs",
-                f"{row['mismatches']} of {row['vectors'] * row['rows']:,}",
-                f"{row['build_seconds']:.0f} s",
-            ]
-            for row in rows
-        ],
-    )
+                [
+                    row["name"],
+                    f"{row['rows']} × {row['columns']}",
+                    f"{row['lanes']:,}",
+                    f"{row['latency_cycles']} cycles",
+                    f"{row['interval_cycles']} cycles",
+                    f"{row['interval_cycles'] / 100:.2f} µs",
+                    f"{row['mismatches']} of {row['vectors'] * row['rows']:,}",
+                    f"{row['build_seconds']:.0f} s",
+                ]
+                for row in arrays
+            ],
+        ),
+        table(
+            ["network", "engine", "lanes", "in flight", "a run", "a picture", "time", "differ"],
+            [
+                [
+                    row["name"],
+                    row["engine"],
+                    f"{row['lanes']:,}",
+                    str(row["pictures_in_flight"]),
+                    f"{row['latency_cycles']:,} cycles",
+                    f"{row['interval_cycles']:,.0f} cycles",
+                    f"{row['interval_cycles'] / 100:.1f} µs",
+                    f"{row['mismatches']} of {row['values']:,}",
+                ]
+                for row in networks
+            ],
+        ),
+    ]
+    there = [text for text, some in zip(tables, (arrays, networks), strict=True) if some]
+    return "\n\n".join([*there, "times at 100 MHz"])
 
 
 def write_report(
@@ -162,39 +141,69 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join([*known, *ON_CHIPS])}"
+    )
     parser.add_argument("--vectors", type=int, default=8, help="back to back (8)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--json", action="store_true", help="print the report, no table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="(build/arrays.json)")
     options = parser.parse_args(arguments)
-    names = options.names or list(ARRAYS)
-    if unknown := [name for name in names if name not in known]:
-        parser.error(f"no array is called {unknown[0]!r}; there are {', '.join(known)}")
+    usual = [*ARRAYS, *ON_CHIPS]
+    names = options.names or usual
+    if unknown := [name for name in names if name not in known and name not in ON_CHIPS]:
+        parser.error(
+            f"no array is called {unknown[0]!r}; there are {', '.join([*known, *ON_CHIPS])}"
+        )
     if not 2 <= options.vectors <= 8:
         parser.error(f"--vectors must be from 2 to 8, not {options.vectors}")
     rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
     report = options.out or build_root() / "arrays.json"
     command = f"make arrays (vectors {options.vectors}, seed {options.seed})"
-    whole = {tuple(ARRAYS): "arrays.json", tuple(LEAN): "arrays-lean.json"}.get(tuple(names))
+    whole = {tuple(usual): "arrays.json", tuple(LEAN): "arrays-lean.json"}.get(tuple(names))
     made_of = provenance(whole) if whole else {}
     try:
         for name in names:
             print(f"{name}: building and running (first time: minutes)", file=sys.stderr)
-            rows.append(run_array(name, known[name], options.vectors, options.seed))
+            try:
+                if name in known:
+                    rows.append(run_array(name, known[name], options.vectors, options.seed))
+                else:
+                    rows.append(run_network(name, ON_CHIPS[name]))
+            except DataError as error:
+                left_out[name] = str(error)
+                print(f"{name}: left out: {error}", file=sys.stderr)
+                continue
             write_report(rows, report, command, made_of if len(rows) == len(names) else {})
-        draw(report.with_name("roofline.png"), rows, known)
+        if arrays := [row for row in rows if row["network"] is None]:
+            draw(report.with_name("roofline.png"), arrays, known)
     except (SimulatorError, HarnessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        print("\ninterrupted; arrays that were built stay built", file=sys.stderr)
+        print("\ninterrupted; engines that were built stay built", file=sys.stderr)
         return 130
-    print(json.dumps({"command": command, "rows": rows}) if options.json else show(rows))
+    return _end(rows, left_out, command, report, options.json)
+
+
+def _end(
+    rows: list[dict[str, Any]],
+    left_out: Mapping[str, str],
+    command: str,
+    report: Path,
+    as_json: bool,
+) -> int:
+    """Show everything; the exit code."""
+    print(json.dumps({"command": command, "rows": rows}) if as_json else show(rows))
     bad = [r["name"] for r in rows if r["mismatches"] or r["errors"] or not r["predicted"]]
     if bad:
         print(
             f"error: results or cycles of {', '.join(bad)} are not as they must be; see {report}",
             file=sys.stderr,
         )
-    return bool(bad)
+        return 1
+    if left_out:
+        print(f"error: left out, see above: {', '.join(left_out)}", file=sys.stderr)
+        return 2
+    return 0

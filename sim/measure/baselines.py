@@ -145,7 +145,7 @@ def measure(seed: int) -> list[dict[str, Any]]:
             fp32_row("sim://baseline", "paper-baseline", *shape, seed),
             fp32_row("sim://interleaved", "interleaved-baseline", *shape, seed),
             dense_row(DENSE, *shape, seed),
-            *(array_row(row) for row in arrays if (row["rows"], row["columns"]) == shape),
+            *(array_row(row) for row in arrays if (row.get("rows"), row.get("columns")) == shape),
         ]
         rows += [with_resources(row, taken) for row in found]
     return rows

@@ -53,8 +53,8 @@ from dpnet.model.engine.records import ROW
 from dpnet.model.evidence import provenance
 from dpnet.sim.board.bare_core import CHANGED, BareCore, Place, Run, build_core
 from dpnet.sim.board.harness import HarnessError
-from dpnet.sim.measure.arrays import Single
 from dpnet.sim.measure.faults_report import Count, Kind, Tally, short
+from dpnet.sim.measure.single import Single
 from dpnet.sim.simulator import SimulatorError
 
 VECTORS = 4

@@ -1,26 +1,17 @@
-"""Networks with their published weights on the map engine in RTL: every value of every layer
-against golden, every cycle against the plan.
+"""Networks on map engines that fill a chip, in RTL: every value of every map against golden, every
+cycle against the plan.
 
-    python -m dpnet.sim.measure.maps [NAME …] [--pictures 3] [--bits 4]
-
-Data and weights lie where `dpnet.model.data.places` says.  Each picture is computed in one run, and
-once more pass by pass, each layer's map read and compared.  Prints a line for each network.
-Exit codes: 0 all equal; 1 something differs; 2 wrong usage, or data are missing; 3 no simulator, or
-it failed; 130 interrupted.
+Their weights are published ones, and so are the inputs; both lie where `dpnet.model.data.places`
+says.
 """
 
 from __future__ import annotations
 
-import sys
-
-if __name__ == "__main__":  # first: what follows may be missing, or interrupted
-    from dpnet.launch import launch
-
-    sys.exit(launch("dpnet.sim.measure.maps", "all"))
-
-import argparse
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +20,11 @@ from numpy.typing import NDArray
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.core import MapCore
 from dpnet.model.data.cifar import cifar10
-from dpnet.model.data.places import DataError
 from dpnet.model.data.tiny_samples import spoken_words, wake_words
+from dpnet.model.engine.maps.layout.steps import Key
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 from dpnet.model.engine.maps.placement import Placement, place
+from dpnet.model.engine.maps.sizing.configurations import MAP_ENGINES
 from dpnet.model.graph.reading import from_module
 from dpnet.model.graph.simplify import simplify
 from dpnet.model.maps.calibration.pictures import to_integers
@@ -40,24 +32,53 @@ from dpnet.model.maps.compile import compile_maps
 from dpnet.model.maps.golden import compute
 from dpnet.model.networks.catalog import find
 from dpnet.model.networks.published import trained
-from dpnet.sim.board.bare_core import BareCore, build_core
-from dpnet.sim.board.harness import HarnessError
+from dpnet.sim.board.bare_core import BareCore, Run, build_core
 from dpnet.sim.kit.map_runs import Difference, MapRuns
-from dpnet.sim.simulator import SimulatorError
+
+__all__ = ["ON_CHIPS", "OnChip", "published", "run_network"]
 
 CALIBRATION = 200
 """Pictures that the tensors' scales are chosen with."""
 
+BITS = 4
+"""Of an index."""
+
+_KINDS = ("end", "errors", "cycles")
+_RUN = re.compile(rf"({'|'.join(_KINDS)}) of (all passes|pass \d+)$")
+"""What is said of a run; all else is about values."""
+
 Pictures = NDArray[np.float32]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A network's words, and pictures in integers (n, C, H, W)."""
+class OnChip:
+    """A network on an engine of `MAP_ENGINES`, one picture at a time, or one in each stage."""
 
-    name: str
-    placed: Placement
-    pictures: NDArray[np.int64]
+    engine: str
+    network: str
+    in_flight: bool = False
+
+    @property
+    def params(self) -> MapEngineParameters:
+        return MAP_ENGINES[self.engine]
+
+    @property
+    def pictures(self) -> int:
+        """How many are computed: one in each stage, or one in each half."""
+        return self.params.stages if self.in_flight else 2
+
+
+ON_CHIPS = {
+    "resnet-8-7z045": OnChip("maps-24x8x4", "resnet-8"),
+    "resnet-8-7z045-in-flight": OnChip("maps-24x8x4", "resnet-8", True),
+    "resnet-20-7z045": OnChip("maps-24x8x4", "resnet-20"),
+    "resnet-20-7z045-in-flight": OnChip("maps-24x8x4", "resnet-20", True),
+    "mobilenet-vww-7z045": OnChip("maps-28x6x4", "mobilenet-vww"),
+    "resnet-8-7z020": OnChip("maps-8x4x2", "resnet-8"),
+    "ds-cnn-7z020": OnChip("maps-6x6x2", "ds-cnn"),
+}
+"""By name: what runs on which chip."""
 
 
 def _cifar(name: str, count: int) -> tuple[Pictures, Pictures]:
@@ -86,72 +107,85 @@ SOURCES: dict[str, Callable[[str, int], tuple[Pictures, Pictures]]] = {
 }
 
 
-def prepared(params: MapEngineParameters, name: str, count: int, bits: int) -> Case:
-    """A network compiled for the engine.  `DataError` where data or weights are missing."""
-    calibration, pictures = SOURCES[name](name, count)
-    net = trained(name)
+class _Counting(MapRuns):
+    """Runs that keep the cycles of whole ones, and count the values that are read."""
+
+    cycles = 0
+    values = 0
+
+    def run(self, first: int, last: int, half: int, pictures: int = 1) -> Run:
+        found = super().run(first, last, half, pictures)
+        if (first, last) == (0, len(self.placed.plan.passes) - 1):
+            self.cycles = max(self.cycles, found.cycles)
+        return found
+
+    def result(self, half: int, picture: int = 0) -> Integers:
+        found = super().result(half, picture)
+        self.values += found.size
+        return found
+
+    def map(self, key: Key, stage: int = 0) -> Integers:
+        found = super().map(key, stage)
+        self.values += found.size
+        return found
+
+
+def published(made: OnChip) -> tuple[Placement, Integers]:
+    """The network with its published weights, placed on its engine, and pictures in integers
+    (n, C, H, W).  Raises `DataError` where weights or data are missing."""
+    calibration, pictures = SOURCES[made.network](made.network, made.pictures)
+    net = trained(made.network)
     graph = simplify(from_module(net, torch.from_numpy(calibration[:2])))
-    network = compile_maps(graph, calibration, bits=bits).network
-    return Case(name, place(params, network), to_integers(pictures, network)[0])
+    network = compile_maps(graph, calibration, bits=BITS).network
+    return place(made.params, network, made.in_flight), to_integers(pictures, network)[0]
 
 
-def compared(core: BareCore, case: Case) -> Iterator[Difference]:
-    """What the core does otherwise than it must, picture after picture, in one half and the
-    other."""
-    runs, network = MapRuns(core, case.placed), case.placed.plan.network
-    for n, picture in enumerate(case.pictures):
-        tensors = compute(network, picture[None])
-        wanted = {name: values[0] for name, values in tensors.items()}
-        yield from runs.differences(picture, wanted, n % 2)
+def run_network(
+    name: str,
+    made: OnChip,
+    prepare: Callable[[OnChip], tuple[Placement, Integers]] = published,
+) -> dict[str, Any]:
+    """Build the engine if need be, compute the pictures, each in whole runs and once more pass by
+    pass, and compare every value of every map, and the cycles of every run.
+
+    Of a map at most four mismatches are counted.  Raises what `prepare` raises, `SimulatorError`
+    and `HarnessError`.
+    """
+    placed, pictures = prepare(made)
+    program, built = build_core(emit(MapCore(params=made.params)))
+    began = time.monotonic()
+    with BareCore(program) as core:
+        runs = _Counting(core, placed)
+        differences = _differences(runs, made, pictures)
+    at_once = made.pictures if made.in_flight else 1
+    about = [_RUN.match(one.where) for one in differences]
+    wrong = {kind: sum(m is not None and m[1] == kind for m in about) for kind in _KINDS}
+    return {
+        "name": name,
+        "network": made.network,
+        "pictures_in_flight": at_once,
+        "bits": BITS,
+        "engine": made.engine,
+        "lanes": made.params.lanes,
+        "latency_cycles": runs.cycles,
+        "interval_cycles": runs.cycles / at_once,
+        "pictures": len(pictures),
+        "values": runs.values,
+        "mismatches": about.count(None),
+        "errors": wrong["errors"],
+        "predicted": not wrong["end"] and not wrong["cycles"],
+        "build_seconds": round(built, 1),
+        "run_seconds": round(time.monotonic() - began, 1),
+    }
 
 
-def line(case: Case, differences: list[Difference]) -> str:
-    values = sum(int(np.prod(one.shape)) for one in case.placed.plan.network.tensors[1:])
-    found = "all equal" if not differences else f"{len(differences)} differ: {differences[0]}"
-    return (
-        f"{case.name}: {len(case.pictures)} pictures, {values:,} values each, "
-        f"{case.placed.plan.cycles:,} cycles: {found}"
-    )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dpnet.sim.measure.maps",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SOURCES)}")
-    parser.add_argument("--pictures", type=int, default=3, help="of each network (3)")
-    parser.add_argument("--bits", type=int, default=4, help="of an index, 1 to 4 (4)")
-    options = parser.parse_args(arguments)
-    names = options.names or list(SOURCES)
-    if unknown := [name for name in names if name not in SOURCES]:
-        parser.error(f"no network is called {unknown[0]!r}; there are {', '.join(SOURCES)}")
-    if options.pictures < 1 or not 1 <= options.bits <= 4:
-        parser.error("--pictures must be at least 1, --bits from 1 to 4")
-    try:
-        return _measure(names, options.pictures, options.bits)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (SimulatorError, HarnessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3
-    except KeyboardInterrupt:
-        print("\ninterrupted; the core that was built stays built", file=sys.stderr)
-        return 130
-
-
-def _measure(names: list[str], pictures: int, bits: int) -> int:
-    params = MapEngineParameters()
-    print("building the engine (first time: minutes)", file=sys.stderr)
-    program, _ = build_core(emit(MapCore(params=params)))
-    bad = False
-    for name in names:
-        case = prepared(params, name, pictures, bits)
-        with BareCore(program) as core:
-            differences = list(compared(core, case))
-        print(line(case, differences), flush=True)
-        bad |= bool(differences)
-    return int(bad)
+def _differences(runs: MapRuns, made: OnChip, pictures: Integers) -> list[Difference]:
+    tensors = compute(runs.placed.plan.network, pictures)
+    wanted = [{name: values[n] for name, values in tensors.items()} for n in range(len(pictures))]
+    if made.in_flight:
+        return list(runs.in_flight(list(pictures), wanted, 0))
+    return [
+        one
+        for n, picture in enumerate(pictures)
+        for one in runs.differences(picture, wanted[n], n % 2)
+    ]

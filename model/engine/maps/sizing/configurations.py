@@ -20,6 +20,44 @@ MAP_ENGINES: Mapping[str, MapEngineParameters] = {
         picture_depth=2048,
         result_depth=1024,
     ),
+    "maps-28x6x4": MapEngineParameters(
+        clusters=28,
+        stages=6,
+        streams=4,
+        max_columns=256,
+        index_depth=24832,
+        row_groups=192,
+        taps=128,
+        passes=32,
+        map_depth=2560,
+        picture_depth=2048,
+        result_depth=64,
+    ),
+    "maps-8x4x2": MapEngineParameters(
+        clusters=8,
+        stages=4,
+        max_columns=128,
+        index_depth=5376,
+        row_groups=32,
+        taps=128,
+        passes=16,
+        map_depth=6208,
+        picture_depth=768,
+        result_depth=64,
+    ),
+    "maps-6x6x2": MapEngineParameters(
+        clusters=6,
+        stages=6,
+        max_columns=128,
+        index_depth=3840,
+        row_groups=56,
+        taps=192,
+        passes=16,
+        map_depth=2688,
+        picture_depth=448,
+        result_depth=64,
+    ),
 }
-"""The usual engine, a small one, and one that fills an XC7Z045 and holds the ResNets of CIFAR-10
-and DS-CNN (decision 0012)."""
+"""The usual engine, a small one, one that fills an XC7Z045 and holds the ResNets of CIFAR-10 and
+DS-CNN (decision 0012), and what `dpnet plan` proposes for MobileNet VWW on that chip, and for
+ResNet-8 and DS-CNN on an XC7Z020."""
