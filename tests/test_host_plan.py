@@ -299,3 +299,58 @@ def test_a_map_engine_is_named_as_it_is_simulated(dpnet):
 def test_what_is_not_planned_for_a_map_engine(dpnet, options, message):
     map_image()
     assert dpnet("net.dpnet", *options) == (2, "", f"dpnet: {message}\n")
+
+
+def test_what_limits_the_layers(dpnet):
+    network = map_image()
+    code, out, err = dpnet("net.dpnet", "--board", "arty-a7-35t", "--layers", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    first = document["proposals"][0]
+    made = place(MapEngineParameters(**first["engine"]), network).plan
+    assert {one["name"]: one["cycles"] for one in document["layers"]} == made.layer_cycles()
+    for one in document["layers"]:
+        assert one["roofs"]["lanes"] + sum(one["lost"].values()) == pytest.approx(one["cycles"])
+        assert one["reached"] == pytest.approx(one["roofs"][one["limit"]] / one["cycles"], abs=1e-3)
+    code, out, err = dpnet("net.dpnet", "--board", "arty-a7-35t", "--layers")
+    assert (code, err) == (0, "")
+    table = out.partition("its layers:\n")[2]
+    assert all(one["name"] in table and f"{one['cycles']:,}" in table for one in document["layers"])
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_what_limits_the_layers_on_an_engine_of_ones_own(dpnet, in_flight):
+    network = map_image()
+    sizes = "maps?clusters=3&stages=4"
+    arguments = ("net.dpnet", "--engine", sizes, *(["--in-flight"] if in_flight else []))
+    code, out, err = dpnet(*arguments, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    made = place(MapEngineParameters(clusters=3, stages=4), network, in_flight).plan
+    assert (document["cycles"], document["in_flight"]) == (made.cycles, made.pictures)
+    assert document["cycles_per_picture"] == made.cycles / made.pictures
+    assert sum(one["cycles"] for one in document["layers"]) == made.cycles
+    code, out, err = dpnet(*arguments)
+    shared = " of 4 pictures in flight" if in_flight else " a picture"
+    assert out.splitlines()[0] == f"3 × 4, 192 lanes: {made.cycles:,} cycles{shared}"
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("array", "--engine must be maps or maps?NAME=N&NAME=N, not 'array'"),
+        ("maps?cluster=4", "--engine must be maps with sizes of clusters, stages, "),
+        ("maps?clusters=four", "--engine must be maps with whole numbers, not clusters='four'"),
+        ("maps?index_depth=8", "the network is larger than the engine: index_depth 8 (it needs "),
+    ],
+)
+def test_engines_that_are_none(dpnet, engine, message):
+    map_image()
+    code, out, err = dpnet("net.dpnet", "--engine", engine)
+    assert (code, out) == (2, "") and err.startswith(f"dpnet: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [["--layers"], ["--engine", "maps"]])
+def test_layers_are_those_of_whole_networks(dpnet, option):
+    message = f"dpnet: {option[0]} is for whole networks on a map engine\n"
+    assert dpnet("--matrix", "10x10", *option) == (2, "", message)

@@ -12,6 +12,7 @@ import click
 from dpnet.host.arguments import OneOf, whole
 from dpnet.host.commands import FILE, FINE, InputError, command
 from dpnet.host.fitting import activation_bits, engine_url, entry_bits
+from dpnet.host.maps.engines import parse_engine
 from dpnet.host.maps.proposals import (
     CLOCK_MHZ,
     NAMES,
@@ -20,8 +21,12 @@ from dpnet.host.maps.proposals import (
     resource_figures,
     text_of,
 )
+from dpnet.host.maps.roofs import roofs_document, roofs_text
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.engine.devices import BOARDS, KINDS, LIMITS, Device
+from dpnet.model.engine.maps.parameters import MapEngineParameters
+from dpnet.model.engine.maps.placement import NetworkTooLarge, place
+from dpnet.model.engine.maps.sizing.roofs import layer_roofs
 from dpnet.model.engine.maps.sizing.search import propose
 from dpnet.model.engine.parameters import EngineParameters
 from dpnet.model.engine.plan import (
@@ -121,6 +126,18 @@ def _chip(function: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--in-flight", is_flag=True, help="a whole network: a picture in each stage of a map engine"
 )
+@click.option(
+    "--layers",
+    "by_layer",
+    is_flag=True,
+    help="a whole network: also what limits each layer on the first engine",
+)
+@click.option(
+    "--engine",
+    metavar="ENGINE",
+    help="a whole network: no search, but what limits its layers on a map engine of yours, such "
+    "as 'maps?clusters=4'",
+)
 @click.option("--count", type=whole(1, 20), default=5, metavar="N", help="proposals (default 5)")
 def run(
     file: Path | None,
@@ -131,6 +148,8 @@ def run(
     board: str,
     repeated: bool,
     in_flight: bool,
+    by_layer: bool,
+    engine: str | None,
     count: int,
     as_json: bool,
     **sizes: int | None,
@@ -152,12 +171,19 @@ def run(
         if isinstance(image, MapImage):
             if positions or repeated:
                 raise InputError("--positions and --repeated are for images of the array")
+            if engine is not None:
+                return _show_layers(image, engine, in_flight, as_json)
             device = _device(board, _given(sizes))
-            return _plan_maps(image, device, in_flight, count, as_json)
+            return _plan_maps(image, device, in_flight, by_layer, count, as_json)
         layers, chosen, widths = _network(image, dict(positions))
     device = _device(board, _given(sizes))
-    if in_flight:
-        raise InputError("--in-flight is for whole networks on a map engine")
+    for option, given in (
+        ("--in-flight", in_flight),
+        ("--layers", by_layer),
+        ("--engine", engine is not None),
+    ):
+        if given:
+            raise InputError(f"{option} is for whole networks on a map engine")
     if repeated and len(layers) > 1:
         raise InputError(f"--repeated takes a network of one layer, not of {len(layers)}")
     if chosen != "fp32" and len(layers) > 1 and any(layer.positions > 1 for layer in layers):
@@ -176,7 +202,9 @@ def run(
     return FINE
 
 
-def _plan_maps(image: MapImage, device: Device, in_flight: bool, count: int, as_json: bool) -> int:
+def _plan_maps(
+    image: MapImage, device: Device, in_flight: bool, by_layer: bool, count: int, as_json: bool
+) -> int:
     """Map engines for a whole network."""
     with Progress(f"searching map engines for the {device.name}"):
         found = propose(image.network, device, count=count, apart=in_flight)
@@ -185,7 +213,40 @@ def _plan_maps(image: MapImage, device: Device, in_flight: bool, count: int, as_
             f"no map engine for this network fits the {device.name}: its stores alone are larger; "
             "use a larger chip, or fewer bits"
         )
-    emit(document_of(found, device), text_of(found, device, in_flight), as_json)
+    document, text = document_of(found, device), text_of(found, device, in_flight)
+    if by_layer:
+        made = place(found[0].engine, image.network, in_flight).plan
+        layers = layer_roofs(made)
+        document["layers"] = roofs_document(layers)
+        text = "\n\n".join([text, "its layers:", roofs_text(layers, made.pictures)])
+    emit(document, text, as_json)
+    return FINE
+
+
+def _show_layers(image: MapImage, engine: str, in_flight: bool, as_json: bool) -> int:
+    """What limits a whole network's layers on an engine that is there."""
+    try:
+        params = parse_engine(engine)
+        if not isinstance(params, MapEngineParameters):
+            raise ValueError(f"maps or maps?NAME=N&NAME=N, not {engine!r}")
+    except ValueError as error:
+        raise InputError(f"--engine must be {error}") from None
+    try:
+        made = place(params, image.network, in_flight).plan
+    except NetworkTooLarge as error:
+        raise InputError(str(error)) from None
+    layers = layer_roofs(made)
+    document = {
+        "engine": asdict(params),
+        "lanes": params.lanes,
+        "cycles": made.cycles,
+        "in_flight": made.pictures,
+        "cycles_per_picture": made.cycles / made.pictures,
+        "layers": roofs_document(layers),
+    }
+    head = f"{params.clusters} × {params.stages}, {params.lanes:,} lanes: {made.cycles:,} cycles"
+    head += " a picture" if made.pictures == 1 else f" of {made.pictures} pictures in flight"
+    emit(document, "\n\n".join([head, roofs_text(layers, made.pictures)]), as_json)
     return FINE
 
 
