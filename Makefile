@@ -28,7 +28,7 @@ RUN := $(call quoted,$(VENV)/bin/python)
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: help setup setup-synthesis sim networks arrays baselines faults test test-whole test-long resources fmax lint types check test-the-tests clean \
-	bitstream doctor soak formal bench-quantizer certify-quantizer docs evidence results
+	bitstream doctor soak formal mutants bench-quantizer certify-quantizer docs evidence results
 
 help:
 	@echo "make sim [STAGES=8 COLUMNS=16 SEGMENTS=2] [MAPS='maps?clusters=2'] [SEED=0] [PICTURES=360] [WAVES=1] [WEIGHTS=FILE.safetensors]"
@@ -50,6 +50,8 @@ help:
 	@echo "               the clock they reach on an ECP5 (Yosys, nextpnr), and what limits it; build/fmax.json"
 	@echo "make setup-synthesis   adds Yosys and nextpnr to .venv (make setup has them too)"
 	@echo "make test-the-tests   plant faults and show that the tests turn red"
+	@echo "make mutants [NAMES='lane column'] [COUNT=1000] [SEED=1]"
+	@echo "               a bit of the netlist changed, a thousand times a block: do the benches notice; goes on after Ctrl-C"
 	@echo "make soak [SEED=0] [FRAMES=1e7] [UART_FRAMES=1e5] [LOADS=1e4]"
 	@echo "               the link under damage, power cuts and slow lines; build/soak.json; goes on after Ctrl-C"
 	@echo "make formal [NAMES=…]   control blocks proved by k-induction, planted bugs caught; build/formal.json"
@@ -136,6 +138,9 @@ formal: $(READY)
 soak: $(READY)
 	@$(RUN) -m dpnet.sim.soak $(call option,SEED,seed) $(call option,FRAMES,frames) \
 	  $(call option,UART_FRAMES,uart-frames) $(call option,LOADS,loads)
+
+mutants: $(READY)
+	@$(RUN) -m dpnet.sim.mutants $(names) $(call option,COUNT,count) $(call option,SEED,seed)
 
 doctor: $(READY)
 	@$(RUN) -m dpnet.host.start doctor $(call option,PORT,port)

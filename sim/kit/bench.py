@@ -73,18 +73,20 @@ def run_bench(
     top: str = "top",
     values: Mapping[str, Any] | None = None,
     tests: str | None = None,
+    plusargs: Sequence[str] = (),
 ) -> int:
     """Run every cocotb test of `dpnet.sim.benches.<bench>` (and `more` of them) on `verilog`;
     return how many passed.
 
     `values` is handed to the bench (JSON types), `tests` is a regular expression that selects
-    tests. Raises `BenchError` if one fails, or if none ran.  The build is reused while text,
-    simulator and its version stay the same.
+    tests, `plusargs` are what the design asks for by $value$plusargs; with some, the run ends with
+    the first test that fails.  Raises `BenchError` if one fails, or if none ran.  The build is
+    reused while text, simulator and its version stay the same.
     """
     simulator = find_simulator()
     directory = _build(simulator, verilog, top)
     # Benches and parameter sets of one design share its simulator.
-    what = json.dumps([bench, *more, values, tests], sort_keys=True)
+    what = json.dumps([bench, *more, values, tests, *plusargs], sort_keys=True)
     job = f"{bench}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     results = directory / f"results-{job}.xml"
     results.unlink(missing_ok=True)
@@ -104,7 +106,9 @@ def run_bench(
             test_filter=tests,
             timescale=("1ns", "1ps"),
             log_file=str(directory / f"run-{job}.log"),
+            plusargs=list(plusargs),
             extra_env={
+                **({"COCOTB_MAX_FAILURES": "1"} if plusargs else {}),
                 "DPNET_BENCH": json.dumps(values or {}),
                 "DPNET_SEED": str(seed()),
                 "COCOTB_ANSI_OUTPUT": "0",

@@ -1,0 +1,1 @@
+"""`make mutants`: faults of the netlist, one at a time, and whether the benches notice them."""
