@@ -4,7 +4,7 @@
 
 # Options count only on the command line: an exported COLUMNS is the width of a terminal, an exported
 # PORT another program's.  What is given here does not reach the programs as variables either.
-OPTIONS := BITS BOARD COLUMNS CYCLES DOOR ENGINE FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PICTURES PORT ROWS \
+OPTIONS := BITS BOARD COLUMNS CYCLES COUNT DOOR ENGINE FRAMES INJECTIONS KEEP LOADS MAPS MHZ MODULES NAMES PICTURES PORT ROWS \
 	SEED SEEDS SEGMENTS STAGES TOOLCHAIN UART_FRAMES WAVES WEIGHTS
 given = $(if $(filter command,$(origin $1)),$($1))
 unexport $(foreach name,$(OPTIONS),$(if $(call given,$(name)),$(name)))

@@ -21,6 +21,7 @@ CALLS = {
     "arrays": "NAMES SEED",
     "baselines": "SEED",
     "faults": "NAMES SEED INJECTIONS CYCLES",
+    "mutants": "NAMES COUNT SEED",
     "resources": "NAMES MODULES",
     "fmax": "NAMES SEED SEEDS",
     "bench-quantizer": "SEED",
