@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dpnet.model.engine.maps.parameters import MapEngineParameters
 
-__all__ = ["KEYWORDS", "RESNET8"]
+__all__ = ["KEYWORDS", "RESNET8", "RESNET8_SLIM"]
 
 KEYWORDS = MapEngineParameters(
     clusters=2,
@@ -34,3 +36,8 @@ RESNET8 = MapEngineParameters(
     result_depth=1024,
 )
 """128 lanes that hold ResNet-8 and DS-CNN."""
+
+RESNET8_SLIM = replace(
+    RESNET8, clusters=2, stages=1, streams=1, map_depth=24704, picture_depth=3072
+)
+"""32 lanes that hold the same."""
