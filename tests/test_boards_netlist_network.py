@@ -1,14 +1,18 @@
-"""The netlist of a map engine on the ULX3S, as nextpnr reads it, computes a network for the host
-that asks it over the UART: every value of every map is the golden model's."""
+"""Netlists of map engines on the ULX3S, as nextpnr reads them, compute networks for the host that
+asks them over the UART: every value of every map is the golden model's."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from map_image_kit import image_of
-from map_kit import Builder, convolved
+from map_kit import NETWORKS, Builder, convolved
 from netlist_line_kit import netlist_on_line
 
+from dpnet.boards.ulx3s.board import BOARD
 from dpnet.boards.ulx3s.top import Ulx3sTop
 from dpnet.host.driver import Driver
 from dpnet.host.link import Link
@@ -71,3 +75,45 @@ def test_the_netlist_computes_a_network_over_its_uart() -> None:
     for name, map_values in found.items():
         np.testing.assert_array_equal(map_values, wanted[name], err_msg=name)
     assert [run.cycles for run in runs] == [run.predicted for run in runs]
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[Driver]:
+    """The engine of `make bitstream BOARD=ulx3s ENGINE=maps`."""
+    transport = netlist_on_line(Ulx3sTop(engine=BOARD.maps, mhz=MHZ, baud=BAUD))
+    try:
+        yield Driver(Link(transport))
+    finally:
+        transport.close()
+
+
+def first_layers(network: MapNetwork, count: int) -> MapNetwork:
+    """A network of only so many layers."""
+    layers = network.layers[:count]
+    names = {network.input.name, *(layer.output for layer in layers)}
+    tensors = tuple(tensor for tensor in network.tensors if tensor.name in names)
+    return replace(network, layers=layers, tensors=tensors, output=layers[-1].output)
+
+
+def test_the_boards_netlist_computes_a_picture_of_ds_cnn(board: Driver) -> None:
+    image = image_of(NETWORKS["ds-cnn"](), engine=BOARD.maps)
+    [picture] = np.random.default_rng(4).integers(-128, 128, (1, *image.network.input.shape))
+    session = MapSession(board, image, BOARD.maps)
+    assert session.load() is True
+    values, cycles = session.run(picture)
+    golden = compute(image.network, picture[None])[image.network.output]
+    np.testing.assert_array_equal(values, golden[0])
+    assert cycles == session.cycles == 264_257
+
+
+def test_the_boards_netlist_computes_the_first_layers_of_resnet_8(board: Driver) -> None:
+    """Its first block, with the skip."""
+    image = image_of(first_layers(NETWORKS["resnet-8"](), 3), engine=BOARD.maps)
+    [picture] = np.random.default_rng(5).integers(-128, 128, (1, *image.network.input.shape))
+    session = MapSession(board, image, BOARD.maps)
+    assert session.load() is True
+    wanted = compute(image.network, picture[None])
+    for run in run_by_pass(session, picture):
+        assert run.cycles == run.predicted
+        if run.values is not None:
+            np.testing.assert_array_equal(run.values, wanted[run.name][0], err_msg=run.name)

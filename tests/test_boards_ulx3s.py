@@ -376,8 +376,10 @@ def test_the_board_holds_the_digits_networks():
 @pytest.mark.parametrize(
     "board, network, cycles",
     [
-        ("ulx3s", "resnet-8", 110_723),
-        ("ulx3s", "ds-cnn", 69_217),
+        ("ulx3s", "resnet-8", 438_019),
+        ("ulx3s", "ds-cnn", 264_257),
+        ("arty-z7-20", "resnet-8", 110_723),
+        ("arty-z7-20", "ds-cnn", 69_217),
         ("arty-a7-35t", "ds-cnn", 134_241),
     ],
 )
