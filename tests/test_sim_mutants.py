@@ -7,7 +7,6 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dpnet.boards.yosys import find_yosys
 from dpnet.gateware.emit import emit
 from dpnet.sim.formal.sby import Sby
 from dpnet.sim.mutants import __main__ as command
@@ -36,22 +35,20 @@ class Tiny(wiring.Component):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return flat(find_yosys(), emit(Tiny()))
+    return flat(emit(Tiny()))
 
 
 def test_mutations_are_drawn_by_their_seed(tiny):
-    yosys = find_yosys()
-    found = mutations(yosys, tiny, 10, 1)
+    found = mutations(tiny, 10, 1)
     assert len(found) == 10 == len(set(found))
     assert all("-mode " in one and "-cell " in one for one in found)
-    assert found == mutations(yosys, tiny, 10, 1) != mutations(yosys, tiny, 10, 2)
-    every = mutations(yosys, tiny, 1000, 1)
+    assert found == mutations(tiny, 10, 1) != mutations(tiny, 10, 2)
+    every = mutations(tiny, 1000, 1)
     assert 10 < len(every) < 1000 and not [one for one in every if "-port CLK " in one]
 
 
 def test_a_mutant_is_chosen_when_the_simulation_begins(tiny):
-    yosys = find_yosys()
-    text = selectable(yosys, tiny, mutations(yosys, tiny, 10, 1), 1000)
+    text = selectable(tiny, mutations(tiny, 10, 1), 1000)
     assert text.count('$value$plusargs("mutant=%d", mutant)') == 1
     assert "$time > 1000" in text and "input [15:0] mutant" not in text
     assert all(f"mutant == 16'h{n:04x}" in text for n in range(1, 11))
@@ -59,22 +56,22 @@ def test_a_mutant_is_chosen_when_the_simulation_begins(tiny):
 
 def test_too_many_mutants(tiny):
     with pytest.raises(ValueError, match="at most 65535 mutants are told apart, not 65536"):
-        selectable(find_yosys(), tiny, [""] * 65536, 1000)
+        selectable(tiny, [""] * 65536, 1000)
 
 
 def a_mutant(netlist, *parts):
     """The first of all mutations whose text has all `parts`."""
-    every = mutations(find_yosys(), netlist, 1000, 1)
+    every = mutations(netlist, 1000, 1)
     return next(one for one in every if all(part in one for part in parts))
 
 
 def test_a_mutant_that_changes_nothing_is_equivalent(tiny):
     """Bit 3 of the result is 0 whatever the masked bits are; a flip of the register's input is
     seen."""
-    yosys, sby = find_yosys(), Sby()
-    assert judged(yosys, sby, tiny, "-mode none -module top") == "equivalent"
+    sby = Sby()
+    assert judged(sby, tiny, "-mode none -module top") == "equivalent"
     seen = a_mutant(tiny, "-mode inv", "$ff.cc", "-port D ", "-portbit 1 ")
-    assert judged(yosys, sby, tiny, seen) == "different"
+    assert judged(sby, tiny, seen) == "different"
 
 
 @pytest.mark.long
@@ -96,7 +93,7 @@ def test_of_a_lane_all_is_killed_and_kept(tmp_path, monkeypatch, capsys):
 def stubbed(monkeypatch, tmp_path, bench):
     """The command with a netlist of three mutants, `bench` in place of simulations."""
     monkeypatch.setenv("DPNET_BUILD", str(tmp_path))
-    monkeypatch.setattr(command, "flat", lambda yosys, verilog: "netlist")
+    monkeypatch.setattr(command, "flat", lambda verilog: "netlist")
     monkeypatch.setattr(command, "mutations", lambda *given: ["one", "two", "three"])
     monkeypatch.setattr(command, "selectable", lambda *given: "verilog")
     monkeypatch.setattr(command, "run_one", bench)
@@ -106,7 +103,7 @@ def stubbed(monkeypatch, tmp_path, bench):
 
     monkeypatch.setattr(command, "benched", benched)
     verdicts = {"two": "equivalent", "three": "different"}
-    monkeypatch.setattr(command, "judged", lambda yosys, sby, net, mutant: verdicts[mutant])
+    monkeypatch.setattr(command, "judged", lambda sby, net, mutant: verdicts[mutant])
 
 
 def test_survivors_are_run_at_full_length_and_then_compared(tmp_path, monkeypatch, capsys):

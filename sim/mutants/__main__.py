@@ -19,8 +19,6 @@ from typing import Any
 
 import click
 
-from dpnet.boards.tool import ToolError
-from dpnet.boards.yosys import find_yosys
 from dpnet.host.arguments import Command, run_module, whole
 from dpnet.host.report import Progress, table
 from dpnet.model.build_root import build_root
@@ -112,7 +110,7 @@ def _guarded(options: Options) -> int:
         for name in options.names:
             found.append(_try_all(BLOCKS[name], options))
             _write(options, found)
-    except (BenchError, SimulatorError, ToolError, FormalError) as error:
+    except (BenchError, SimulatorError, FormalError) as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
@@ -128,13 +126,12 @@ def _guarded(options: Options) -> int:
 
 def _try_all(block: Block, options: Options) -> Mutants:
     """Every mutant of a block to its verdict, from where an earlier run was."""
-    yosys, sby = find_yosys(), Sby()
-    netlist = flat(yosys, block.verilog())
-    drawn = mutations(yosys, netlist, options.count, options.seed)
+    sby, netlist = Sby(), flat(block.verilog())
+    drawn = mutations(netlist, options.count, options.seed)
     found = Mutants.read(block.name, build_root() / "mutants", _key(block, netlist, drawn), drawn)
     if found.complete:
         return found
-    verilog = selectable(yosys, netlist, drawn, LIMIT)
+    verilog = selectable(netlist, drawn, LIMIT)
     for full in (False, True):
         if problem := run_one(Trial(block.name, verilog, 0, full)):
             raise BenchError(f"block {block.name} without any mutant: {problem}")
@@ -143,7 +140,7 @@ def _try_all(block: Block, options: Options) -> Mutants:
         left = found.without(found.full)
         for done, number in enumerate(left):
             progress(done, len(left), f"{done} of {len(left)}")
-            found.verdicts[number] = judged(yosys, sby, netlist, drawn[number - 1])
+            found.verdicts[number] = judged(sby, netlist, drawn[number - 1])
             found.save()
     return found
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from dpnet.boards.tool import Tool
 from dpnet.sim.formal.sby import Sby
 from dpnet.sim.kit.bench import BenchError, rounds, run_bench
 from dpnet.sim.mutants.blocks import BLOCKS
@@ -68,13 +67,13 @@ def benched(trials: Sequence[Trial], jobs: int) -> Iterator[tuple[int, str]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def judged(yosys: Tool, sby: Sby, netlist: str, mutant: str) -> str:
+def judged(sby: Sby, netlist: str, mutant: str) -> str:
     """Of a mutant that no bench noticed: `equivalent` where registers and outputs take the same
     values from the same ones, whatever the inputs are; `different` where some inputs show another
-    output within `DEPTH` cycles from reset; else `undecided`.  Raises `ToolError`, `FormalError`.
+    output within `DEPTH` cycles from reset; else `undecided`.  Raises `FormalError`.
     """
-    same = sby.prove(pair(yosys, netlist, mutant, True), 1, TIMEOUT)
+    same = sby.prove(pair(netlist, mutant, True), 1, TIMEOUT)
     if same.status == "pass":
         return "equivalent"
-    found = sby.search(pair(yosys, netlist, mutant, False), DEPTH, TIMEOUT)
+    found = sby.search(pair(netlist, mutant, False), DEPTH, TIMEOUT)
     return "different" if found.status == "fail" else "undecided"
