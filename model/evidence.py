@@ -34,6 +34,7 @@ EXPERIMENT_ENTRIES = (f"{PACKAGE}.model.experiments.runner", f"{PACKAGE}.model.q
 STUDY_ENTRIES: Mapping[str, tuple[str, ...]] = {
     "figure2": (f"{PACKAGE}.model.experiments.studies.weights",),
     "figure4": (f"{PACKAGE}.model.experiments.studies.sweep",),
+    "table4": (f"{PACKAGE}.model.experiments.imagenet.table",),
 }
 """What the experiments of these names depend on besides."""
 OLDER = "older.txt"

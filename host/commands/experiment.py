@@ -73,6 +73,18 @@ NAMES = (*PLANS, *STUDIES)
     metavar="FOLDER",
     help="of checkpoints, rows and nets (default FILE.runs beside --out)",
 )
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FOLDER",
+    help="of table4: train/CLASS/*.jpg and val/CLASS/*.jpg, read from disk",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    metavar="FILE",
+    help="of table4: GoogLeNet's state dict in torchvision's names, .pth or .safetensors",
+)
 @click.option("--out", type=FILE, metavar="FILE", help="default build/experiments/NAME.json")
 def run(
     name: str,
@@ -88,6 +100,8 @@ def run(
     device: str,
     engine: bool,
     runs: Path | None,
+    data: Path | None,
+    weights: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -105,6 +119,8 @@ def run(
         "rate": rate,
         "rho": rho,
         "bf16": bf16 or None,
+        "pictures": data,
+        "weights": weights,
     }
     given = {option: value for option, value in chosen_by_hand.items() if value is not None}
     asked = Asked(
@@ -123,6 +139,11 @@ def run(
 
 def _plan(name: str, given: Mapping[str, Any], full: bool, engine: bool) -> Plan:
     """What is asked for, with all options."""
+    for option, named in (("data", "pictures"), ("weights", "weights")):
+        if named in given and not (name in STUDIES and STUDIES[name].folders):
+            raise InputError(
+                f"--{option} must not be given for {name}: its data are in the folder of DPNET_DATA"
+            )
     if name in STUDIES:
         return study_plan(STUDIES[name], given, full)
     plan = find_plan(name).whole() if full else find_plan(name)

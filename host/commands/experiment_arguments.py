@@ -17,6 +17,7 @@ from dpnet.host.arguments import OneOf, number, whole
 from dpnet.host.commands import InputError, going_on
 from dpnet.model.data.places import DataError
 from dpnet.model.experiments.budget import BudgetError
+from dpnet.model.experiments.imagenet.plan import ImageNetPlan
 from dpnet.model.experiments.plans import METHODS, Plan
 from dpnet.model.networks.published import WeightsError
 from dpnet.model.training.recipe import CheckpointError, DivergedError
@@ -31,6 +32,7 @@ PULLED = ("dp-net-ramp",)
 
 NOTES = {
     "cifar-10": "CIFAR-10, 10,000 pictures to test; chosen on 5,000 of the 50,000 to train with",
+    "imagenet": "ImageNet",
     "mnist": "MNIST, 10,000 pictures to test; chosen on 5,000 of the 60,000 to train with",
 }
 
@@ -76,6 +78,8 @@ class Asked:
             if getattr(plan, name) != getattr(own, name):
                 parts += [f"--{name}", f"{getattr(plan, name):g}"]
         parts += ["--bf16"] if plan.bf16 else []
+        if isinstance(plan, ImageNetPlan):
+            parts += ["--data", str(plan.pictures), "--weights", str(plan.weights)]
         seeds = ",".join(map(str, self.seeds))
         return shlex.join([*parts, "--seed", seeds, "--device", self.device])
 

@@ -18,11 +18,24 @@ from dpnet.model.experiments.studies.catalog import STUDIES
 from dpnet.model.experiments.studies.pictures import draw
 from dpnet.model.experiments.studies.study import Call, Found, Study
 from dpnet.model.files import write_json
+from dpnet.model.networks.catalog import find
 
 __all__ = ["run_study", "study_plan"]
 
-SHOWN = ("method", "bits", "epochs", "seed", "lam_full", "period_full", "apart", "accuracy")
-"""What the text has of a row, as far as it has it."""
+SHOWN = {
+    "method": "method",
+    "bits": "bits",
+    "epochs": "epochs",
+    "seed": "seed",
+    "lam_full": "λ",
+    "period_full": "t",
+    "apart": "from its centroids",
+    "accuracy": "accuracy",
+    "delta": "Δ",
+    "accuracy_top5": "in five",
+    "delta_top5": "Δ in five",
+}
+"""What the text has of a row, as far as it has it, and what it is called there."""
 
 
 def study_plan(study: Study, given: Mapping[str, Any], full: bool) -> Plan:
@@ -95,7 +108,7 @@ class _Writer:
         besides = {key: value for found in all_found for key, value in found.besides.items()}
         return {
             "command": self.command,
-            "data": NOTES[self.asked.plan.entry.dataset],
+            "data": NOTES[find(self.asked.plan.network).dataset],
             "machine": "; ".join(dict.fromkeys(machines)),
             "sources": self.code,
             **besides,
@@ -113,14 +126,17 @@ class _Writer:
 
 def _text(document: Mapping[str, Any], paths: Sequence[Path]) -> str:
     rows = document["rows"]
-    head = [name for name in SHOWN if rows and name in rows[0]]
-    lines = [[_cell(name, row[name]) for name in head] for row in rows]
+    names = [name for name in SHOWN if rows and name in rows[0]]
+    lines = [[_cell(name, row[name]) for name in names] for row in rows]
+    head = [SHOWN[name] for name in names]
     return "\n".join([table(head, lines), f"written: {', '.join(map(str, paths))}"])
 
 
 def _cell(name: str, value: Any) -> Any:
-    if name == "accuracy":
+    if name.startswith("accuracy"):
         return f"{value:.2f} %"
     if name == "apart":
-        return f"{100 * value:.2f} % from its centroids"
+        return f"{100 * value:.2f} %"
+    if name.startswith("delta"):
+        return f"{value:+.2f}"
     return f"{value:g}" if isinstance(value, float) else value

@@ -84,7 +84,14 @@ def _epoch_seconds(plan: Plan, data: Pictures, device: str) -> float:
     """What an epoch with the term takes, from a few steps behind as many that warm up."""
     net = build_net(plan.entry.make, 0)
     count = TIMED_STEPS * plan.batch
-    few = replace(data, train_x=data.train_x[:count], train_y=data.train_y[:count])
+    judged = max(1, count * len(data.validation_x) // len(data.train_x))
+    few = replace(
+        data,
+        train_x=data.train_x[:count],
+        train_y=data.train_y[:count],
+        validation_x=data.validation_x[:judged],
+        validation_y=data.validation_y[:judged],
+    )
     settings = replace(plan.clustered(0, plan.bits[0], len(data.train_x)), epochs=1)
     taken = 0.0
     with tempfile.TemporaryDirectory() as scratch:
