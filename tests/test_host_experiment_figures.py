@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,15 +18,17 @@ import torch
 from cli_kit import Call, last
 from experiments_kit import DIGITS, write_data
 
-from dpnet.model.evidence import digest, experiment_entries
+from dpnet.model.evidence import ROOT, digest, experiment_entries
 from dpnet.model.experiments import methods
 from dpnet.model.experiments.fit import fit
 from dpnet.model.experiments.plans import find_plan
 from dpnet.model.experiments.results import page
+from dpnet.model.experiments.studies import points as points_module
 from dpnet.model.experiments.studies import sweep
 from dpnet.model.experiments.studies.catalog import STUDIES
+from dpnet.model.experiments.studies.points import Point, points, stable
 from dpnet.model.experiments.studies.study import Epochs, Kept
-from dpnet.model.experiments.studies.sweep import FIGURE4, Point, points, stable
+from dpnet.model.experiments.studies.sweep import FIGURE4
 from dpnet.model.experiments.studies.weights import FIGURE2
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,10 +44,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(STUDIES, "figure2", replace(FIGURE2, plan=one))
     two = replace(SMALL, methods=FIGURE4.methods)
     monkeypatch.setitem(STUDIES, "figure4", replace(FIGURE4, plan=two))
-    monkeypatch.setattr(sweep, "LAMBDAS", (10.0, 100.0, 1e7))
-    monkeypatch.setattr(sweep, "LAMBDA", 100.0)
-    monkeypatch.setattr(sweep, "PERIOD", 2)
-    monkeypatch.setattr(sweep, "PERIODS", (1, 2, 4))
+    monkeypatch.setattr(points_module, "LAMBDAS", (10.0, 100.0, 1e7))
+    monkeypatch.setattr(points_module, "LAMBDA", 100.0)
+    monkeypatch.setattr(points_module, "PERIOD", 2)
+    monkeypatch.setattr(points_module, "PERIODS", (1, 2, 4))
     return tmp_path
 
 
@@ -148,6 +153,42 @@ def test_figure_4_goes_on_and_ends_as_the_whole_one(
     assert dpnet(*arguments, "--out", small / "parts.json").out == whole.out
 
 
+PLAIN = """
+import sys
+for name in ("safetensors", "constriction", "click", "rich", "sklearn", "torchvision", "packaging"):
+    sys.modules[name] = None
+from dataclasses import replace
+from dpnet.model.data import mnist
+from dpnet.model.experiments.studies import points
+from experiments_kit import DIGITS, MNIST_PARTS
+mnist.COUNTS = MNIST_PARTS
+points.PLAN = replace(DIGITS, name="table5", engine=False, epochs=2, full=4, methods=("dp-net",))
+points.LAMBDAS, points.PERIOD, points.PERIODS = (10.0, 100.0, 1e7), 2, (1, 2, 4)
+raise SystemExit(points.main(["--folder", sys.argv[1], "--methods", "dp-net"]))
+"""
+
+
+@pytest.mark.whole
+def test_what_a_machine_without_our_packages_trained_is_judged_elsewhere(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(small / "runs")],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dp-net, lambda 100, t 2" in done.stdout
+    monkeypatch.delattr(methods, "fit")
+    arguments = ("experiment", "figure4", "--json", "--methods", "dp-net", "--runs", small / "runs")
+    result = dpnet(*arguments, "--out", small / "r.json")
+    assert result.code == 0, result.err
+    assert len(json.loads(result.out)["rows"]) == 3
+
+
 def test_a_point_trains_with_the_term_that_its_row_says(
     small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,14 +223,32 @@ def test_the_points_of_a_whole_schedule_are_the_papers_and_a_short_one_keeps_the
             assert exponent == pytest.approx(whole)
             assert stable(point, of, n_train)
     whole = points(plan.whole())
-    assert {p.lam for p in whole if "lambda" in p.varies} == set(sweep.LAMBDAS)
-    assert {p.period for p in whole if "period" in p.varies} == set(sweep.PERIODS)
+    assert {p.lam for p in whole if "lambda" in p.varies} == set(points_module.LAMBDAS)
+    assert {p.period for p in whole if "period" in p.varies} == set(points_module.PERIODS)
     assert {p.period for p in whole if "lambda" in p.varies} == {20}
     assert {p.lam for p in whole if "period" in p.varies} == {100.0}
     # 15 of 300 epochs: t = 20 is one epoch.
     assert {p.period for p in points(plan) if "lambda" in p.varies} == {1}
     far = Point(1e7, 1, 1e7, 1.0, ("lambda",))
     assert not stable(far, plan, n_train)
+
+
+def test_a_lambda_that_diverges_is_left_out_and_nothing_but_such_is_refused(
+    small: Path, dpnet: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("experiment", "figure4", "--methods", "dp-net", "--out", small / "r.json")
+    monkeypatch.setattr(points_module, "LAMBDA", 1e7)  # a panel without a line
+    assert dpnet(*arguments).code == 0
+    assert {row["lam_full"] for row in json.loads((small / "r.json").read_text())["rows"]} == {
+        10.0,
+        100.0,
+    }
+    monkeypatch.setattr(points_module, "LAMBDAS", (1e8,))
+    result = dpnet(*arguments)
+    assert result.code == 2 and last(result.err) == (
+        "dpnet: training failed: every lambda would diverge at rate 0.02 in 2 epochs; give more "
+        "--epochs or a smaller --rate\n"
+    )
 
 
 def test_a_budget_counts_all_points(small: Path, dpnet: Call) -> None:

@@ -47,7 +47,7 @@ def draw_sweep(document: Mapping[str, Any], path: Path) -> None:
             panel.set_xscale("log")
             panel.set_xlabel(name)
         panels[0].set_ylabel("accuracy, % (gray: pretrained)")
-        panels[-1].legend(fontsize="small")
+        panels[0].legend(fontsize="small")
 
 
 def _means(
