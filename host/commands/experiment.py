@@ -2,100 +2,68 @@
 
 from __future__ import annotations
 
-import math
-import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dpnet.host.arguments import OneOf, number, whole
-from dpnet.host.commands import FILE, FINE, InputError, check_output, command, going_on
+from dpnet.host.arguments import OneOf, whole
+from dpnet.host.commands import FILE, FINE, InputError, check_output, command
+from dpnet.host.commands.experiment_arguments import (
+    NOTES,
+    Asked,
+    bits_of,
+    budget_of,
+    device_of,
+    methods_of,
+    positive,
+    seeds_of,
+    told,
+)
+from dpnet.host.commands.experiment_studies import run_study, study_plan
 from dpnet.host.report import Progress, emit, table
 from dpnet.model.build_root import build_root
-from dpnet.model.data.places import DataError
-from dpnet.model.experiments.budget import Budget, BudgetError, within
+from dpnet.model.experiments.budget import Budget, within
 from dpnet.model.experiments.plans import METHODS, PLANS, Plan, find_plan
 from dpnet.model.experiments.results.rows import Row, document, with_deltas
 from dpnet.model.experiments.runner import Found, run_plan, sources
+from dpnet.model.experiments.studies.catalog import STUDIES
 from dpnet.model.files import write_json
-from dpnet.model.networks.published import WeightsError
-from dpnet.model.training.recipe import CheckpointError, DivergedError
+
+__all__ = ["NOTES", "PLANS", "run"]
 
 EXAMPLE = "dpnet experiment resnet8 --bits 2 --budget 2h\ndpnet experiment table5 --full"
-UNITS = {"min": 60.0, "h": 3600.0, "s": 1.0}
-BITS = whole(1, 4)
-METHOD = OneOf(METHODS)
-SEED = whole(0, 2**31)
-
-NOTES = {
-    "cifar-10": "CIFAR-10, 10,000 pictures to test; chosen on 5,000 of the 50,000 to train with",
-    "mnist": "MNIST, 10,000 pictures to test; chosen on 5,000 of the 60,000 to train with",
-}
-
-
-def _budget(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h)", text)
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
-    if not seconds:
-        raise click.BadParameter(f"must be a time, as 90min or 2h, not {text!r}")
-    return seconds
-
-
-def _bits(text: str) -> tuple[int, ...]:
-    found = tuple(BITS(part) for part in text.split(","))
-    if len(set(found)) < len(found):
-        raise click.BadParameter(f"must be different numbers from 1 to 4, as 2,3, not {text!r}")
-    return found
-
-
-def _methods(text: str) -> tuple[str, ...]:
-    found = tuple(METHOD.convert(part, None, None) for part in text.split(","))
-    if len(set(found)) < len(found):
-        raise click.BadParameter(f"must be different methods, not {text!r}")
-    return found
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    found = tuple(SEED(part) for part in text.split(","))
-    if len(set(found)) < len(found):
-        raise click.BadParameter(f"must be different numbers, as 0,1,2, not {text!r}")
-    return found
-
-
-def _positive(text: str) -> float:
-    value = number(text)
-    if not 0.0 < value < math.inf:
-        raise click.BadParameter(f"must be a positive number, not {text!r}")
-    return value
+NAMES = (*PLANS, *STUDIES)
 
 
 @command("experiment", EXAMPLE)
-@click.argument("name", type=OneOf(PLANS), metavar="NAME", help=", ".join(PLANS))
-@click.option("--bits", type=_bits, metavar="N,N", help="of an index (default: the experiment's)")
+@click.argument("name", type=OneOf(NAMES), metavar="NAME", help=", ".join(NAMES))
+@click.option("--bits", type=bits_of, metavar="N,N", help="of an index (default: the experiment's)")
 @click.option(
     "--methods",
-    type=_methods,
+    type=methods_of,
     metavar="M,M",
     help=f"of {', '.join(METHODS)} (default: those of the paper's tables)",
 )
 @click.option(
     "--budget",
-    type=_budget,
+    type=budget_of,
     metavar="TIME",
     help="as many epochs as fit, all methods alike: 90min, 2h",
 )
 @click.option("--epochs", type=whole(1, 100_000), metavar="N", help="of each method")
-@click.option("--rate", type=_positive, metavar="X", help="the peak of the learning rate")
-@click.option("--rho", type=_positive, metavar="X", help="the term's gradient is rho (W - C)")
+@click.option("--rate", type=positive, metavar="X", help="the peak of the learning rate")
+@click.option("--rho", type=positive, metavar="X", help="the term's gradient is rho (W - C)")
 @click.option("--bf16", is_flag=True, help="forward passes in training in bfloat16")
 @click.option("--full", is_flag=True, help="the paper's schedule: days on a CPU")
 @click.option(
-    "--seed", type=_seeds, default="0", metavar="N,N", help="one after the other (default 0)"
+    "--seed", type=seeds_of, default="0", metavar="N,N", help="one after the other (default 0)"
 )
-@click.option("--device", default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1 …")
+@click.option(
+    "--device", type=device_of, default="cpu", metavar="NAME", help="cpu (default), cuda, cuda:1 …"
+)
 @click.option(
     "--engine/--no-engine", default=True, help="the golden model's accuracy too (default)"
 )
@@ -104,6 +72,18 @@ def _positive(text: str) -> float:
     type=FILE,
     metavar="FOLDER",
     help="of checkpoints, rows and nets (default FILE.runs beside --out)",
+)
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FOLDER",
+    help="of table4: train/CLASS/*.jpg and val/CLASS/*.jpg, read from disk",
+)
+@click.option(
+    "--weights",
+    type=FILE,
+    metavar="FILE",
+    help="of table4: GoogLeNet's state dict in torchvision's names, .pth or .safetensors",
 )
 @click.option("--out", type=FILE, metavar="FILE", help="default build/experiments/NAME.json")
 def run(
@@ -120,6 +100,8 @@ def run(
     device: str,
     engine: bool,
     runs: Path | None,
+    data: Path | None,
+    weights: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -130,8 +112,6 @@ def run(
     if out is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     check_output(path)
-    folder = runs or path.with_name(f"{path.name}.runs")
-    plan = find_plan(name).whole() if full else find_plan(name)
     chosen_by_hand = {
         "bits": bits,
         "methods": methods,
@@ -139,61 +119,77 @@ def run(
         "rate": rate,
         "rho": rho,
         "bf16": bf16 or None,
+        "pictures": data,
+        "weights": weights,
     }
     given = {option: value for option, value in chosen_by_hand.items() if value is not None}
+    asked = Asked(
+        name=name,
+        plan=_plan(name, given, full, engine),
+        seeds=seed,
+        path=path,
+        folder=runs or path.with_name(f"{path.name}.runs"),
+        device=device,
+        budget=budget or 0.0,
+    )
+    made, text = (run_study if name in STUDIES else _run_table)(asked)
+    emit(made, text, as_json)
+    return FINE
+
+
+def _plan(name: str, given: Mapping[str, Any], full: bool, engine: bool) -> Plan:
+    """What is asked for, with all options."""
+    for option, named in (("data", "pictures"), ("weights", "weights")):
+        if named in given and not (name in STUDIES and STUDIES[name].folders):
+            raise InputError(
+                f"--{option} must not be given for {name}: its data are in the folder of DPNET_DATA"
+            )
+    if name in STUDIES:
+        return study_plan(STUDIES[name], given, full)
+    plan = find_plan(name).whole() if full else find_plan(name)
     try:
-        plan = replace(plan, **given, engine=plan.engine and engine)  # type: ignore[arg-type]
+        return replace(plan, **given, engine=plan.engine and engine)
     except ValueError as error:
         raise InputError(str(error)) from error
-    kept = f"finished epochs and rows are in {folder}; run the same command again to go on"
-    with going_on(kept), Progress(name) as progress:
-        try:
-            share = budget / len(seed) if budget else 0.0
-            chosen = within(plan, share, device) if share else Budget(plan, 0.0)
-            progress.note(chosen.text)
-            writer = _Writer(path, chosen.plan, seed, device)
-            for one in seed:
-                writer.next(
-                    run_plan(
-                        chosen.plan,
-                        seed=one,
-                        folder=folder,
-                        code=writer.code,
-                        device=device,
-                        on_progress=progress,
-                        on_rows=writer,
-                    )
+
+
+def _run_table(asked: Asked) -> tuple[dict[str, object], str]:
+    """Rows of one of the tables, as a document and as text."""
+    asked.check_stable()
+    with told(asked.folder), Progress(asked.name) as progress:
+        share = asked.share
+        chosen = within(asked.plan, share, asked.device) if share else Budget(asked.plan, 0.0)
+        progress.note(chosen.text)
+        writer = _Writer(replace(asked, plan=chosen.plan))
+        for one in asked.seeds:
+            writer.next(
+                run_plan(
+                    chosen.plan,
+                    seed=one,
+                    folder=asked.folder,
+                    code=writer.code,
+                    device=asked.device,
+                    on_progress=progress,
+                    on_rows=writer,
                 )
-        except (DataError, WeightsError, BudgetError) as error:
-            raise InputError(str(error)) from error
-        except DivergedError as error:
-            raise InputError(f"training failed: {error}") from error
-        except CheckpointError as error:
-            raise InputError(f"{error}, or give another --out") from error
-    emit(writer.made(), _text(writer.rows, path), as_json)
-    return FINE
+            )
+    return writer.made(), _text(writer.rows, asked.path)
 
 
 class _Writer:
     """Writes the rows that there are after each new one, those of earlier seeds first."""
 
-    def __init__(self, path: Path, plan: Plan, seeds: Sequence[int], device: str) -> None:
-        self.path, self.plan = path, plan
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
         self.rows: tuple[Row, ...] = ()
         self.machines: tuple[str, ...] = ()
         self.code = sources()
-        self.command = shlex.join(
-            [
-                *("dpnet", "experiment", plan.name, "--bits", ",".join(map(str, plan.bits))),
-                *("--epochs", str(plan.epochs), *_settings(plan)),
-                *("--seed", ",".join(map(str, seeds)), "--device", device),
-            ]
-        )
+        self.command = asked.spoken(find_plan(asked.name))
 
     def made(self, last: Found | None = None) -> dict[str, object]:
         """The document, with what the seed under way has found."""
         rows, machines = (self.rows, self.machines) if last is None else self._with(last)
-        note = NOTES[self.plan.entry.dataset]
+        note = NOTES[self.asked.plan.entry.dataset]
         return document(self.command, note, "; ".join(machines), self.code, rows)
 
     def next(self, found: Found) -> None:
@@ -205,17 +201,7 @@ class _Writer:
         return (*self.rows, *found.rows), tuple(machines)
 
     def __call__(self, found: Found) -> None:
-        write_json(self.path, self.made(found))
-
-
-def _settings(plan: Plan) -> list[str]:
-    """Those that are not the experiment's own, as options."""
-    own = find_plan(plan.name)
-    changed = [name for name in ("rate", "rho") if getattr(plan, name) != getattr(own, name)]
-    rates = [part for name in changed for part in (f"--{name}", f"{getattr(plan, name):g}")]
-    rates += ["--bf16"] if plan.bf16 else []
-    same = plan.methods == own.methods
-    return rates if same else ["--methods", ",".join(plan.methods), *rates]
+        write_json(self.asked.path, self.made(found))
 
 
 def _text(rows: Sequence[Row], path: Path) -> str:

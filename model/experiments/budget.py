@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dpnet.model.experiments.pretrain import HELD, as_pictures
 from dpnet.model.pictures import Pictures
 from dpnet.model.training.recipe import build_net
 
-__all__ = ["Budget", "BudgetError", "within"]
+__all__ = ["Budget", "BudgetError", "epochs_of", "within"]
 
 TIMED_STEPS = 6
 SPARE = 1.15
@@ -43,9 +44,17 @@ class Budget:
         return f"{plan.name}: {float_epochs}{plan.epochs} epochs for every method{shortened}{timed}"
 
 
-def within(plan: Plan, seconds: float, device: str = "cpu") -> Budget:
+def epochs_of(plan: Plan) -> int:
+    """All epochs of a plan."""
+    return plan.epochs_float + sum(chain.epochs for chain in chains(plan, normed=True))
+
+
+def within(
+    plan: Plan, seconds: float, device: str = "cpu", count: Callable[[Plan], int] = epochs_of
+) -> Budget:
     """The plan with as many epochs as fit into `seconds`, at most its full length; of a network
-    that is trained first as many for that as its plan has them beside the others.
+    that is trained first as many for that as its plan has them beside the others.  `count` gives
+    all epochs of a plan.
 
     Raises `DataError` where data are missing, `BudgetError` where one epoch is too much.
     """
@@ -56,9 +65,9 @@ def within(plan: Plan, seconds: float, device: str = "cpu") -> Budget:
     for epochs in range(longest.epochs, 0, -1):
         before = _before(plan, epochs)
         fitting = replace(plan, epochs=epochs, epochs_float=before)
-        if _epochs(fitting) <= total:
+        if count(fitting) <= total:
             return Budget(fitting, each)
-    least = _epochs(replace(plan, epochs=1, epochs_float=_before(plan, 1))) * each
+    least = count(replace(plan, epochs=1, epochs_float=_before(plan, 1))) * each
     raise BudgetError(
         f"budget must be at least {least / 60:.1f} min for {plan.name} on this machine, "
         f"not {seconds / 60:.1f} min; fewer --bits take less"
@@ -71,16 +80,18 @@ def _before(plan: Plan, epochs: int) -> int:
     return min(plan.full_float, max(1, round(epochs * share))) if plan.epochs_float else 0
 
 
-def _epochs(plan: Plan) -> int:
-    """All epochs of a plan."""
-    return plan.epochs_float + sum(chain.epochs for chain in chains(plan, normed=True))
-
-
 def _epoch_seconds(plan: Plan, data: Pictures, device: str) -> float:
     """What an epoch with the term takes, from a few steps behind as many that warm up."""
     net = build_net(plan.entry.make, 0)
     count = TIMED_STEPS * plan.batch
-    few = replace(data, train_x=data.train_x[:count], train_y=data.train_y[:count])
+    judged = max(1, count * len(data.validation_x) // len(data.train_x))
+    few = replace(
+        data,
+        train_x=data.train_x[:count],
+        train_y=data.train_y[:count],
+        validation_x=data.validation_x[:judged],
+        validation_y=data.validation_y[:judged],
+    )
     settings = replace(plan.clustered(0, plan.bits[0], len(data.train_x)), epochs=1)
     taken = 0.0
     with tempfile.TemporaryDirectory() as scratch:

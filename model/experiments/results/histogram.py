@@ -1,9 +1,10 @@
 """Figure 2: the weights of a layer as float training leaves them, and clustering-friendly training.
 
-    python -m dpnet.model.experiments.results.histogram table2 --runs table2.json.runs
+    python -m dpnet.model.experiments.results.histogram table1 --runs table1.json.runs
 
-Reads what `dpnet experiment` kept of a run: the pretrained net, and the net with the term as the
-last epoch left it, before it was quantized.  Writes NAME-weights.json and NAME-weights.png.
+Of FreshNet's first layer `dpnet experiment figure2` trains and draws, this is for any layer of any
+run.  Reads what `dpnet experiment` kept: the pretrained net, and the net with the term as the last
+epoch left it, before it was quantized.  Writes NAME-weights.json and NAME-weights.png.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from torch import Tensor
 
 from dpnet.model.compression.weights import weights_in
 from dpnet.model.experiments.plans import PLANS, find_plan
-from dpnet.model.files import replacing, write_json
+from dpnet.model.experiments.results.drawings import draw_weights
+from dpnet.model.files import write_json
 
-__all__ = ["Histogram", "histogram", "nearness"]
+__all__ = ["FLOAT", "TRAINED", "Histogram", "histogram", "kept_states", "nearness"]
 
 BINS = 201
+FLOAT, TRAINED = "float", "with the term"
+"""The two kinds of training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +70,10 @@ def nearness(rows: NDArray[np.float64], k: int) -> float:
     return float(np.sqrt(quantize(rows, k).cost.sum() / np.square(rows).sum()))
 
 
-def draw(found: Histogram, path: Path) -> None:
-    """The histograms above each other, as a picture.  Raises ImportError without matplotlib."""
-    pyplot = importlib.import_module("matplotlib.pyplot")
-    figure, panels = pyplot.subplots(len(found.counts), 1, sharex=True, figsize=(6.4, 4.8))
-    for panel, (kind, counts) in zip(np.atleast_1d(panels), found.counts.items(), strict=True):
-        panel.stairs(counts, found.edges, fill=True)
-        panel.set_title(f"{kind}: {100 * found.apart[kind]:.1f} % from its centroids")
-        panel.set_ylabel("weights")
-    np.atleast_1d(panels)[-1].set_xlabel(found.layer)
-    figure.tight_layout()
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=120)
-    pyplot.close(figure)
-
-
-def _states(folder: Path, k: int) -> dict[str, Mapping[str, Tensor]]:
-    paths = {"float": folder / "stages" / "start.pt", "with the term": folder / f"dp-net-{k}.pt"}
+def kept_states(folder: Path, k: int) -> dict[str, Mapping[str, Tensor]]:
+    """State dicts by kind in the folder of one seed of a run: the pretrained net, and the one with
+    the term as its last epoch left it.  FileNotFoundError where one is not there."""
+    paths = {FLOAT: folder / "stages" / "start.pt", TRAINED: folder / f"dp-net-{k}.pt"}
     return {kind: _state(path) for kind, path in paths.items()}
 
 
@@ -106,12 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     epochs, k = given.epochs or plan.epochs, 1 << (given.bits or plan.bits[0])
     folder = given.runs / f"{plan.name}-{epochs}-{given.seed}"
     try:
-        found = histogram(_states(folder, k), k, given.layer)
+        found = histogram(kept_states(folder, k), k, given.layer)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     write_json(given.out / f"{given.name}-weights.json", _document(found, k))
-    draw(found, given.out / f"{given.name}-weights.png")
+    draw_weights(found, given.out / f"{given.name}-weights.png")
     for kind, apart in found.apart.items():
         print(f"{found.layer}, {kind}: {100 * apart:.2f} % from {k} values a row")
     return 0

@@ -1,10 +1,11 @@
-"""The tables of docs/experiments.md, made from the committed rows.
+"""The tables and figures of docs/experiments.md, made from the committed rows.
 
     python -m dpnet.model.experiments.results.page          # make results: write them anew
     python -m dpnet.model.experiments.results.page --check  # exit status 1 where they are others
 
 What is between `<!-- rows NAME -->` and `<!-- end -->` is the table of docs/results/experiments/,
-NAME.json; of an experiment without a file it says that it has not been run.
+NAME.json; of an experiment without a file it says that it has not been run.  A figure's picture is
+drawn from its file, to docs/NAME.png.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from dpnet.model.evidence import EXPERIMENTS, RESULTS, ROOT
+from dpnet.model.experiments.imagenet.plan import PAPER_TOP5
+from dpnet.model.experiments.imagenet.table import TABLE4
 from dpnet.model.experiments.plans import FLOAT_BITS, Paper, Plan, find_plan
 from dpnet.model.experiments.results.rows import Row, row_of
+from dpnet.model.experiments.studies.catalog import STUDIES
+from dpnet.model.experiments.studies.pictures import PICTURES, draw
 from dpnet.model.files import write_whole
 
-__all__ = ["main", "rewritten", "table_of"]
+__all__ = ["figure_of", "main", "rewritten", "table_of", "with_top5"]
 
 PAGE = Path("docs/experiments.md")
 PLACE = re.compile(r"(<!-- rows ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -31,6 +38,8 @@ HEAD = (
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 NOT_RUN = "Not run yet: `dpnet experiment {}`."
+DRAWN = PAGE.parent
+"""The folder of the pictures."""
 
 
 def rewritten(text: str, folder: Path) -> str:
@@ -47,8 +56,25 @@ def _section(name: str, folder: Path) -> str:
     if not path.exists():
         return NOT_RUN.format(name)
     said = json.loads(path.read_text())
-    rows = [row_of(row) for row in said["rows"]]
-    return table_of(find_plan(name), said["command"], said["machine"], rows)
+    if name in PICTURES:
+        return figure_of(name, said)
+    known = {field.name for field in fields(Row)}
+    rows = [row_of({key: row[key] for key in row if key in known}) for row in said["rows"]]
+    plan = STUDIES[name].plan if name in STUDIES else find_plan(name)
+    table = table_of(plan, said["command"], said["machine"], rows)
+    return with_top5(table, said["rows"]) if name == TABLE4.name else table
+
+
+def with_top5(table: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with two columns more: the accuracy in the first five classes, and its delta."""
+    intro, empty, head, rule, *lines = table.splitlines()
+    cells = [f"{row['accuracy_top5']:.2f} % | {row['delta_top5']:+.2f}" for row in rows]
+    cells += [f" | {said.delta:+.2f}" for said in PAPER_TOP5]
+    before = f"In five: {rows[0]['accuracy_top5_pretrained']:.2f} % before."
+    wider = [f"{line} {more} |" for line, more in zip(lines, cells, strict=True)]
+    return "\n".join(
+        [f"{intro} {before}", empty, f"{head} in five | Δ |", f"{rule} --: | --: |", *wider]
+    )
 
 
 def table_of(plan: Plan, command: str, machine: str, rows: Sequence[Row]) -> str:
@@ -60,6 +86,13 @@ def table_of(plan: Plan, command: str, machine: str, rows: Sequence[Row]) -> str
     intro = f"`{command}`, {machine}. Pretrained: {before}.{shortened}"
     lines = [HEAD, *(_line(row) for row in rows), *(_paper(one) for one in plan.paper)]
     return "\n".join([intro, "", *lines])
+
+
+def figure_of(name: str, said: Mapping[str, Any]) -> str:
+    """A figure: where it comes from, and its picture."""
+    full, epochs = STUDIES[name].plan.full, max(row["epochs"] for row in said["rows"])
+    shortened = f" The epochs of a full schedule are {full}." if epochs < full else ""
+    return f"`{said['command']}`, {said['machine']}.{shortened}\n\n![{name}]({name}.png)"
 
 
 def _longest(rows: Sequence[Row]) -> int:
@@ -108,7 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if not check:
         write_whole(path, new.encode())
+        _draw_all(ROOT / RESULTS / EXPERIMENTS, ROOT / DRAWN)
     return 0
+
+
+def _draw_all(folder: Path, drawn: Path) -> None:
+    """The pictures of the figures that have a file."""
+    for name in PICTURES:
+        if (folder / f"{name}.json").exists():
+            draw(name, json.loads((folder / f"{name}.json").read_text()), drawn / f"{name}.png")
 
 
 if __name__ == "__main__":
