@@ -118,6 +118,10 @@ WRONG = [
     (np.where(X > 0.9, np.nan, X), "the input must be finite, it holds a NaN or an infinity"),
     (X.astype(complex), "the input must be real numbers, not complex128"),
     ([[1.0], [1.0, 2.0]], "the input must be an array of numbers: .*"),
+    (torch.from_numpy(X) + 2j, "the input must be real numbers, not torch.complex64"),
+    (torch.from_numpy(X).to_sparse(), "the input must be a dense tensor .*, not torch.sparse_coo"),
+    (torch.empty(2, 12, device="meta"), "the input must be a dense tensor .*, not meta"),
+    ([np.ma.masked_less(X[0], 0.5)], "the input must be an array of numbers, not a masked one"),
 ]
 
 

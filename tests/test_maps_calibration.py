@@ -120,6 +120,10 @@ WRONG = {
     ),
     "missing": (None, "the calibration must be real numbers, not object"),
     "complex": (np.zeros((1, 2, 8, 8), complex), "the calibration must be real numbers, not .*"),
+    "masked": (
+        np.ma.masked_all((1, 2, 8, 8)),
+        "the calibration must have no masked entries: leave these pictures out",
+    ),
     "ragged": ([[1], [1, 2]], "the calibration must be an array, not lists of .*"),
     "infinite results": (
         RNG.choice([-1e308, 1e308], (1, 2, 8, 8)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -241,6 +242,10 @@ CALIBRATIONS = [
     (X.astype(complex), "the calibration must be real numbers, not complex128"),
     ([[1.0], [1.0, 2.0]], "the calibration must be an array, not lists of different lengths"),
     ("x.npy", "the calibration must be real numbers, not <U5"),
+    (torch.from_numpy(X) + 2j, "the calibration must be real numbers, not torch.complex64"),
+    (torch.empty(9, 12, device="meta"), "the calibration must be a dense tensor .*, not meta"),
+    (np.ma.masked_less(X, 0.5), "the calibration must have no masked entries: .*"),
+    ([np.ma.masked_less(x, 0.5) for x in X], "the calibration must have no masked entries: .*"),
 ]
 
 
@@ -248,6 +253,14 @@ CALIBRATIONS = [
 def test_calibrations_that_are_none(given: object, message: str) -> None:
     with pytest.raises(CompileError, match=f"^{message}$"):
         compile_net(nn.Linear(12, 5), given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(12, 0), (0, 5)])
+def test_layers_without_weights(shape: tuple[int, int]) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        net = nn.Sequential(nn.Linear(*shape))
+    with pytest.raises(CompileError, match=r"^0.weight must hold at least one value, not shape"):
+        compile_net(net, X[:, : shape[0]] if shape[0] else X)
 
 
 def test_a_calibration_of_any_kind() -> None:

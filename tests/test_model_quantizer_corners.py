@@ -130,6 +130,8 @@ def test_masked_arrays_are_refused_unless_nothing_is_masked() -> None:
         quantize_entropy(masked, 2, 0.1)
     with pytest.raises(ShapeError, match=f"^weights {re.escape(message)}$"):
         quantize(np.ones((1, 3)), 2, weights=masked)
+    with pytest.raises(ShapeError, match=f"^values {re.escape(message)}$"):
+        quantize(list(masked), 2)
     with pytest.raises(ValueError, match=r"^X must have no masked entries"):
         OptimalKMeans1D(1).fit(masked.T)
     whole = quantize(np.ma.array([[1.0, 2.0, 4.0]]), 2)

@@ -68,6 +68,10 @@ def _check_net(net: object) -> None:
             raise CompileError(f"{name} has no shape yet: run the network once before")
         if tensor.is_meta:
             raise CompileError(f"{name} is on the meta device and has no values: load them first")
+        if not tensor.numel():
+            raise CompileError(
+                f"{name} must hold at least one value, not shape {tuple(tensor.shape)}"
+            )
 
 
 def _run(net: nn.Module, rows: Tensor) -> Tensor:

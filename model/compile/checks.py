@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from dpnet.model.compile.errors import CompileError
 from dpnet.model.image.header import LARGEST_K
-from dpnet.model.quantizer.quantized import Quantized, is_tensor
+from dpnet.model.quantizer.quantized import (
+    Quantized,
+    ShapeError,
+    is_masked,
+    is_tensor,
+    plain_tensor,
+)
 
 Floats = NDArray[np.float64]
 
@@ -24,10 +30,12 @@ def check_bits(what: str, value: Any, low: int, high: int) -> int:
 
 def real(what: str, values: Any) -> Floats:
     """An array or a tensor as float64; `CompileError` unless it holds finite real numbers."""
-    if is_tensor(values):
-        values = values.detach().cpu().double().numpy()
+    if is_masked(values):
+        raise CompileError(f"{what} must have no masked entries: leave these rows out")
     try:
-        array = np.asarray(values)
+        array = plain_tensor(values, what) if is_tensor(values) else np.asarray(values)
+    except ShapeError as error:
+        raise CompileError(str(error)) from None
     except ValueError:
         raise CompileError(f"{what} must be an array, not lists of different lengths") from None
     if array.dtype.kind not in "fiub":

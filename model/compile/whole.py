@@ -24,7 +24,7 @@ from dpnet.model.image.maps import MapImage
 from dpnet.model.maps.calibration.pictures import PictureError
 from dpnet.model.maps.floats.network import FloatNetwork
 from dpnet.model.maps.layers import MapNetwork
-from dpnet.model.quantizer.quantized import is_tensor
+from dpnet.model.quantizer.quantized import is_masked, is_tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -226,6 +226,8 @@ def _rows(given: Any) -> Any:
 
 def _array(calibration: Any) -> NDArray[Any]:
     """The calibration as an array of its own type; of tensors the values."""
+    if is_masked(calibration):
+        raise CompileError("the calibration must have no masked entries: leave these rows out")
     if is_tensor(calibration):
         values = calibration.detach().cpu()
         calibration = (values.double() if values.is_floating_point() else values).numpy()

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpnet.model.image.header import ImageError, require
-from dpnet.model.quantizer.quantized import is_tensor
+from dpnet.model.quantizer.quantized import ShapeError, is_masked, is_tensor, plain_tensor
 
 
 def finite(x: Any, what: str) -> NDArray[np.float64]:
     """`x`, an array or a tensor, as float64; `ImageError` unless all of it are finite real
     numbers."""
-    if is_tensor(x):
-        x = x.detach().cpu().double().numpy()
     try:
-        values = np.asarray(x)
+        values = plain_tensor(x, what) if is_tensor(x) else np.asarray(x)
+    except ShapeError as error:
+        raise ImageError(str(error)) from None
     except ValueError as error:
         raise ImageError(f"{what} must be an array of numbers: {error}") from error
-    if np.ma.isMaskedArray(x) and np.ma.getmaskarray(x).any():
+    if is_masked(x):
         raise ImageError(f"{what} must be an array of numbers, not a masked one")
     require(values.dtype.kind in "fiub", f"{what} must be real numbers, not {values.dtype}")
     numbers = values.astype(np.float64)

@@ -110,6 +110,12 @@ def is_tensor(values: Any) -> bool:
     return type(values).__module__.partition(".")[0] == "torch" and hasattr(values, "detach")
 
 
+def is_masked(values: Any) -> bool:
+    """Whether an entry of an array, or of an array in a list, is masked."""
+    whole = values if isinstance(values, (list, tuple)) else (values,)
+    return any(isinstance(one, np.ma.MaskedArray) and np.ma.is_masked(one) for one in whole)
+
+
 def plain_tensor(values: Any, what: str) -> NDArray[Any]:
     """The values of a tensor without its history, on the host: float16 and bfloat16 as float32,
     others as they are or as float64; raises `ShapeError` for those that are not plain numbers."""
@@ -163,7 +169,7 @@ def check_values(
 
     With `narrow` float32 stays, and float16 becomes it: fewer bytes to sort.
     """
-    if np.ma.is_masked(values):
+    if is_masked(values):
         raise ShapeError(
             f"{what} must have no masked entries: fill them, and give them weight 0 "
             "(weights=~values.mask)"

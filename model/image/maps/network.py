@@ -19,7 +19,7 @@ from dpnet.model.maps.calibration.scales import TensorScale
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.model.maps.outputs import finished, real
 from dpnet.model.maps.profile.records import Profile
-from dpnet.model.quantizer.quantized import is_tensor
+from dpnet.model.quantizer.quantized import is_masked, is_tensor
 
 __all__ = ["MapImage"]
 
@@ -75,6 +75,8 @@ class MapImage:
         if is_tensor(values):
             held = values.detach().cpu()
             values = (held.double() if held.is_floating_point() else held).numpy()
+        if is_masked(values):
+            raise PictureError(f"{what} must have no masked entries: leave these pictures out")
         array = np.asarray(values)
         array = array[None] if array.shape == self.input_shape else array
         if array.shape[1:] == self.input_shape:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dpnet.model.maps.layers import MapNetwork
 from dpnet.model.maps.windows import padded
+from dpnet.model.quantizer.quantized import is_masked
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,6 +23,8 @@ class PictureError(ValueError):
 def check_pictures(what: str, values: object, shape: Shape) -> NDArray[Any]:
     """`values` as an array (N, C, H, W) of its own type, N at least 1.  A network of vectors takes
     (N, C) too.  Raises `PictureError` for others, and for NaN and infinities."""
+    if is_masked(values):
+        raise PictureError(f"{what} must have no masked entries: leave these pictures out")
     try:
         array = np.asarray(values)
     except ValueError:
