@@ -117,10 +117,10 @@ def test_shapes_are_left_out_by_stores_that_no_plan_goes_below() -> None:
 @pytest.mark.parametrize(
     "network, board, shape, cycles",
     [
-        ("ds-cnn", "arty-z7-20", (6, 6, 2), 17_642),
+        ("ds-cnn", "arty-z7-20", (7, 6, 2), 15_402),
         ("resnet-8", "arty-z7-20", (8, 4, 2), 29_772),
         ("ds-cnn", "ulx3s", (3, 10, 2), 25_942),
-        ("resnet-8", "ulx3s", (6, 3, 2), 53_107),
+        ("resnet-8", "ulx3s", (5, 4, 2), 48_999),
     ],
 )
 def test_first_proposals(

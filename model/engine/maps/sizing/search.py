@@ -25,7 +25,7 @@ from dpnet.model.engine.parameters import ceil_div, ceil_log2
 from dpnet.model.engine.regions import Region
 from dpnet.model.maps.layers import MapNetwork
 
-CLUSTERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48)
+CLUSTERS = (*range(1, 13), 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 44, 48)
 STAGES = (1, 2, 3, 4, 6, 8, 10, 12, 16)
 STREAMS = (2, 4)
 APART_STREAMS = (1,)
