@@ -96,7 +96,7 @@ RESULT_FILES: Mapping[str, Result] = {
     "arrays.json": Result(
         command="make arrays",
         written="arrays.json",
-        minutes=15,
+        minutes=60,
         entries=("dpnet.sim.measure.arrays",),
         others=_BOARD,
         pictures=(("roofline.png", "docs/roofline.png"),),
