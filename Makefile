@@ -40,7 +40,7 @@ help:
 	@echo "               networks of MLPerf Tiny and of the paper on the map engine, every value of every layer;"
 	@echo "               needs their data (DPNET_DATA, DPNET_WEIGHTS); build/networks.json, networks.html; goes on after Ctrl-C"
 	@echo "make arrays [NAMES=…] [SEED=0]"
-	@echo "               arrays that fill an XC7Z045, simulated at full size, every result; build/arrays.json"
+	@echo "               arrays that fill an XC7Z045, and map engines with whole networks (DPNET_DATA, DPNET_WEIGHTS), at full size, every result; build/arrays.json"
 	@echo "make baselines [SEED=0]   the arrays beside the paper's, an interleaved and a dense int8 engine"
 	@echo "make faults [NAMES=…] [SEED=0] [INJECTIONS=N] [CYCLES=N]"
 	@echo "               bits turned over in stores and adders of a running engine; build/faults.json"

@@ -33,7 +33,7 @@ FAMILIES = {
         CLOCK_MHZ,
         NAMES,
         "resources of the engine without a link are an estimate, found by three engines that Yosys "
-        "counted and within 4 % of these, compared with no others yet",
+        "counted and within 4 % of these and of three others",
     ),
     "ecp5": Family(
         50,

@@ -2,8 +2,8 @@
 
 As `dpnet.model.engine.estimate` counts arrays, of which lanes and columns are the same.  Memories
 are counted as Yosys builds them; of all else the figures are Yosys' for three engines, with the
-sizes on which each depends.  tests/test_model_map_sizing.py holds these three within 10 % of Yosys;
-no others have been compared.  Standard library only.
+sizes on which each depends.  tests/test_model_map_sizing.py holds these three within 10 % of Yosys,
+and three others that were counted afterwards.  Standard library only.
 """
 
 from __future__ import annotations
