@@ -10,8 +10,7 @@ import pytest
 from map_image_kit import small_network
 
 from dpnet.boards.ecp5.nextpnr import synthesize
-from dpnet.boards.parts.map_engines import KEYWORDS
-from dpnet.boards.ulx3s.board import BOARD
+from dpnet.boards.parts.map_engines import KEYWORDS, RESNET8
 from dpnet.gateware.emit import emit
 from dpnet.gateware.maps.core import MapCore
 from dpnet.model.engine.devices import KINDS, LFE5U_85F, LIMITS
@@ -37,7 +36,7 @@ SMALL = MapEngineParameters(
     multiplier="18x18",
 )
 ENGINES = {
-    "ulx3s": BOARD.maps,
+    "resnet-8": replace(RESNET8, multiplier="18x18"),
     "keywords": replace(KEYWORDS, multiplier="18x18"),
     "maps-4x4x2": replace(MAP_ENGINES["maps-4x4x2"], multiplier="18x18"),
     "2x1x1": SMALL,
@@ -58,7 +57,7 @@ last one was counted besides: the estimate is made of the others."""
 # `CELLS` by Yosys 0.70 with the script of boards/ecp5/nextpnr.py, of MapCore alone:
 # pytest -m long tests/test_model_map_sizing_ecp5.py counts one of them once more.
 COUNTED = {
-    "ulx3s": (25797, 4354, 602, 30664, 82, 175),
+    "resnet-8": (25797, 4354, 602, 30664, 82, 175),
     "keywords": (14412, 2404, 307, 17184, 42, 87),
     "maps-4x4x2": (33871, 7121, 1385, 44034, 146, 263),
     "2x1x1": (11422, 1813, 137, 13163, 42, 40),
