@@ -4,7 +4,6 @@ asks them over the UART: every value of every map is the golden model's."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,14 +86,6 @@ def board() -> Iterator[Driver]:
         transport.close()
 
 
-def first_layers(network: MapNetwork, count: int) -> MapNetwork:
-    """A network of only so many layers."""
-    layers = network.layers[:count]
-    names = {network.input.name, *(layer.output for layer in layers)}
-    tensors = tuple(tensor for tensor in network.tensors if tensor.name in names)
-    return replace(network, layers=layers, tensors=tensors, output=layers[-1].output)
-
-
 def test_the_boards_netlist_computes_a_picture_of_ds_cnn(board: Driver) -> None:
     image = image_of(NETWORKS["ds-cnn"](), engine=BOARD.maps)
     [picture] = np.random.default_rng(4).integers(-128, 128, (1, *image.network.input.shape))
@@ -104,16 +95,3 @@ def test_the_boards_netlist_computes_a_picture_of_ds_cnn(board: Driver) -> None:
     golden = compute(image.network, picture[None])[image.network.output]
     np.testing.assert_array_equal(values, golden[0])
     assert cycles == session.cycles == 264_257
-
-
-def test_the_boards_netlist_computes_the_first_layers_of_resnet_8(board: Driver) -> None:
-    """Its first block, with the skip."""
-    image = image_of(first_layers(NETWORKS["resnet-8"](), 3), engine=BOARD.maps)
-    [picture] = np.random.default_rng(5).integers(-128, 128, (1, *image.network.input.shape))
-    session = MapSession(board, image, BOARD.maps)
-    assert session.load() is True
-    wanted = compute(image.network, picture[None])
-    for run in run_by_pass(session, picture):
-        assert run.cycles == run.predicted
-        if run.values is not None:
-            np.testing.assert_array_equal(run.values, wanted[run.name][0], err_msg=run.name)
