@@ -18,8 +18,7 @@ from dpnet.sim.mutants.trials import judged
 
 
 class Tiny(wiring.Component):
-    """A register of `a` & `b`, and a second one that nothing reads: what it is told means nothing
-    as long as `zero` is tied."""
+    """A register of three bits of `a` & `b`; bit 3 of `o` is always 0."""
 
     a: In(4)
     b: In(4)

@@ -71,7 +71,7 @@ class Ulx3s:
         packed=False,
         multiplier="18x18",
     )
-    # Of 128 lanes (RESNET8) nextpnr found no routes in 40 minutes; of these in some 20.
+    # Of 128 lanes (RESNET8) nextpnr found no routes in 40 minutes; of these in 15.
     maps = replace(RESNET8_SLIM, multiplier="18x18")
 
     def build(

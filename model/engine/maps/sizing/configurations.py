@@ -59,5 +59,5 @@ MAP_ENGINES: Mapping[str, MapEngineParameters] = {
     ),
 }
 """The usual engine, a small one, one that fills an XC7Z045 and holds the ResNets of CIFAR-10 and
-DS-CNN (decision 0012), and what `dpnet plan` proposes for MobileNet VWW on that chip, and for
-ResNet-8 and DS-CNN on an XC7Z020."""
+DS-CNN (decision 0012), and engines as large as their network: MobileNet VWW on that chip, ResNet-8
+and DS-CNN on an XC7Z020."""
